@@ -64,10 +64,8 @@ class RootDetection:
 
 def parse_detection(raw: Mapping[str, Any]) -> RootDetection:
     """Return a stored detection; earlier versions stored fewer fields."""
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
-    }
-    return RootDetection(**values)
+    lists = {key: tuple(value) for key, value in raw.items() if isinstance(value, list)}
+    return RootDetection(**{**raw, **lists})
 
 
 def read_root_detections(workspace: Workspace) -> list[RootDetection]:
@@ -94,8 +92,8 @@ class RootDetector:
         home = find_hub_cache(source.file.path)
         # Files and images in a hub cache are links into its blobs folder.
         self._link_targets = [] if home is None else [home / "blobs"]
-        folder = (source.file.path.parent if home else source.file.path.resolve().parent).resolve()
-        self._folder = folder
+        path = source.file.path if home else source.file.path.resolve()
+        self._folder = folder = path.parent.resolve()
         self._declared = list(dict.fromkeys(root.resolve() for root in image_roots))
         inside = any(folder.is_relative_to(root) for root in self._declared)
         own = [folder] if inside or not self._declared else []
@@ -103,7 +101,8 @@ class RootDetector:
         # The whole file system is not an image folder, even if a list names it.
         lists = [listed] if listed is not None and listed != listed.parent else []
         defaults = [*lists, folder, folder.parent, *known]
-        self._near = list(dict.fromkeys([*self._declared, *own] if self._declared else defaults))
+        near = [*self._declared, *own] if self._declared else defaults
+        self._near = list(dict.fromkeys(near))
         self._roots = [*self._declared, *own, *self._link_targets]
         self._probes: list[str] = []
         self._detection: RootDetection | None = None
@@ -112,17 +111,14 @@ class RootDetector:
 
     def add_sample(self, sample: Sample) -> None:
         """Use a sample's first image as a probe, until there are enough of them."""
-        for image in sample.images[:1]:
-            if isinstance(image, InlineReference):
-                is_own = image.startswith(f"{RECORDS_ROOT}#")
-                self.has_inline_images = self.has_inline_images or is_own
-            elif (
-                not is_fetchable(image)
-                and self.needs_more_probes
-                and sample.status is Status.PENDING
-            ):
-                self._probes.append(image)
-                self.needs_more_probes = len(self._probes) < MAX_PROBES
+        image = sample.images[0] if sample.images else ""
+        is_pending = sample.status is Status.PENDING
+        if isinstance(image, InlineReference):
+            is_own = image.startswith(f"{RECORDS_ROOT}#")
+            self.has_inline_images = self.has_inline_images or is_own
+        elif image and self.needs_more_probes and is_pending and not is_fetchable(image):
+            self._probes.append(image)
+            self.needs_more_probes = len(self._probes) < MAX_PROBES
 
     def folders(self) -> tuple[Path, ...]:
         """Return the folders for the file's images: the chosen one, then other declared ones."""
@@ -142,19 +138,18 @@ class RootDetector:
         ambiguous: list[Path] = []
         if not any(located.values()):
             subfolders = self._subfolders(inside=True)
-            in_subfolders = {folder: self._find_in(folder) for folder in subfolders}
-            matching = [folder for folder, images in in_subfolders.items() if images]
-            usual = [folder for folder in matching if folder.name in _USUAL_NAMES]
-            chosen = usual or matching
+            found = {folder: images for folder in subfolders if (images := self._find_in(folder))}
+            chosen = [folder for folder in found if folder.name in _USUAL_NAMES] or list(found)
             if len(chosen) == 1:
-                located[chosen[0]] = in_subfolders[chosen[0]]
+                located[chosen[0]] = found[chosen[0]]
             else:  # the same names in several folders: guessing could mix images up
                 ambiguous = chosen
         best = max(located, key=lambda folder: len(located[folder]))
-        missing = [image for image in self._probes if image not in located[best]]
-        refused, suggested_roots = (
-            ({}, []) if ambiguous else self._find_suggested_roots(missing, best)
-        )
+        refused: Mapping[str, Path] = {}
+        suggested_roots: Sequence[Path] = []
+        if not ambiguous:
+            missing = [image for image in self._probes if image not in located[best]]
+            refused, suggested_roots = self._find_suggested_roots(missing, best)
         greys = {image for image, location in located[best].items() if is_deep_grey(location)}
         return RootDetection(
             self._source.file.name,
@@ -178,9 +173,10 @@ class RootDetector:
             path = image.partition("###")[0]  # without a box after the path
             # Resolving is 20 times slower than this check, and most probes fail in 50 subfolders.
             if os.path.lexists(os.path.join(folder, path)):  # noqa: PTH118 - much faster
-                location = _resolve_below(image, roots, folder)
-                if location is not None:
-                    locations[image] = location
+                with suppress(ImageProblem):
+                    location = resolve_image(image, roots)
+                    if location.box or location.path == (folder / image).resolve():
+                        locations[image] = location
         return locations
 
     def _subfolders(self, *, inside: bool) -> list[Path]:
@@ -210,7 +206,10 @@ class RootDetector:
                         break
         if not refused:
             return {}, []
-        targets = _merge_targets({_outside_folder(base, image) for image, base in refused.items()})
+        targets = sorted({_outside_folder(base, image) for image, base in refused.items()})
+        if len(targets) > _MAX_TARGETS:  # a folder that contains all, but not the whole file system
+            common = Path(os.path.commonpath(targets))
+            targets = targets[:_MAX_TARGETS] if common == common.parent else [common]
         through = list(dict.fromkeys(refused.values()))
         options = [
             list(dict.fromkeys([*self._declared, *more, *targets]))
@@ -227,16 +226,6 @@ def count_found(images: Iterable[str], roots: Sequence[Path]) -> int:
         with suppress(ImageProblem):
             n_found += resolve_image(image, roots).path.exists()
     return n_found
-
-
-def _resolve_below(reference: str, roots: Sequence[Path], base: Path) -> ImageLocation | None:
-    """Return the image that ``reference`` names below ``base``, if it is inside ``roots``."""
-    try:
-        location = resolve_image(reference, roots)
-    except ImageProblem:
-        return None
-    is_below = location.path == (base / reference).resolve() or location.box is not None
-    return location if is_below else None
 
 
 def _list_subfolders(folder: Path) -> list[Path]:
@@ -262,15 +251,6 @@ def _outside_folder(base: Path, image: str) -> Path:
         if part != ".." and not end.is_relative_to(base):
             return end if end.is_dir() else end.parent
     return (base / image).resolve().parent
-
-
-def _merge_targets(targets: set[Path]) -> list[Path]:
-    """Return a few folders that contain all ``targets``, but never the whole file system."""
-    if len(targets) > _MAX_TARGETS:
-        common = Path(os.path.commonpath(targets))
-        if common != common.parent:
-            return [common]
-    return sorted(targets)[:_MAX_TARGETS]
 
 
 @dataclass(slots=True)
@@ -311,11 +291,8 @@ class FileBases:
                 continue
             waiting.append(sample)
             size += len(sample.original)
-            if (
-                not detector.needs_more_probes
-                or len(waiting) >= _MAX_WAITING
-                or size >= _MAX_WAITING_BYTES
-            ):
+            is_full = len(waiting) >= _MAX_WAITING or size >= _MAX_WAITING_BYTES
+            if is_full or not detector.needs_more_probes:
                 base, is_decided = self.find_or_add_base(detector.folders()), True
                 yield from (_add_base(held, base) for held in waiting)
                 waiting.clear()
