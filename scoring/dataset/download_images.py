@@ -17,13 +17,7 @@ from scoring.dataset.records import pending_images
 from scoring.errors import InputError
 from scoring.image_references import REMOTE_ROOT, is_fetchable
 from scoring.images.decode import ImageProblem, open_image
-from scoring.images.remote import (
-    Fetcher,
-    RemoteProblem,
-    cached_path,
-    delete_refusal,
-    write_refusal,
-)
+from scoring.images.remote import Fetcher, RemoteProblem, cached_path, delete_refusal, write_refusal
 from scoring.samples import Status
 from scoring.workspace import Workspace, open_atomic
 

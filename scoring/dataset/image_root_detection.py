@@ -34,27 +34,18 @@ _MAX_TARGETS = 4
 class RootDetection:
     """Where the first images of a file were looked for. Stored in ``dataset/images.json``.
 
-    Attributes:
-        file: the dataset file.
-        candidates: folders that were tried.
-        n_found: number of images found, by candidate. The first candidate
-            with the most images is chosen.
-        n_tried: number of images that were looked for.
-        n_refused: images that exist, but are reached through a link or ``..`` that leads outside
-            the folders that may be read.
-        remedy: folders to pass as ``--images`` so that these are found.
-        ambiguous: subfolders that each contain some of the images, so none was chosen.
-        n_deep_greys: images with more than 8 bits per pixel.
+    The first candidate with the most images is chosen. Images are refused if they exist, but are
+    reached through a link or ``..`` that leads outside the folders that may be read.
     """
 
     file: str
-    candidates: tuple[str, ...]
-    n_found: tuple[int, ...]
+    candidates: tuple[str, ...]  # folders
+    n_found: tuple[int, ...]  # images by candidate
     n_tried: int
     n_refused: int = 0
-    remedy: tuple[str, ...] = ()
-    ambiguous: tuple[str, ...] = ()
-    n_deep_greys: int = 0
+    remedy: tuple[str, ...] = ()  # folders to pass as ``--images`` so that these are found
+    ambiguous: tuple[str, ...] = ()  # subfolders that each contain some, so none was chosen
+    n_deep_greys: int = 0  # images with more than 8 bits per pixel
 
     @property
     def best_index(self) -> int:

@@ -39,22 +39,19 @@ _REASON_CHARACTERS = 600
 class DatasetFile:
     """One imported file and its detected format. Stored in ``dataset.json``.
 
-    Attributes:
-        name: path relative to the common folder of all files.
-        why: the evidence for the format.
-        unread: number of records by the key that seems to contain an image which was not read.
-        encoding: encoding from which its records were converted to UTF-8; "" for UTF-8.
+    ``unread`` is the number of records by the key that seems to contain an image which was not
+    read.
     """
 
-    name: str
+    name: str  # relative to the common folder of all files
     sha256: str
     bytes: int
     format: str
     container: str
     n_records: int
-    why: str = ""
+    why: str = ""  # the evidence for the format
     unread: Mapping[str, int] = field(default_factory=dict)
-    encoding: str = ""
+    encoding: str = ""  # from which its records were converted to UTF-8
 
     @property
     def contains_images(self) -> bool:

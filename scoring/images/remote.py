@@ -77,11 +77,6 @@ def resolve_host(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
-def connect_to(address: str, port: int, seconds: float) -> socket.socket:
-    """Connect to ``address``, which is not a host name. Raises OSError."""
-    return socket.create_connection((address, port), timeout=seconds)
-
-
 @dataclass(frozen=True, slots=True)
 class Fetcher:
     """Downloads URLs within limits of size, time and number of redirects."""
@@ -89,7 +84,9 @@ class Fetcher:
     max_bytes: int = MAX_BYTES
     max_seconds: float = MAX_SECONDS
     resolve: Resolve = resolve_host
-    connect: Connect = connect_to
+    connect: Connect = lambda address, port, seconds: socket.create_connection(
+        (address, port), seconds
+    )
     context: ssl.SSLContext = field(default_factory=ssl.create_default_context)
 
     def fetch(self, url: str) -> bytes:
@@ -185,26 +182,23 @@ class Fetcher:
             response = connection.getresponse()
             if response.status in _MOVED and (target := response.getheader("Location")):
                 return target
-            return self._read_content(response, url)
+            if response.status != 200:
+                raise _missing(url, f"returns HTTP status {response.status}")
+            if response.getheader("Content-Encoding", "identity").lower() != "identity":
+                raise _missing(url, "returns compressed content, which was not requested")
+            too_large = f"is larger than {self.max_bytes:,} bytes"
+            if (response.length or 0) > self.max_bytes:
+                raise _refused(url, too_large)
+            content = bytearray()
+            while piece := response.read(_STEP_BYTES):
+                content += piece
+                if len(content) > self.max_bytes:
+                    raise _refused(url, too_large)
+            if response.length:
+                raise _missing(url, "ended before its full length")
+            return bytes(content)
         finally:
             connection.close()
-
-    def _read_content(self, response: http.client.HTTPResponse, url: str) -> bytes:
-        if response.status != 200:
-            raise _missing(url, f"returns HTTP status {response.status}")
-        if response.getheader("Content-Encoding", "identity").lower() != "identity":
-            raise _missing(url, "returns compressed content, which was not requested")
-        too_large = f"is larger than {self.max_bytes:,} bytes"
-        if (response.length or 0) > self.max_bytes:
-            raise _refused(url, too_large)
-        content = bytearray()
-        while piece := response.read(_STEP_BYTES):
-            content += piece
-            if len(content) > self.max_bytes:
-                raise _refused(url, too_large)
-        if response.length:
-            raise _missing(url, "ended before its full length")
-        return bytes(content)
 
 
 def _parse_url(url: str, given: str) -> SplitResult:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from scoring.readers import values
 from scoring.readers.conversation import (
     PLACEHOLDER,
     PLACEHOLDERS,
@@ -22,18 +23,7 @@ from scoring.readers.conversation import (
     quote_value,
     set_status,
 )
-from scoring.readers.values import (
-    BYTES_KEYS,
-    IMAGE_KEYS,
-    MEDIA_KEYS,
-    MESSAGE_KEYS,
-    OTHER_TYPES,
-    SYSTEM_KEYS,
-    Images,
-    as_list,
-    collect_images,
-    find_reference,
-)
+from scoring.readers.values import Images, as_list, collect_images, find_reference
 from scoring.samples import Role, Turn
 from scoring.unicode_text import replace_surrogates
 
@@ -42,11 +32,9 @@ _LLAVA_TEXT_KEYS = ("value", "response", "content", "text")
 _KEYS = ("messages", "conversations", "conversation", "prompt")
 _TEXT_TYPES = ("text", "input_text", "output_text")
 _IMAGE_TYPES = ("image", "image_url", "input_image", "img")
-_REFERENCE_KEYS = ("image_url", "image", "url", "path", "source", "value", *BYTES_KEYS)
+_REFERENCE_KEYS = ("image_url", "image", "url", "path", "source", "value", *values.BYTES_KEYS)
 _FIRST_NUMBERED = ("image_0", "image_1", "image0", "image1", "image_00", "image_01", "img_1")
-_UNUSUAL_KEYS = frozenset(
-    (*IMAGE_KEYS, *MEDIA_KEYS, *MESSAGE_KEYS, *SYSTEM_KEYS, *_FIRST_NUMBERED, "image_bytes")
-) - {"image", "conversations"}
+_UNUSUAL_KEYS = values.USUAL_KEYS.union(_FIRST_NUMBERED) - {"image", "conversations"}
 
 
 def parse_plain_record(value: Mapping[str, object]) -> ParsedRecord | None:
@@ -116,8 +104,8 @@ def _check_turn(position: int, turn: object, *keys: str) -> tuple[Mapping[str, o
     """Return a turn and its role: the value of the first of ``keys`` that has one."""
     if not isinstance(turn, dict):
         raise BadRecord(f"turn {position} is {quote_value(turn)}, not an object")
-    values = [turn.get(key) for key in keys]
-    role = next(filter(None, values), values[-1])
+    roles = [turn.get(key) for key in keys]
+    role = next(filter(None, roles), roles[-1])
     if not isinstance(role, str):
         raise BadRecord(f"the role of turn {position} is {quote_value(role)}, not text")
     return turn, role
@@ -196,7 +184,7 @@ def _parse_part(position: int, part: object) -> Piece:
                 return ImageSlot(reference)
         index = part.get("index")
         return ImageSlot(index=index if isinstance(index, int) else None)
-    if kind in OTHER_TYPES:
+    if kind in values.OTHER_TYPES:
         return ""
     raise BadRecord(
         f"turn {position} contains a part of the unknown type {quote_value(kind)}; "

@@ -65,24 +65,15 @@ SUPPORTED = (
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """The detected format of a file.
-
-    Attributes:
-        container: how the file is split into records.
-        family: the family of its records.
-        why: the evidence, for the user.
-        within: the key of the object that holds the records.
-        encoding: encoding of its text, "" for UTF-8.
-        quoted: whether quotation marks around table fields are syntax instead of text.
-    """
+    """The detected format of a file: how it is split into records, and their family."""
 
     container: Container
     family: str = "llava"
-    why: str = ""
+    why: str = ""  # the evidence, for the user
     compression: Compression = ""
-    within: str | None = None
-    encoding: str = ""
-    quoted: bool = True
+    within: str | None = None  # the key of the object that holds the records
+    encoding: str = ""  # of its text, "" for UTF-8
+    quoted: bool = True  # quotation marks around table fields are syntax instead of text
 
 
 def detect_format(path: Path, encoding: str = "") -> FileFormat:

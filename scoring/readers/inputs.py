@@ -59,25 +59,15 @@ _KEPT = ("id", "source", "image")
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to read.
-
-    Attributes:
-        path: the file.
-        name: its path relative to the common folder of all files.
-        source: ``source`` of its samples if neither record nor image path gives one.
-        image_prefix: folder to prepend to its image paths.
-        listed_options: options from the list that names the file.
-        base: folder that the paths in that list are relative to.
-        note: a setting in that list that imports do not follow.
-    """
+    """One file to read, and what the list that names it says about it."""
 
     path: Path
-    name: str
-    source: str
-    image_prefix: str = ""
+    name: str  # relative to the common folder of all files
+    source: str  # of its samples if neither record nor image path gives one
+    image_prefix: str = ""  # folder to prepend to its image paths
     listed_options: ReadOptions | None = None
-    base: Path | None = None
-    note: str = ""
+    base: Path | None = None  # folder that the paths in the list are relative to
+    note: str = ""  # a setting in the list that imports do not follow
 
 
 def find_inputs(inputs: Sequence[Path | str]) -> list[InputFile]:

@@ -40,17 +40,14 @@ _DECODER = json.JSONDecoder(parse_int=lambda text: int(text) if len(text) < 100 
 class RawRecord:
     """One record: its exact bytes, and its parsed value or the reason why it could not be parsed.
 
-    Attributes:
-        original: exact bytes of a JSON record, otherwise empty.
-        key: the key of an object member.
-        origin: the file and the row if the record is not JSON; for the member of an object its key
-            as written in the file, which an export needs to write the object again.
+    ``origin`` is the file and the row if the record is not JSON; for the member of an object its
+    key as written in the file, which an export needs to write the object again.
     """
 
-    original: bytes
+    original: bytes  # empty if the record is not JSON
     value: object = None
     problem: str | None = None
-    key: str | None = None
+    key: str | None = None  # of the member of an object
     origin: str | None = None
 
 

@@ -11,26 +11,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from scoring.image_references import RECORDS_ROOT, explain_refused_url, is_fetchable, is_remote
-from scoring.readers import pairs
+from scoring.readers import pairs, values
 from scoring.readers.chats import parse_plain_record, read_llava, read_messages
 from scoring.readers.conversation import BadRecord, Message, ParsedRecord, assemble_turns
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.options import ReadOptions
-from scoring.readers.values import (
-    IMAGE_KEYS,
-    MEDIA_KEYS,
-    MESSAGE_KEYS,
-    SYSTEM_KEYS,
-    Images,
-    InlineReference,
-    as_list,
-    find_system_prompt,
-    find_unread_images,
-    has_image,
-    may_contain_image,
-    replace_inline_images,
-    unsupported_media_reason,
-)
+from scoring.readers.values import Images, InlineReference, as_list
 from scoring.samples import Sample, Status
 from scoring.unicode_text import replace_surrogates
 
@@ -48,19 +34,16 @@ _LISTS = frozenset(("messages", *pairs.PAIR_LISTS))
 _QUESTION_KEYS = _LISTS | frozenset(pairs.QUESTIONS)
 _ANSWER_KEYS = _LISTS | frozenset((*pairs.ANSWERS, pairs.LABEL))
 _REPLACED_KEYS: Mapping[str, frozenset[str]] = {
-    "image": frozenset((*IMAGE_KEYS, "image_bytes")),
+    "image": frozenset((*values.IMAGE_KEYS, "image_bytes")),
     "conversations": _QUESTION_KEYS | _ANSWER_KEYS | frozenset(pairs.CAPTIONS),
     "question": _QUESTION_KEYS,
     "answer": _ANSWER_KEYS,
     "caption": _QUESTION_KEYS | _ANSWER_KEYS | frozenset(pairs.CAPTIONS),
-    "system": frozenset(SYSTEM_KEYS),
+    "system": frozenset(values.SYSTEM_KEYS),
 }
 """Usual keys that a column named by the user replaces."""
 _TEXTS = ("conversations", "question", "answer", "caption")
-KNOWN_KEYS = frozenset((
-    *IMAGE_KEYS, "image_bytes", *MEDIA_KEYS, *MESSAGE_KEYS, *_QUESTION_KEYS, *_ANSWER_KEYS,
-    *pairs.CAPTIONS, *SYSTEM_KEYS, *_IDS, *_SOURCES,
-))  # fmt: skip
+KNOWN_KEYS = values.USUAL_KEYS.union(_QUESTION_KEYS, _ANSWER_KEYS, pairs.CAPTIONS, _IDS, _SOURCES)
 
 
 class FamilyGuess(NamedTuple):
@@ -86,7 +69,7 @@ def guess_family(value: object) -> list[FamilyGuess]:
     if question and answer and question != answer:
         return [FamilyGuess("qa", f"{question!r} and {answer!r} are a question and its answer")]
     caption = pairs.caption_key(value)
-    if has_image(value) and (guesses := _guess_by_image(value, question, caption)):
+    if values.has_image(value) and (guesses := _guess_by_image(value, question, caption)):
         return guesses
     if "conversations" in value or "video" in value:
         return [FamilyGuess("llava", "the record has 'conversations'")]
@@ -177,10 +160,10 @@ def _replace_images(
 ) -> object:
     """Return the value of a record with references in place of the images inside it."""
     value: object = record.value
-    if container is None and may_contain_image(record.original):
+    if container is None and values.may_contain_image(record.original):
         container = f"{RECORDS_ROOT}#row={row_idx}"
     if container is not None:
-        value = replace_inline_images(value, container, image_key=image_key)
+        value = values.replace_inline_images(value, container, image_key=image_key)
     if record.key and isinstance(value, dict) and value.get("image") == "image.png":
         value = {**value, "image": f"{value.get('split', '')}/{record.key}/image.png"}  # ScienceQA
     if isinstance(value, list) and guess_family(value):
@@ -199,9 +182,9 @@ def _parse_record(value: object, options: ReadOptions, default_family: str) -> P
         family = guesses[0].family if len(guesses) == 1 else default_family
     try:
         messages, (images, named) = _READERS[family](value)
-        system = find_system_prompt(value)
+        system = values.find_system_prompt(value)
         parsed = assemble_turns(messages, images, named=named, roles=options.roles, system=system)
-        reason = unsupported_media_reason(value)
+        reason = values.unsupported_media_reason(value)
     except RecursionError as error:
         raise BadRecord("the record is nested too deeply") from error
     return parsed if reason is None else replace(parsed, status=Status.VIDEO, reason=reason)
@@ -231,7 +214,7 @@ def unread_columns(value: object, sample: Sample, options: ReadOptions) -> list[
     if not isinstance(value, dict) or KNOWN_KEYS.issuperset(value):
         return []
     named = {name.split(".")[0] for name in options.columns.values()}
-    unread = find_unread_images(value, KNOWN_KEYS | named, bool(sample.images))
+    unread = values.find_unread_images(value, KNOWN_KEYS | named, bool(sample.images))
     return [replace_surrogates(key)[:_SHOWN_KEY_CHARACTERS] for key in unread]
 
 

@@ -15,6 +15,7 @@ from typing import IO
 from cachetools import LRUCache
 
 from scoring.errors import InputError, RecordError
+from scoring.readers import json_stream
 from scoring.readers.detect import (
     JSON,
     TABLES,
@@ -25,13 +26,7 @@ from scoring.readers.detect import (
 )
 from scoring.readers.encodings import NOT_UTF8, PieceReader, advise_encoding
 from scoring.readers.inputs import InputFile, find_inputs
-from scoring.readers.json_stream import (
-    RawRecord,
-    read_json_array,
-    read_json_lines,
-    read_json_object,
-    read_json_values,
-)
+from scoring.readers.json_stream import RawRecord
 from scoring.readers.options import FAMILIES, ReadOptions
 from scoring.readers.records import (
     FamilyGuess,
@@ -52,9 +47,9 @@ MAX_SHARED_IMAGES = 200_000
 _MIN_IMAGE_LENGTH = 64  # a shorter text in the image column is the index of another row
 _MAX_UNREAD = 100  # counted keys that may contain unread images
 _JSON_READERS = {
-    "array": read_json_array,
-    "lines": read_json_lines,
-    "values": read_json_values,
+    "array": json_stream.read_json_array,
+    "lines": json_stream.read_json_lines,
+    "values": json_stream.read_json_values,
 }
 _KEEP_GOING = "Pass --keep-going to import what can be read and count the rest with its position"
 
@@ -235,7 +230,7 @@ class SourceReader:
         file = self._open_stream(layout.encoding)
         try:
             if layout.container == "object":
-                yield from read_json_object(file, name, keep_going, layout.within)
+                yield from json_stream.read_json_object(file, name, keep_going, layout.within)
             else:
                 yield from _JSON_READERS[layout.container](file, name, keep_going)
         except RecordError as error:
@@ -273,7 +268,7 @@ def _unpack_lists(records: Iterable[RawRecord]) -> Iterator[RawRecord]:
         value = record.value
         listed = value if isinstance(value, list) and not guess_family(value) else []
         if listed and all(isinstance(element, dict) for element in listed):
-            yield from read_json_array(io.BytesIO(record.original), "packed record")
+            yield from json_stream.read_json_array(io.BytesIO(record.original), "packed record")
         else:
             yield record
 

@@ -213,8 +213,8 @@ _VIDEO, _AUDIO = "video records are not scored", "records with audio are not sco
 MEDIA_KEYS = frozenset(("video", "videos", "audio", "audios"))
 MESSAGE_KEYS = frozenset(("messages", "conversations", "conversation", "prompt", "content"))
 _NESTED_KEYS = MEDIA_KEYS | {"content"}
-
-
+SYSTEM_KEYS = ("system", "system_prompt", "system_message")
+USUAL_KEYS = frozenset((*IMAGE_KEYS, "image_bytes", *MEDIA_KEYS, *MESSAGE_KEYS, *SYSTEM_KEYS))
 OTHER_TYPES = ("video", "video_url", "audio", "input_audio", "audio_url")
 
 
@@ -252,9 +252,6 @@ def find_reference(value: object) -> str | None:
             if reference := find_reference(value.get(key)):
                 return reference
     return None
-
-
-SYSTEM_KEYS = ("system", "system_prompt", "system_message")
 
 
 def find_system_prompt(value: Mapping[str, object]) -> str | None:
