@@ -68,6 +68,11 @@ def is_remote(reference: str) -> bool:
     return _REMOTE.match(reference) is not None
 
 
+def quote_path(reference: str) -> str:
+    """Return the reference for a message, shortened: a record may contain anything as a path."""
+    return repr(reference if len(reference) <= 120 else reference[:120] + "...")
+
+
 def explain_refused_url(reference: str) -> str:
     """Return why the image of a URL is not downloaded, to append to the URL."""
     if is_fetchable(reference):

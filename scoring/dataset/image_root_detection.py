@@ -251,11 +251,6 @@ class FileBases:
     default: tuple[Path, ...] = ()
     bases: list[tuple[Path, ...]] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, object]:
-        """Return the folders as JSON values."""
-        bases = [list(map(str, folders)) for folders in self.bases]
-        return {"default": list(map(str, self.default)), "bases": bases}
-
     def find_or_add_base(self, folders: tuple[Path, ...]) -> int | None:
         """Return the number of the base with these folders, adding it if new; None: no base."""
         self.default = self.default or folders

@@ -123,8 +123,10 @@ class StagingArea:
             "n_samples": state.n_samples,
             "n_parts": state.n_parts,
             "inline": state.has_inline_images,
+            "default": list(map(str, state.bases.default)),
+            "bases": [list(map(str, folders)) for folders in state.bases.bases],
         }
-        write_json(self.folder / "state.json", raw | state.bases.as_json())
+        write_json(self.folder / "state.json", raw)
 
     def publish(self) -> None:
         """Move the folder to its place in the workspace."""

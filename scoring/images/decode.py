@@ -28,6 +28,7 @@ from scoring.image_references import (
     explain_refused_url,
     is_fetchable,
     is_remote,
+    quote_path,
     split_base,
     split_reference,
 )
@@ -41,7 +42,6 @@ MAX_METADATA_MIB = 16
 # Pillow's default of 1 MiB refuses images with a large colour profile or an embedded workflow.
 # Pillow still reads at most 64 MiB of text per image.
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_MIB << 20
-_SHOWN_CHARACTERS = 120
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a TIFF tag and its value
 _BOX = re.compile(r"^(.+?)###\[\s*(-?\d{1,9}(?:\s*,\s*-?\d{1,9}){3})\s*\]$")
 _UPRIGHT = {  # EXIF orientation -> transpose that makes the image upright
@@ -131,7 +131,7 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImageLocation:
     if base is not None:
         bases = roots.bases if isinstance(roots, ImageRoots) else ()
         if base >= len(bases):
-            reason = f"{_quote(reference)} belongs to image folders unknown to this workspace"
+            reason = f"{quote_path(reference)} belongs to image folders unknown to this workspace"
             raise ImageProblem(Status.MISSING_IMAGE, reason)
         return _find_in_folders(reference, bases[base])
     folders, containers = _sort_roots(tuple(roots))
@@ -141,21 +141,21 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImageLocation:
         return _find_in_folders(reference, folders)
     caches = containers[REMOTE_ROOT]
     if not caches or not is_fetchable(reference):
-        reason = f"{_quote(reference)} {explain_refused_url(reference)}"
+        reason = f"{quote_path(reference)} {explain_refused_url(reference)}"
         raise ImageProblem(Status.REFUSED_PATH, reason)
     path = cached_path(caches[0], reference)
     if path.is_file():
         return ImageLocation(path)
     if refusal := read_refusal(caches[0], reference):
         raise ImageProblem(*refusal)
-    reason = f"{_quote(reference)} is not downloaded yet; score with --allow-remote"
+    reason = f"{quote_path(reference)} is not downloaded yet; score with --allow-remote"
     raise ImageProblem(Status.MISSING_IMAGE, reason)
 
 
 def _find_in_folders(reference: str, folders: Sequence[Path]) -> ImageLocation:
     """Locate a path that may be followed by a box."""
     if _SCHEME.match(reference) or "\0" in reference:
-        reason = f"{_quote(reference)} is not the path of a local file"
+        reason = f"{quote_path(reference)} is not the path of a local file"
         raise ImageProblem(Status.REFUSED_PATH, reason)
     if boxed := _BOX.match(reference):
         left, upper, right, lower = (int(edge) for edge in boxed[2].split(","))
@@ -178,17 +178,17 @@ def _find_file(reference: str, folders: Sequence[Path]) -> ImageLocation:
             is_not_a_file = is_not_a_file or (inside and path.exists())
         except (OSError, RuntimeError, UnicodeError) as error:  # too long, links in a circle, ...
             what = getattr(error, "strerror", None) or "the path cannot be followed"
-            raise ImageProblem(Status.REFUSED_PATH, f"{_quote(reference)}: {what}") from error
+            raise ImageProblem(Status.REFUSED_PATH, f"{quote_path(reference)}: {what}") from error
         outside = outside or (None if inside else path)
     if outside is not None:
         reason = (
-            f"{_quote(reference)} leads outside the image folders, to "
-            f"{_quote(str(outside.parent))}; if your images are there, add that folder: "
+            f"{quote_path(reference)} leads outside the image folders, to "
+            f"{quote_path(str(outside.parent))}; if your images are there, add that folder: "
             "visnec relocate --images"
         )
         raise ImageProblem(Status.REFUSED_PATH, reason)
     what = "a folder or a device, not a file" if is_not_a_file else "in none of the image folders"
-    raise ImageProblem(Status.MISSING_IMAGE, f"{_quote(reference)} is {what}")
+    raise ImageProblem(Status.MISSING_IMAGE, f"{quote_path(reference)} is {what}")
 
 
 @lru_cache(maxsize=32)
@@ -345,9 +345,3 @@ def _unidentified_reason(location: ImageLocation) -> str:
     if start.startswith((b"II*\0", b"MM\0*")):
         return f"{location.name} is a TIFF with an unsupported pixel format; save it as PNG"
     return f"{location.name} is not an image in a supported format ({', '.join(FORMATS)})"
-
-
-def _quote(reference: str) -> str:
-    """Return the reference for a message, shortened: a record may contain anything as a path."""
-    shown = reference[:_SHOWN_CHARACTERS]
-    return repr(shown if shown == reference else shown + "...")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+from scoring.image_references import quote_path
 from scoring.samples import Status
 from scoring.unicode_text import replace_surrogates
 
@@ -225,7 +226,7 @@ def _error_text(error: Exception) -> str:
 
 
 def _refused(url: str, what: str, status: Status = Status.REFUSED_PATH) -> RemoteProblem:
-    return RemoteProblem(status, f"{url if len(url) <= 120 else url[:120] + '...'!r} {what}")
+    return RemoteProblem(status, f"{quote_path(url)} {what}")
 
 
 def _missing(url: str, what: str) -> RemoteProblem:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from scoring.samples import Role, Status, Turn
 from scoring.unicode_text import replace_surrogates
@@ -71,17 +72,11 @@ _OPEN = ImageSlot()
 Piece = str | ImageSlot
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message of a record, before its role is interpreted."""
 
     role: str
     parts: tuple[Piece, ...]
-
-    @property
-    def text(self) -> str:
-        """The text without slots."""
-        return "".join(part for part in self.parts if isinstance(part, str))
 
 
 @dataclass(frozen=True, slots=True)

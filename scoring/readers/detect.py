@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, Literal
 
 import pyarrow as pa
 
@@ -176,20 +176,19 @@ def _detect_text_format(path: Path, start: bytes) -> FileFormat:
 
 def _detect_object(text: bytes) -> FileFormat:
     """Detect JSON lines, an object of records by key, or an object with the records in a key."""
-    first = _parse_first_value(text)
-    if first is not None and first.next_character == "{" and not first.multiline:
-        return FileFormat("lines", why="each line is an object")
-    if first is not None and len(guess_family(first.value)) == 1:
-        return _describe_sequence(first)
+    value, layout, following = _parse_first_value(text)
+    if layout and following == "{" and layout.container == "lines":
+        return layout
+    if layout and len(guess_family(value)) == 1:
+        return layout
     for key in _WITHIN:
         if f'"{key}"'.encode() in text[:_HEAD_BYTES] and _has_records(text, key):
             return FileFormat("object", why=f"its records are under the key {key!r}", within=key)
     if _has_records(text):
         return FileFormat("object", why="it is an object whose members are the records")
-    if first is not None:
-        if first.multiline:
-            return _describe_sequence(first)
-        return FileFormat("lines", why="it is one object")
+    if layout:
+        is_line = layout.container == "lines"
+        return FileFormat("lines", why="it is one object") if is_line else layout
     # The first record is damaged, or longer than what was read.
     line, newline, rest = text.partition(b"\n")
     if rest.lstrip()[:1] != b"{" or not line.rstrip().endswith(b"}"):
@@ -205,42 +204,31 @@ def _detect_object(text: bytes) -> FileFormat:
 
 def _detect_array(text: bytes) -> FileFormat:
     """Detect one array of records, or a list of turns or packed records per line."""
-    first = _parse_first_value(text)
-    if first is not None:
-        turns = first.value if isinstance(first.value, list) else []
-        is_conversation = bool(turns) and all(
-            isinstance(turn, dict) and any(keys <= turn.keys() for keys in TURN_KEYS)
-            for turn in turns
-        )
-        if first.next_character == "[" or (not first.next_character and is_conversation):
-            return _describe_sequence(first)
+    value, layout, following = _parse_first_value(text)
+    turns = value if isinstance(value, list) else []
+    is_conversation = bool(turns) and all(
+        isinstance(turn, dict) and any(keys <= turn.keys() for keys in TURN_KEYS) for turn in turns
+    )
+    if layout and (following == "[" or (not following and is_conversation)):
+        return layout
     return FileFormat("array", why="it starts with [, an array of records")
 
 
-def _describe_sequence(first: _FirstValue) -> FileFormat:
-    """Return the format of consecutive records, each on one line or over several."""
-    what = "an object" if isinstance(first.value, dict) else "a list"
-    if first.multiline:
-        return FileFormat("values", why=f"each record is {what} over several lines")
-    return FileFormat("lines", why=f"each line is {what}")
+def _parse_first_value(text: bytes) -> tuple[object, FileFormat | None, str]:
+    """Return the first JSON value, the format if all records are like it, and what follows it.
 
-
-class _FirstValue(NamedTuple):
-    """The first JSON value of a file, whether it spans lines, and the character after it."""
-
-    value: object
-    multiline: bool
-    next_character: str
-
-
-def _parse_first_value(text: bytes) -> _FirstValue | None:
-    """Return None if the value is damaged or longer than what was read."""
+    There is no format if the value is damaged or longer than what was read.
+    """
     decoded = text.decode("utf-8", "surrogateescape")
     try:
         value, end = json.JSONDecoder().raw_decode(decoded)
     except (ValueError, RecursionError):
-        return None
-    return _FirstValue(value, "\n" in decoded[:end], decoded[end:].lstrip()[:1])
+        return None, None, ""
+    what = "an object" if isinstance(value, dict) else "a list"
+    layout = FileFormat("lines", why=f"each line is {what}")
+    if "\n" in decoded[:end]:
+        layout = FileFormat("values", why=f"each record is {what} over several lines")
+    return value, layout, decoded[end:].lstrip()[:1]
 
 
 def _has_records(text: bytes, within: str | None = None) -> bool:

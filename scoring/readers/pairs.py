@@ -78,7 +78,7 @@ def read_qa(value: Mapping[str, object]) -> tuple[list[Message], Images]:
         for pair in pairs
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
-    if messages and not messages[-1].text and _answer_text(value) is None:
+    if pairs and not pairs[-1][1] and _answer_text(value) is None:
         messages.pop()
     return messages, images
 

@@ -48,10 +48,10 @@ class _MemberGroup:
 
     def matches(self, name: str) -> bool:
         """Return whether a member with that name belongs to this sample."""
-        longer = _name_to_last_dot(name)
-        if len(self.members) == 1 and longer == _name_to_last_dot(self.members[0]):
+        shorter, longer = _name_starts(name)
+        if len(self.members) == 1 and longer == _name_starts(self.members[0])[1]:
             self.key = longer
-        return self.key in (longer, _name_to_first_dot(name))
+        return self.key in (longer, shorter)
 
     def add_member(self, archive: tarfile.TarFile, member: tarfile.TarInfo, tar_name: str) -> None:
         """Add the archive's current member: the position of an image, the content of a text."""
@@ -101,7 +101,7 @@ def read_webdataset(
                 if group is None or not group.matches(member.name):
                     if group is not None:
                         yield _build_record(group, name, encoding, keep_going)
-                    group = _MemberGroup(_name_to_first_dot(member.name), member.offset)
+                    group = _MemberGroup(_name_starts(member.name)[0], member.offset)
                 group.add_member(archive, member, name)
                 end = group.end = member.offset_data + -(-member.size // 512) * 512
     except (tarfile.TarError, OSError, EOFError) as error:
@@ -114,16 +114,11 @@ def read_webdataset(
         yield RawRecord(b"", problem=problem, origin=f"{name}#cut")
 
 
-def _name_to_first_dot(name: str) -> str:
-    """Return the member name up to the first dot of the file name."""
+def _name_starts(name: str) -> tuple[str, str]:
+    """Return a member's name up to the first and up to the last dot of the file name."""
     folder, slash, base = name.rpartition("/")
-    return f"{folder}{slash}{base.partition('.')[0]}"
-
-
-def _name_to_last_dot(name: str) -> str:
-    """Return the member name up to the last dot of the file name."""
-    folder, slash, base = name.rpartition("/")
-    return f"{folder}{slash}{base.rpartition('.')[0] or base}"
+    first, last = base.partition(".")[0], base.rpartition(".")[0]
+    return f"{folder}{slash}{first}", f"{folder}{slash}{last or base}"
 
 
 def _build_record(group: _MemberGroup, name: str, encoding: str, keep_going: bool) -> RawRecord:
@@ -139,7 +134,7 @@ def _build_record(group: _MemberGroup, name: str, encoding: str, keep_going: boo
             raise RecordError(f"{name}: {problem}") from error
     # Members that seem to be several samples, or parts of none: none of them is the key plus an
     # extension, and they are pairs of their own or images only.
-    longer = Counter(map(_name_to_last_dot, group.members))
+    longer = Counter(_name_starts(member)[1] for member in group.members)
     is_mixed = not group.texts or sum(count > 1 for count in longer.values()) > 1
     if not problem and not group.refused and is_mixed and group.key not in longer:
         shown = ", ".join(replace_surrogates(member) for member in group.members[:3])
