@@ -25,7 +25,7 @@ _BOUNDARY_MARGIN = 4096  # longer than any boundary between records, next key in
 _NEXT_ELEMENT = re.compile(r",\s*(?=\{)")
 _NEXT_VALUE = re.compile(r"\n\s*(?=\{)")
 _NEXT_MEMBER = re.compile(r',\s*(?="(?:[^"\\]|\\.){0,1000}"\s*:\s*\{)')
-_KEY = re.compile(r'"(?:[^"\\]|\\.)*"\s*:\s*')
+_KEY = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*"\s*:\s*')
 _CLOSING = {"{": "}", "[": "]"}
 TURN_KEYS = (frozenset(("from", "value")), frozenset(("role", "content")))
 _RECORD_KEYS = frozenset(("messages", "conversations", "conversation"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scoring.errors import RecordError
 from scoring.readers import json_stream
-from scoring.readers.json_stream import read_json_array, read_json_lines
+from scoring.readers.json_stream import read_json_array, read_json_lines, read_json_object
 
 RECORDS = [
     r'{"a": 1e-7,  "b":"\ud800 é <image>", "c":[1,2,{"x":"]},"}]}',
@@ -101,3 +101,10 @@ def test_lines_keep_their_bytes_and_bad_lines_their_row() -> None:
         b'{"a":4}',
     ]
     assert [record.problem is None for record in records] == [True, False, False, True]
+
+
+def test_an_invalid_key_is_damage_up_to_the_next_member() -> None:
+    data = rb'{"a": {"x": 1, "y": 2}, "\u9": {"x": 3, "y": 4}, "c": {"x": 5, "y": 6}}'
+    records = list(read_json_object(io.BytesIO(data), "d.json", keep_going=True))
+    assert [record.key for record in records] == ["a", None, "c"]
+    assert records[1].original == rb'"\u9": {"x": 3, "y": 4}'
