@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -152,9 +153,8 @@ class BaselineImages:
 
     def _new_gray(self, size: tuple[int, int]) -> Image.Image:
         if self._neutral_colour is None:
-            raise ImageProblem(
-                Status.BAD_IMAGE, "the colour that the model maps to zero is not known"
-            )
+            reason = "the colour that the model maps to zero is not known"
+            raise ImageProblem(Status.BAD_IMAGE, reason)
         return Image.new("RGB", size, self._neutral_colour)
 
     def _other_images(
@@ -168,26 +168,21 @@ class BaselineImages:
         if self._shuffled is None:
             raise ImageProblem(Status.MISSING_IMAGE, "the shuffled order of the images is missing")
         others: list[Image.Image] = []
-        problem = None
-        for trial, reference in enumerate(self._shuffled.images_after(references[0])):
-            if len(others) == len(images) or trial >= _TRIALS + len(images):
-                break
+        reason = "the dataset has too few other images to replace it"
+        problem = ImageProblem(Status.MISSING_IMAGE, reason)
+        candidates = self._shuffled.images_after(references[0])
+        for reference in islice(candidates, _TRIALS + len(images)):
             try:
                 image = open_reference(reference, self._roots)
                 alike = (own for own in images if own.size == image.size)
                 if all(own.tobytes() != image.tobytes() for own in alike):
                     others.append(image)
             except ImageProblem as error:
-                problem = error
-        if len(others) == len(images):
-            return others
-        if problem is None:
-            raise ImageProblem(
-                Status.MISSING_IMAGE, "the dataset has too few other images to replace it"
-            )
-        raise ImageProblem(
-            problem.status, f"no other image could replace it; last problem: {problem.reason}"
-        )
+                reason = f"no other image could replace it; last problem: {error.reason}"
+                problem = ImageProblem(error.status, reason)
+            if len(others) == len(images):
+                return others
+        raise problem
 
 
 class ShuffledImages:
@@ -219,10 +214,7 @@ class ShuffledImages:
 def write_shuffled_images(path: Path, first_images: Iterable[list[str | None]], seed: int) -> None:
     """Write the shuffled order of the images, atomically.
 
-    Args:
-        path: Target file.
-        first_images: The first image of every sample, None for samples without, in pieces.
-        seed: Key of the digests.
+    ``first_images`` is the first image of every sample, None for samples without, in pieces.
     """
     pieces = (pa.array(piece, pa.large_string()).drop_null() for piece in first_images)
     images = pc.unique(pa.chunked_array(pieces, pa.large_string()))  # (images,)

@@ -42,10 +42,7 @@ def score_distributed(
     """Run ``job`` on ``actors`` actors of the cluster at RAY_ADDRESS, or on local ones.
 
     Rows already in the run's parts are skipped. Setting ``stop`` stops the actors gracefully.
-
-    Raises:
-        InputError: Ray is not installed, or the job cannot run on it.
-        WorkerError: An actor failed.
+    Raises InputError if Ray is not installed or cannot run the job, WorkerError if an actor fails.
     """
     if job.predict:
         raise InputError(

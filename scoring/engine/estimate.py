@@ -48,10 +48,8 @@ class TokenStats:
 class RunEstimate:
     """The expected cost of a run on this machine.
 
-    ``seconds`` is (least, most): preparation completely hidden behind the model's work, and not at
-    all. Times per sample are means over the samples tried, including those that get a status
-    instead of a score. ``device_bytes`` is the peak GPU memory meanwhile, of
-    ``device_total_bytes``; None on a CPU. ``statuses`` are those of the samples tried.
+    Times per sample are means over the samples tried, including those that get a status instead of
+    a score.
     """
 
     run_id: str
@@ -59,7 +57,7 @@ class RunEstimate:
     n_done: int
     n_left: int
     n_tried: int
-    statuses: dict[str, int]
+    statuses: dict[str, int]  # of the samples tried
     tokens_multimodal: TokenStats | None
     tokens_text: TokenStats | None
     answer_tokens: TokenStats | None
@@ -67,9 +65,10 @@ class RunEstimate:
     score_seconds: float
     predict_seconds: float | None
     samples_per_second: float
+    # least and most: preparation completely hidden behind the model's work, and not at all
     seconds: tuple[float, float]
     process_bytes: int
-    device_bytes: int | None
+    device_bytes: int | None  # peak GPU memory meanwhile; None on a CPU
     device_total_bytes: int | None
 
 

@@ -20,12 +20,8 @@ Result = TypeVar("Result")
 
 PROBE_QUESTION = (Turn(Role.HUMAN, "What is it?", (0,)),)
 PROBE_CONVERSATION = (*PROBE_QUESTION, Turn(Role.ASSISTANT, "A grey field."))
+PROBE_IMAGE = Image.new("RGB", (288, 192), (128, 128, 128))
 _LONGEST_REASON = 300
-
-
-def probe_image() -> Image.Image:
-    """Return the image of the conversations above."""
-    return Image.new("RGB", (288, 192), (128, 128, 128))
 
 
 class FaultIsolator(Generic[Result]):

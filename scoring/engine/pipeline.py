@@ -79,8 +79,7 @@ def score_dataset(
         build: Whether to bring the database up to date at the end.
         settings: Fields of ``ScoreOptions`` by name, as in ``score_dataset(..., tokens=True)``.
 
-    Raises RunConflictError if the run was started with other settings, and StorageError if results
-    cannot be written.
+    Raises RunConflictError for a run with other settings, StorageError if writing fails.
     """
     options = replace(options or ScoreOptions(), **settings)
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
@@ -167,12 +166,11 @@ def predict_dataset(
     may differ from the run's, but not between predictions of one run.
 
     Args:
-        workspace, model, run_id: The run and the model that scored it.
+        workspace, model, run_id, on_progress, stop, build: As in ``score_dataset``.
         rows: Only these rows; by default all scored ones.
         max_new_tokens: Tokens per answer; by default as the run's predictions started, or 64.
         rotate_choices: Whether to ask each multiple-choice question once per option, with the
             options rotated; by default as the run's predictions started, or not.
-        on_progress, stop, build: As in ``score_dataset``.
 
     Raises InputError if the model is not the run's, and RunConflictError if it reads prompts or
     images differently than in the run (template, dtype, processor) or the predictions were started

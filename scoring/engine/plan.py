@@ -12,6 +12,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +37,29 @@ class Plan:
 
     def __init__(self, folder: Path, n_samples: int) -> None:
         self.chunk_rows = CHUNK_ROWS
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._groups: dict[int, pa.Table] = {}
+        self._folder, self._lock = folder, threading.Lock()
+        self._cached_group = lru_cache(_CACHED_GROUPS)(self._read_group)
         self.rows = np.empty(n_samples, dtype=np.int64)  # (n,) the row_idx at each position
         self.source_codes = np.empty(n_samples, dtype=np.int32)  # (n,) indices into source_names
-        self.source_names: list[str] = []
+        source_codes: dict[str, int] = {}
+        borders: list[NDArray[np.int64]] = []  # positions where the image changes, and the end
+        start, last = 0, -1
+        for path in sorted(folder.glob("part-*.parquet")):
+            table = pq.read_table(path, columns=["row_idx", "source", "leader"])
+            end = start + len(table)
+            self.rows[start:end] = table.column("row_idx").to_numpy()
+            sources = pc.fill_null(table.column("source"), "")
+            encoded = pc.dictionary_encode(sources).combine_chunks()
+            names = encoded.dictionary.to_pylist()
+            codes = [source_codes.setdefault(name, len(source_codes)) for name in names]
+            self.source_codes[start:end] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
+            leaders = table.column("leader").to_numpy()
+            borders.append(start + np.flatnonzero(np.diff(leaders, prepend=last)))
+            start, last = end, int(leaders[-1])
+        self.source_names = list(source_codes)
+        ends = np.concatenate([*borders, [start]]).astype(np.int64)
         # (n_chunks,) the first position of each chunk
-        self.chunk_starts = split_between_groups(self._read_order(), n_samples, CHUNK_ROWS)
+        self.chunk_starts = split_between_groups(ends, n_samples, CHUNK_ROWS)
         self.position_of = np.empty(n_samples, dtype=np.int64)  # (n,) the inverse of rows
         self.position_of[self.rows] = np.arange(n_samples)
 
@@ -64,40 +80,15 @@ class Plan:
         samples: list[Sample] = []
         for group in dict.fromkeys((positions // GROUP_ROWS).tolist()):
             mine = positions[positions // GROUP_ROWS == group] % GROUP_ROWS
-            rows = self._read_group(group).take(pa.array(mine)).to_pylist()
-            samples += map(sample_from_row, rows)
+            with self._lock:
+                table = self._cached_group(group)
+            samples += map(sample_from_row, table.take(pa.array(mine)).to_pylist())
         return samples
 
     def _read_group(self, group: int) -> pa.Table:
-        with self._lock:
-            if group not in self._groups:
-                part, inside = divmod(group, PART_ROWS // GROUP_ROWS)
-                with pq.ParquetFile(self._folder / f"part-{part:05d}.parquet") as file:
-                    self._groups[group] = file.read_row_group(inside)
-                while len(self._groups) > _CACHED_GROUPS:
-                    del self._groups[next(iter(self._groups))]
-            return self._groups[group]
-
-    def _read_order(self) -> NDArray[np.int64]:
-        """Read the order; return the positions where the image changes, and the end."""
-        source_codes: dict[str, int] = {}
-        borders: list[NDArray[np.int64]] = []
-        last = -1
-        start = 0
-        for path in sorted(self._folder.glob("part-*.parquet")):
-            table = pq.read_table(path, columns=["row_idx", "source", "leader"])
-            end = start + len(table)
-            self.rows[start:end] = table.column("row_idx").to_numpy()
-            sources = pc.fill_null(table.column("source"), "")
-            encoded = pc.dictionary_encode(sources).combine_chunks()
-            names = encoded.dictionary.to_pylist()
-            codes = [source_codes.setdefault(name, len(source_codes)) for name in names]
-            self.source_codes[start:end] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
-            leaders = table.column("leader").to_numpy()
-            borders.append(start + np.flatnonzero(np.diff(leaders, prepend=last)))
-            start, last = end, int(leaders[-1])
-        self.source_names = list(source_codes)
-        return np.concatenate([*borders, [start]]).astype(np.int64)
+        part, inside = divmod(group, PART_ROWS // GROUP_ROWS)
+        with pq.ParquetFile(self._folder / f"part-{part:05d}.parquet") as file:
+            return file.read_row_group(inside)
 
 
 def split_between_groups(

@@ -6,16 +6,22 @@ would reveal the image to the text-only prediction.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scoring.engine.choice_rotation import Rotation, rotate_choices
-from scoring.engine.isolation import PROBE_QUESTION, FaultIsolator, probe_image
+from scoring.engine.isolation import PROBE_IMAGE, PROBE_QUESTION, FaultIsolator
 from scoring.engine.preparation import Encoded, ImageLoader, Images, Problem, try_encode
 from scoring.models.base import EncodedSample, VisionLanguageModel
+from scoring.predictions.answer_match import (
+    find_chosen_letter,
+    find_option_spans,
+    find_reference_letter,
+    list_options,
+)
 from scoring.predictions.records import (
     DEFAULT_MAX_NEW_TOKENS,
     Prediction,
@@ -26,31 +32,79 @@ from scoring.samples import Role, Sample, Status, Turn
 
 _TOO_LARGE = "the prompt does not fit the device's memory, even alone"
 
+# Such options mean something else in another position.
+_POSITION_DEPENDENT = re.compile(
+    r"\b(?:both|neither|above|below|options?|choices?)\b|\b[A-H] (?:and|or) [A-H]\b", re.IGNORECASE
+)
+
 Answer = str | Problem | None
 """A generated answer, or why there is none; None: the prompt does not fit the device."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A question with its options moved, and the letter that is then right."""
+
+    turns: tuple[Turn, ...]
+    letter: str
+    question: str
+
+    def is_right(self, prediction: str) -> bool:
+        """Return whether a prediction chooses the option of the reference."""
+        return find_chosen_letter(prediction, list_options(self.question)) == self.letter
+
+
+def rotate_choices(turns: Sequence[Turn], reference: str) -> tuple[Rotation, ...]:
+    """Return the question in every rotation, first unchanged; empty if it cannot be rotated.
+
+    The options move to other letters. A model that always answers A, or prefers the first option,
+    is right about a question by chance; one that knows the answer is right in every order. Only the
+    texts of the options move, so the rest of the prompt stays unchanged, including its length.
+
+    ``turns`` end with the question. It cannot be rotated if it lists no options, the reference is
+    not one of them, an option refers to others, or an image is between them.
+    """
+    if not turns:
+        return ()
+    text = turns[-1].text
+    spans = find_option_spans(text)
+    right = find_reference_letter(reference, text) if spans else None
+    if right is None or any(_POSITION_DEPENDENT.search(text[a:b]) for _, a, b in spans):
+        return ()
+    if any(spans[0][1] < offset < spans[-1][2] for offset in turns[-1].image_offsets):
+        return ()
+    letters = [letter for letter, _, _ in spans]
+    right_index = letters.index(right)
+    rotations = []
+    for shift in range(len(spans)):
+        pieces, copied = [], 0
+        for index, (_, start, end) in enumerate(spans):
+            _, first, last = spans[(index + shift) % len(spans)]  # the option that moves here
+            pieces += [text[copied:start], text[first:last]]
+            copied = end
+        question = "".join((*pieces, text[copied:]))
+        if list(list_options(question)) != letters:
+            return ()  # the text of an option reads as a letter elsewhere
+        moved = (*turns[:-1], replace(turns[-1], text=question))
+        rotations.append(Rotation(moved, letters[(right_index - shift) % len(letters)], question))
+    return tuple(rotations)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A sample's question, encoded with the images and without, or why it is not.
-
-    ``rotations`` are the orders of its options, its own first; ``rotated`` the questions in the
-    other orders.
-    """
+    """A sample's question, encoded with the images and without, or why it is not."""
 
     sample: Sample
     multimodal: Encoded
     text_only: Encoded
-    rotations: tuple[Rotation, ...] = ()
-    rotated: tuple[Question, ...] = ()
+    rotations: tuple[Rotation, ...] = ()  # the orders of its options, its own first
+    rotated: tuple[Question, ...] = ()  # the questions in the other orders
 
 
 def first_question(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """Return the conversation up to and including its first human turn; empty without one."""
-    for index, turn in enumerate(turns):
-        if turn.role is Role.HUMAN:
-            return tuple(turns[: index + 1])
-    return ()
+    roles = [turn.role for turn in turns]
+    return tuple(turns[: roles.index(Role.HUMAN) + 1]) if Role.HUMAN in roles else ()
 
 
 class Predictor:
@@ -76,7 +130,7 @@ class Predictor:
                 lambda prompts: model.generate(prompts, max_new_tokens),
                 partial(model.encode_prompt, PROBE_QUESTION, images),
             )
-            for images in ([probe_image()], [])
+            for images in ([PROBE_IMAGE], [])
         )
 
     def prepare(self, samples: Sequence[Sample]) -> list[Question]:

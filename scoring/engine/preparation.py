@@ -101,10 +101,7 @@ def try_encode(encode: Callable[[], EncodedSample]) -> Encoded:
 
 
 class Preparer:
-    """Prepares samples for one model and its blind baselines. Safe to share between threads.
-
-    ``shuffled`` is the order of the dataset's images for the baseline of that name.
-    """
+    """Prepares samples for one model and its blind baselines. Safe to share between threads."""
 
     def __init__(
         self,
@@ -144,16 +141,13 @@ class Preparer:
         return prepared
 
     def _find_problem(self, sample: Sample) -> Problem | None:
-        """Return why a sample is not encoded at all, or None.
-
-        Too much text is not truncated either: where to truncate depends on all of its tokens.
-        """
+        """Return why a sample is not encoded at all, or None."""
         if sample.status is not Status.PENDING:
             return Problem(sample.status, sample.reason)
         n_characters = sum(len(turn.text) for turn in sample.turns)
         max_length = self.model.info.max_length
         limit = min(max(_CHARACTERS_PER_TOKEN * max_length, _MIN_CHARACTERS), _MAX_CHARACTERS)
-        if n_characters <= limit:
+        if n_characters <= limit:  # not truncated: where to do so depends on all of its tokens
             return None
         reason = (
             f"{n_characters:,} characters; at most {limit:,} are tokenised for a model that takes "

@@ -26,13 +26,7 @@ from scoring.engine.run_counts import RunCounts
 from scoring.errors import StorageError
 from scoring.runs.journal import Journal
 from scoring.runs.leases import ChunkLeases
-from scoring.runs.progress import (
-    ProgressFile,
-    Rate,
-    RunProgress,
-    SampleCounts,
-    read_progress,
-)
+from scoring.runs.progress import ProgressFile, Rate, RunProgress, SampleCounts, read_progress
 from scoring.workspace import Workspace
 
 FLUSH_SECONDS = 30.0
@@ -46,44 +40,32 @@ OnProgress = Callable[[RunProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """The state of a run at the end of a command.
-
-    ``n_succeeded`` of the ``done`` samples have a score under any of its blind baselines, or both
-    predictions. ``by_baseline`` counts the samples of the run so far by status, under each
-    baseline; ``statuses`` are those of the first, which each sample has once. ``n_text_altered``
-    counts scored samples with control tokens in their text that were read as text, and
-    ``n_thoughts_dropped`` those with thoughts that the chat template drops, so only the final
-    answer was scored.
-    """
+    """The state of a run at the end of a command, as numbers of samples."""
 
     run_id: str
     total: int
     done_before: int
     done: int
-    n_succeeded: int
+    n_succeeded: int  # done, with a score under any blind baseline or both predictions
     stopped: bool
-    statuses: dict[str, int]
-    by_baseline: dict[str, dict[str, int]]
-    n_text_altered: int = 0
-    n_thoughts_dropped: int = 0
+    statuses: dict[str, int]  # under the first baseline, which each sample has once
+    by_baseline: dict[str, dict[str, int]]  # of the run so far, by status under each baseline
+    n_text_altered: int = 0  # scored, with control tokens in their text that were read as text
+    n_thoughts_dropped: int = 0  # scored without thoughts, which the chat template drops
 
 
 @dataclass(frozen=True, slots=True)
 class RunPhase:
-    """One phase of a run: which positions of the plan to process, and where results go.
-
-    ``wanted`` is (n,) flags by position. ``scores`` is given if the results are not scores
-    themselves; the statuses are then taken from it.
-    """
+    """One phase of a run: which positions of the plan to process, and where results go."""
 
     workspace: Workspace
     run_id: str
     phase: str  # score | predict
     plan: Plan
     journal: Journal
-    wanted: NDArray[np.bool_]
+    wanted: NDArray[np.bool_]  # (n,) flags by position
     baselines: Sequence[str] = ()
-    scores: RunCounts | None = None
+    scores: RunCounts | None = None  # for the statuses, if the results are not scores themselves
 
     def count_rows(self) -> RunCounts:
         """Count the rows in the parts of this phase."""

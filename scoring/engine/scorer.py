@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.engine.baselines import GRAY, REFERENCE, BaselineSettings
-from scoring.engine.isolation import PROBE_CONVERSATION, FaultIsolator, probe_image
+from scoring.engine.isolation import PROBE_CONVERSATION, PROBE_IMAGE, FaultIsolator
 from scoring.engine.preparation import Encoded, Prepared, Preparer, Problem
 from scoring.errors import InputError
 from scoring.models.base import EncodedSample, VisionLanguageModel
@@ -125,7 +125,7 @@ class Scorer:
         model = preparer.model
         self._multimodal_pass, self._text_pass = (
             FaultIsolator(model.answer_losses, partial(model.encode, PROBE_CONVERSATION, images))
-            for images in ([probe_image()], [])
+            for images in ([PROBE_IMAGE], [])
         )
 
     def score(self, prepared: Sequence[Prepared]) -> list[SampleScore]:

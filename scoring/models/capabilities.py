@@ -107,10 +107,7 @@ AttentionInterface.register(_TREE_ATTENTION, _tree_attention)
 
 @contextmanager
 def tree_attention(model: Any, shared: int) -> Iterator[None]:
-    """Make the text half of ``model`` treat the first ``shared`` tokens as causal text.
-
-    Nothing changes for a model that does not use torch's own attention (SDPA).
-    """
+    """Make ``model``, if it uses SDPA, treat the first ``shared`` tokens as causal text."""
     config = model.config.get_text_config()
     before = config._attn_implementation
     if before != "sdpa":

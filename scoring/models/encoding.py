@@ -26,13 +26,13 @@ from PIL import Image
 from transformers.image_utils import make_flat_list_of_images
 
 from scoring.models.base import EncodedSample, ModelInfo
-from scoring.models.control_tokens import control_pattern
 from scoring.models.image_removal import ImagePlaceholders
 from scoring.models.loading import TemplateRenderer, end_markers, unsupported_family
 from scoring.models.prompting import (
     Messages,
     PromptProblem,
     RenderedChat,
+    control_pattern,
     neutralize_turn,
     render_chat,
     render_messages,
@@ -137,7 +137,7 @@ class Encoder:
         chat = self._render_chat(neutral)
         if not images:
             chat = _without_images(self._placeholders, to_messages(neutral), chat)
-        return self._encode_chat(chat, images, text_altered=_texts_differ(turns, neutral))
+        return self._encode_chat(chat, images, text_altered=_texts(turns) != _texts(neutral))
 
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenise a conversation that the model will continue; it has no answer tokens."""
@@ -170,7 +170,7 @@ class Encoder:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
         tokenised.inputs["attention_mask"] = mask  # (1, length)
         masked_chat = replace(chat, answers=shift_answers(chat.answers, masked))
-        return _build_sample(masked_chat, tokenised, None, _texts_differ(turns, neutral))
+        return _build_sample(masked_chat, tokenised, None, _texts(turns) != _texts(neutral))
 
     def answer_texts(self, turns: Sequence[Turn]) -> list[str]:
         """Return the texts whose tokens are scored, with their end markers."""
@@ -351,6 +351,5 @@ def _without_images(
     return replace(chat, text=text, answers=answers)
 
 
-def _texts_differ(turns: Sequence[Turn], neutral: Sequence[Turn]) -> bool:
-    """Return whether control tokens in the text of ``turns`` were broken up."""
-    return any(old.text != new.text for old, new in zip(turns, neutral, strict=True))
+def _texts(turns: Sequence[Turn]) -> list[str]:
+    return [turn.text for turn in turns]

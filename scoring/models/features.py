@@ -16,8 +16,7 @@ from typing import Any
 import torch
 
 from scoring.models.base import EncodedSample
-from scoring.models.collate import concatenate_inputs, input_device, to_device
-from scoring.models.rows import Row
+from scoring.models.rows import Row, concatenate_inputs, input_device, to_device
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,11 +44,7 @@ class VisionTower:
         return [key for key in keys if key in self._accepted and not key.endswith("grid_thw")]
 
     def encode_images(self, samples: Sequence[EncodedSample]) -> list[ImageFeatures]:
-        """Return the features of each sample's images, computed in one call.
-
-        Raises:
-            ValueError: Their number is not that of the samples' image tokens.
-        """
+        """Return the features of each sample's images. Raises ValueError if their number is off."""
         padded = pad_lone_token(samples, self.image_token)
         inputs = [sample.inputs for sample in padded]
         keys = dict.fromkeys(key for mapping in inputs for key in mapping if key in self._accepted)

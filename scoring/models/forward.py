@@ -18,20 +18,23 @@ from numpy.typing import NDArray
 from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget, run_divisible
 from scoring.models.capabilities import Capabilities, limit_last_mlp, tree_attention
-from scoring.models.collate import (
-    Tensors,
-    input_device,
-    input_shapes,
-    pad_rows,
-    padding_mask,
-    row_inputs,
-    to_device,
-    tree_mask,
-)
 from scoring.models.features import FeatureCache, VisionTower
 from scoring.models.losses import answer_token_losses, head_in_float32, head_losses
 from scoring.models.memory import translate_out_of_memory
-from scoring.models.rows import PADDING, Row, TreeLimits, plan_rows, split_row
+from scoring.models.rows import (
+    PADDING,
+    Row,
+    Tensors,
+    TreeLimits,
+    input_device,
+    input_shapes,
+    pad_rows,
+    plan_rows,
+    row_inputs,
+    split_row,
+    to_device,
+    tree_mask,
+)
 
 Losses = NDArray[np.float32]
 """(answer_tokens,) nats."""
@@ -138,7 +141,13 @@ class LossEngine:
         if rows[0].is_tree:
             tensors["position_ids"] = tree_positions(self._model, rows, samples)
         elif not self._capabilities.maskless or "attention_mask" in firsts[0].inputs:
-            tensors["attention_mask"] = padding_mask(rows, samples)  # (batch, longest)
+            own = [first.inputs.get("attention_mask") for first in firsts]  # (1, length) each
+            masks = [
+                np.ones(len(row)) if mask is None else np.asarray(mask[0])
+                for row, mask in zip(rows, own, strict=True)
+            ]
+            # (batch, longest): 0 for padding and for tokens that a sample masks
+            tensors["attention_mask"] = pad_rows(masks, 0)
         inputs: dict[str, Any] = {key: self._to_device(value) for key, value in tensors.items()}
         if rows[0].is_tree:
             branches = pad_rows([row.branches for row in rows], PADDING)  # (batch, longest)

@@ -21,29 +21,27 @@ from transformers import GenerationConfig
 from scoring.errors import ModelError
 from scoring.models.base import EncodedSample, ModelInfo
 from scoring.models.batching import TokenBudget, run_batched
-from scoring.models.collate import input_device, prompt_inputs, to_device
 from scoring.models.encoding import create_encoder
 from scoring.models.features import image_token_id, pad_lone_token
-from scoring.models.fingerprints import (
-    adapter_fingerprint,
-    hash_deciding_files,
-    template_digest,
-    weights_fingerprint,
-)
 from scoring.models.forward import LossEngine
 from scoring.models.loading import (
     TemplateRenderer,
+    adapter_fingerprint,
     choose_template,
     end_markers,
+    hash_deciding_files,
     load_model_and_processor,
     max_context_length,
     resolve_device,
+    template_digest,
+    weights_fingerprint,
 )
 from scoring.models.memory import translate_out_of_memory
 from scoring.models.neutral_colour import measure_neutral_colour
 from scoring.models.options import LoadOptions, ModelOptions
 from scoring.models.probing import measure_capabilities, measure_token_budget
 from scoring.models.processors import image_processor_backend
+from scoring.models.rows import input_device, prompt_inputs, to_device
 from scoring.thoughts import opened_thought
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

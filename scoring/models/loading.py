@@ -1,15 +1,17 @@
 """Loads a model of Hugging Face transformers with its processor and chat template.
 
 Weights are safetensors only and no code from a model repository is run. A model that cannot be
-scored is refused here with a reason, before any work starts.
+scored is refused here with a reason, before any work starts. What decides its numbers is identified
+by digests of its files, one by one, so a change can be attributed to a file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,6 @@ from transformers.quantizers.auto import AutoQuantizationConfig
 from transformers.utils import is_torchvision_available
 
 from scoring.errors import ModelError
-from scoring.models.fingerprints import text_digest
 from scoring.models.options import LoadOptions
 from scoring.models.processors import image_processor_backend, load_processor
 from scoring.models.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
@@ -89,6 +90,21 @@ _FROZEN_DATE = (
 _NOT_VARIABLES = ("messages", "add_generation_prompt")
 _LONGEST_REASON = 400  # characters of an error of transformers, which may list hundreds of classes
 _LONGEST = 1 << 20  # tokenizers without a limit of their own report astronomical ones
+
+_DECIDING_FILES = (
+    "config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+)
+_SHORT = 12  # hex digits that distinguish versions of one file
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -304,3 +320,48 @@ def max_context_length(model: Any, processor: Any) -> int:
     positions = getattr(config, "max_position_embeddings", None)
     limits = (positions, processor.tokenizer.model_max_length)
     return int(min((limit for limit in limits if limit), default=_LONGEST))
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """Return the sha256 over the sha256 of each weight file, in order of their names.
+
+    In a Hugging Face cache the files are links named by their sha256, so they need not be read.
+    """
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        name = path.resolve().name
+        digest = name if re.fullmatch(r"[0-9a-f]{64}", name) else _file_sha256(path)
+        whole.update(digest.encode())
+    return whole.hexdigest()
+
+
+def adapter_fingerprint(folder: Path) -> str:
+    """Return the sha256 over the configuration and the weights of a PEFT adapter."""
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    digests = "".join(_file_sha256(folder / name) for name in names)
+    return hashlib.sha256(digests.encode()).hexdigest()
+
+
+def hash_deciding_files(folder: Path) -> dict[str, str]:
+    """Return file name -> short sha256 of the files besides weights that decide ids and pixels."""
+    paths = sorted({path for name in _DECIDING_FILES for path in folder.glob(name)})
+    return {path.name: _file_sha256(path)[:_SHORT] for path in paths}
+
+
+def template_digest(template: object, end_markers: Sequence[str]) -> str:
+    """Return the short sha256 of a chat template's text and of the possible end-of-turn tokens.
+
+    ``template`` is as in transformers: the Jinja text, or several by name.
+    """
+    text = json.dumps([template, list(end_markers)], sort_keys=True, default=str)
+    return text_digest(text)
+
+
+def text_digest(text: str) -> str:
+    """Return the short sha256 of a text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT]
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

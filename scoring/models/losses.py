@@ -19,10 +19,7 @@ _WEIGHTS_PER_CHUNK = 1 << 25  # 128 MB in float32
 
 
 def answer_token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return -log P of each of ``targets`` (answer_tokens,) in nats, in float32 for every dtype.
-
-    ``logits`` are (answer_tokens, vocabulary).
-    """
+    """Return (answer_tokens,) nats of ``targets``, in float32, from (answer_tokens, vocabulary)."""
     return cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
 

@@ -39,11 +39,7 @@ def translate_out_of_memory() -> Iterator[None]:
 
 
 def cpu_token_budget(model: Any) -> int:
-    """Return the padded tokens per batch on a CPU.
-
-    Just enough to hide Python's overhead: padding costs as much as on a GPU, and larger batches
-    gain nothing.
-    """
+    """Return the padded tokens per batch on a CPU: just enough to hide Python's overhead."""
     text = model.config.get_text_config()
     parameters = 12 * text.num_hidden_layers * text.hidden_size**2
     least, most = _CPU_TOKENS
@@ -51,10 +47,7 @@ def cpu_token_budget(model: Any) -> int:
 
 
 def gpu_token_budget(device: torch.device, tokens: int, run: Callable[[], object]) -> int:
-    """Return the padded tokens per batch on a GPU, from the memory that ``run`` uses.
-
-    ``run`` computes a batch of ``tokens`` tokens.
-    """
+    """Return the padded tokens per batch on a GPU, from the memory of ``run`` on ``tokens``."""
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)

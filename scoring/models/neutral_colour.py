@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from scoring.models.base import Colour, EncodedSample
-from scoring.models.collate import single_sample_inputs
+from scoring.models.rows import single_sample_inputs
 from scoring.samples import Role, Turn
 
 _SIZE = (224, 224)  # a square, which no template pads

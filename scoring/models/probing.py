@@ -28,14 +28,13 @@ from PIL import Image
 from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget
 from scoring.models.capabilities import Capabilities, limit_last_mlp
-from scoring.models.collate import input_device, single_sample_inputs
 from scoring.models.features import VisionTower
 from scoring.models.forward import LossEngine, Losses, tree_limits
 from scoring.models.loading import unsupported_family
 from scoring.models.losses import answer_token_losses, head_in_float32
 from scoring.models.memory import LEAST_GPU_TOKENS, cpu_token_budget, gpu_token_budget
 from scoring.models.prompting import PromptProblem
-from scoring.models.rows import plan_rows
+from scoring.models.rows import input_device, plan_rows, single_sample_inputs
 from scoring.samples import Role, Turn
 
 EXACT = 1e-5  # nats that the mean of a sample may differ by in float32
@@ -107,10 +106,7 @@ def _small_probes(encode: Encode) -> Probes:
 
 
 def _large_probes(encode: Encode) -> Probes:
-    """Return questions about different images; eight of them have the same size.
-
-    Some families only run images of one size in one batch.
-    """
+    """Return questions about different images; eight have one size, which some families need."""
     with_image, without_image = [], []
     for number, size in enumerate(_SIZES):
         question = Turn(Role.HUMAN, f"How many of the {number} shapes are red?", (0,))

@@ -8,8 +8,7 @@ installed for videos have no influence on images.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +44,6 @@ def load_processor(folder: Path, backend: str = "auto") -> Any:
     ``backend`` of the image processor: pil, torchvision, or auto for the default of transformers.
     """
     arguments = {} if backend == "auto" else {"backend": backend}
-    with _without_videos():
-        processor = transformers.AutoProcessor.from_pretrained(
-            folder, local_files_only=True, **arguments
-        )
-    if isinstance(processor, _NoVideos):  # the fallback of transformers without anything better
-        raise OSError(f"{folder} contains no processor")
-    return processor
-
-
-def image_processor_backend(processor: Any) -> str:
-    """Return what resizes and normalises the images: pil or torchvision."""
-    return str(getattr(processor.image_processor, "backend", "unknown"))
-
-
-@contextmanager
-def _without_videos() -> Iterator[None]:
-    """Replace video processors by the placeholder while a processor is loaded."""
     with _LOADING, ExitStack() as stack:
         check = ProcessorMixin.check_argument_for_proper_class
 
@@ -77,4 +59,14 @@ def _without_videos() -> Iterator[None]:
         for owner, name, value in replacements:
             stack.callback(setattr, owner, name, vars(owner)[name])
             setattr(owner, name, value)
-        yield
+        processor = transformers.AutoProcessor.from_pretrained(
+            folder, local_files_only=True, **arguments
+        )
+    if isinstance(processor, _NoVideos):  # the fallback of transformers without anything better
+        raise OSError(f"{folder} contains no processor")
+    return processor
+
+
+def image_processor_backend(processor: Any) -> str:
+    """Return what resizes and normalises the images: pil or torchvision."""
+    return str(getattr(processor.image_processor, "backend", "unknown"))

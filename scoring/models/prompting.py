@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
+from itertools import chain, pairwise, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoring.samples import Role, Segment, Status, Turn
-from scoring.thoughts import AnswerParts, split_thought
+from scoring.thoughts import THOUGHT_MARKS, AnswerParts, split_thought
 from scoring.unicode_text import replace_surrogates
 
 Messages = list[dict[str, Any]]
@@ -46,6 +46,10 @@ LLAVA_V1_TEMPLATE = (
 images first, before the trimmed text of their turn. Text without an image is unchanged.
 Hugging Face's own LLaVA-1.5 template omits the sentence and the end token."""
 
+_MARKERS = ("\U000f0000", "\U000f0001")  # transformers marks text and control tokens with these
+_NOT_CONTROLLING = ("unk_token", "sep_token", "cls_token", "mask_token")
+_MEDIA = re.compile(r"image|img|im_|vision|video|vid_|audio|frame|tile|row_\d|col_\d", re.I)
+"""Matches names of tokens that represent images, sounds and their parts."""
 _PRIVATE_USE = range(0xE000, 0xF900)
 _ROLE_NAMES = {Role.SYSTEM: "system", Role.HUMAN: "user", Role.ASSISTANT: "assistant"}
 
@@ -56,6 +60,50 @@ class PromptProblem(Exception):
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
         self.status, self.reason = status, reason
+
+
+def control_pattern(processor: Any, render: Any, end_markers: Sequence[str]) -> re.Pattern[str]:
+    """Return a pattern that finds the tokens that control the structure of a model's prompt.
+
+    In a sample's text such a token would be read as an image, an end of text or a turn of its own.
+    These are BOS, EOS and padding, the placeholders of images, videos and sounds, the
+    ``end_markers``, and every special token that the chat template writes. Other special tokens are
+    content: grounding markup such as ``<box>`` belongs to answers, and models are trained on it.
+    """
+    tokenizer = processor.tokenizer
+    added = tokenizer.added_tokens_decoder.values()
+    special = {str(token.content) for token in added if token.special}
+    special.difference_update(*THOUGHT_MARKS)
+    written = "\n".join(_template_outputs(render))
+    controls = {token for token in special if token in written or _MEDIA.search(token)}
+    # tokens that the tokenizer or processor names, such as bos_token and image_token
+    named = {**vars(processor), **tokenizer.special_tokens_map}
+    for name in ("image_token", "video_token"):  # properties in some processors
+        named[name] = getattr(processor, name, None)
+    for name, token in named.items():
+        if name.endswith("_token") and name not in _NOT_CONTROLLING and token is not None:
+            controls.add(str(token))
+    ids = [number for number in getattr(processor, "image_token_ids", []) if number is not None]
+    controls |= {*tokenizer.convert_ids_to_tokens(ids), *end_markers, *_MARKERS}
+    longest_first = sorted((token for token in controls if token.strip()), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)))
+
+
+def _template_outputs(render: Any) -> Iterator[str]:
+    """Yield the template's text and rendered conversations: it may build tokens from parts."""
+    yield from render.template_texts
+    text = {"type": "text", "text": "a"}
+    for has_system, has_image in product((True, False), (True, False)):
+        messages: Messages = [{"role": "system", "content": [text]}] if has_system else []
+        messages += [
+            {"role": "user", "content": [*([{"type": "image"}] if has_image else []), text]},
+            {"role": "assistant", "content": [text]},
+            {"role": "user", "content": [text]},
+        ]
+        try:
+            yield render_messages(lambda chat: render(chat, prompt=True), messages)
+        except PromptProblem:  # templates may refuse a system prompt or a missing image
+            continue
 
 
 def neutralize_turn(turn: Turn, controls: re.Pattern[str] | None) -> Turn:
@@ -76,29 +124,22 @@ def neutralize_turn(turn: Turn, controls: re.Pattern[str] | None) -> Turn:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSpan:
-    """The characters of the answer of ``turn`` (0-based among the answers).
+    """The characters of an answer: reasoning, then content, then an end-of-turn token."""
 
-    It is reasoning from ``start`` to ``thought_end`` (None: no reasoning), then content up to
-    ``content_end`` (None: up to ``end``), then an end-of-turn token.
-    """
-
-    turn: int
+    turn: int  # 0-based among the answers
     start: int
     end: int
-    content_end: int | None = None
-    thought_end: int | None = None
+    content_end: int | None = None  # None: the content reaches to the end
+    thought_end: int | None = None  # None: no reasoning
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedChat:
-    """The text that the model reads and its answers, which include end-of-turn tokens.
-
-    ``thoughts_dropped``: number of answers whose thought the template omits.
-    """
+    """The text that the model reads and its answers, which include end-of-turn tokens."""
 
     text: str
     answers: tuple[AnswerSpan, ...]
-    thoughts_dropped: int = 0
+    thoughts_dropped: int = 0  # answers whose thought the template omits
 
 
 def to_messages(turns: Iterable[Turn]) -> Messages:
@@ -172,11 +213,8 @@ def _with_sentinels(messages: Messages, answers: Sequence[AnswerParts], mark: st
 def _rebuild_chat(
     answers: Sequence[AnswerParts], pieces: Sequence[str], end_markers: Sequence[str], lead: str
 ) -> RenderedChat | None:
-    """Put the answers back in place of the marks; None if the mark of an answer is missing.
-
-    ``pieces`` alternate between text and marks: ``0t`` for the thought of answer 0, ``0`` for the
-    rest.
-    """
+    """Put the answers back in place of the marks; None if the mark of an answer is missing."""
+    # pieces alternate between text and marks: 0t for the thought of answer 0, 0 for the rest
     marks = pieces[1::2]
     has_thought = [f"{turn}t" in marks for turn in range(len(answers))]
     expected = [[f"{turn}t"] * thought + [str(turn)] for turn, thought in enumerate(has_thought)]

@@ -52,7 +52,7 @@ def prefix_length(text: str, given: str, replaced: Replacements) -> int:
 
     Raises PromptProblem if it changed ``text`` in any way besides expanding placeholders.
     """
-    before = undo_replacements(given, replaced)
+    before = _replace_spans(given, [(item["new_span"], item["text"]) for item in replaced])
     n_added = len(before) - len(text)
     if not before.endswith(text) or any(item["span"][0] < n_added for item in replaced):
         raise PromptProblem(
@@ -66,11 +66,6 @@ def prefix_length(text: str, given: str, replaced: Replacements) -> int:
 def apply_replacements(text: str, replaced: Replacements) -> str:
     """Return ``text`` with its placeholders expanded."""
     return _replace_spans(text, [(item["span"], item["replacement"]) for item in replaced])
-
-
-def undo_replacements(text: str, replaced: Replacements) -> str:
-    """Return the text that ``apply_replacements`` turns into ``text``."""
-    return _replace_spans(text, [(item["new_span"], item["text"]) for item in replaced])
 
 
 def _replace_spans(text: str, replaced: Sequence[tuple[tuple[int, int], str]]) -> str:

@@ -53,10 +53,7 @@ class Journal:
         return path
 
     def read_new(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Return the named columns of each part that this journal has not read yet, by name.
-
-        Values are null where an earlier version did not write a column.
-        """
+        """Yield columns of each new part, by its name; null if an earlier version wrote none."""
         for path in sorted(self.folder.glob(f"{self._prefix}*.parquet")):
             if path.name in self._seen:
                 continue

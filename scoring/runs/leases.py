@@ -100,7 +100,12 @@ class ChunkLeases:
         return True
 
     def _is_abandoned(self, path: Path, owner: str) -> bool:
-        return _is_dead(owner) or self._is_silent(path)
+        with suppress(
+            ValueError, KeyError, TypeError, AttributeError
+        ):  # being written, or not ours
+            if has_exited(json.loads(owner)):
+                return True
+        return self._is_silent(path)
 
     def _is_silent(self, path: Path) -> bool:
         """A time stamp in the future is old too: the clock went back and was not renewed since."""
@@ -163,13 +168,6 @@ def _remove_lease(path: Path, expected: str) -> bool:
             os.link(taken, path)
     taken.unlink(missing_ok=True)
     return owner == expected
-
-
-def _is_dead(owner: str) -> bool:
-    try:
-        return has_exited(json.loads(owner))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return False  # being written, or not ours: decided by its silence
 
 
 def _read_owner(path: Path) -> str | None:

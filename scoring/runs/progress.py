@@ -45,20 +45,16 @@ class SampleCounts:
 
 @dataclass(frozen=True, slots=True)
 class ProcessProgress:
-    """The report of one process (``progress/<host>-<pid>.json``).
-
-    ``written``: samples it has seen in the parts, its own and others'. ``in_flight``: samples it
-    has finished beyond that. ``total`` and ``source_totals``: samples of all processes together.
-    """
+    """The report of one process (``progress/<host>-<pid>.json``)."""
 
     phase: str  # score | predict
     state: str  # running | finished | stopped
     process: dict[str, Any]
     updated_at: str
-    total: int
+    total: int  # samples of all processes together
     rate: float  # samples per second of this process
-    written: SampleCounts
-    in_flight: SampleCounts
+    written: SampleCounts  # samples it has seen in the parts, its own and others'
+    in_flight: SampleCounts  # samples it has finished beyond that
     source_totals: dict[str, int]
 
 
@@ -66,8 +62,8 @@ class ProcessProgress:
 class RunProgress:
     """The progress of a run, all its processes together.
 
-    ``sources``: samples done and total, by source, the largest first. A run is ``silent`` if its
-    processes ended without reporting it: what they had not written will be done again.
+    A run is ``silent`` if its processes ended without reporting it: what they had not written will
+    be done again.
     """
 
     phase: str  # score | predict
@@ -80,6 +76,7 @@ class RunProgress:
     pid: int  # of the process that reported last
     host: str
     statuses: dict[str, int]
+    # samples done and total, by source, the largest first
     sources: dict[str, tuple[int, int]] = field(default_factory=dict)
     n_processes: int = 1  # active ones
     n_silent: int = 0

@@ -25,14 +25,8 @@ class RunRecord:
 
     ``model``, ``revision``, ``device``, ``device_name``, ``processor``, ``shortcuts``,
     ``created_at``, ``versions`` and ``notice`` are for the reader; the rest must be equal when the
-    run is resumed. ``template_digest`` is of the template's text; ``model_files`` are digests of
-    the model's files besides its weights that affect token ids and pixels. Runs of earlier versions
-    have neither, and unknown values are not compared. ``chat_template_kwargs`` are variables of
-    the template. ``scoring_version`` is the SCORING_VERSION at the start of the run, None for
-    imported scores and runs of the first version. ``baseline_parameters`` belong to the run's own
-    baselines: ``blur_sigma`` (share of the image's longer side), ``shuffle_seed``. ``tokens``: the
-    parts have a loss per answer token. ``imported_from`` is the file (name and sha256) of imported
-    scores, whose unknown settings are None or empty.
+    run is resumed. Runs of earlier versions lack some fields, and unknown values are not compared;
+    those of imported scores are None or empty.
     """
 
     run_id: str
@@ -50,13 +44,14 @@ class RunRecord:
     created_at: str
     versions: dict[str, str] = field(default_factory=dict)
     notice: str | None = None
-    tokens: bool = False
+    tokens: bool = False  # the parts have a loss per answer token
+    # of its own baselines: blur_sigma (share of the image's longer side), shuffle_seed
     baseline_parameters: dict[str, float] = field(default_factory=dict)
     processor: str | None = None  # classes that produced token ids and pixels
     device_name: str | None = None  # the product name
-    imported_from: str | None = None
-    template_digest: str | None = None
-    model_files: dict[str, str] | None = None
+    imported_from: str | None = None  # the file (name and sha256) of imported scores
+    template_digest: str | None = None  # of the template's text
+    model_files: dict[str, str] | None = None  # digests of files that affect token ids and pixels
     revision: str | None = None
     shortcuts: tuple[str, ...] = ()
     image_processor: str | None = None  # class and backend that produced pixels
@@ -65,8 +60,8 @@ class RunRecord:
     adapter_fingerprint: str | None = None
     quantization: dict[str, Any] | None = None
     device_map: str | dict[str, Any] | None = None
-    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
-    scoring_version: int | None = None
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # the template's variables
+    scoring_version: int | None = None  # at the start of the run; the first version wrote none
 
     @property
     def image_processor_backend(self) -> str:

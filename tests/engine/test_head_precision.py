@@ -12,11 +12,11 @@ import torch
 from scoring.models import losses
 from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget
-from scoring.models.collate import single_sample_inputs
 from scoring.models.forward import LossEngine
 from scoring.models.hf import HfModel
 from scoring.models.losses import head_in_float32
 from scoring.models.probing import measure_capabilities
+from scoring.models.rows import single_sample_inputs
 from scoring.samples import Role, Turn
 from tests.engine.test_families import SMALL
 from tests.families import family_model

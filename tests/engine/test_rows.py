@@ -7,8 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from scoring.models.base import EncodedSample
-from scoring.models.collate import pad_rows, tree_mask
-from scoring.models.rows import PADDING, TreeLimits, build_row, plan_rows, split_row
+from scoring.models.rows import (
+    PADDING,
+    TreeLimits,
+    build_row,
+    pad_rows,
+    plan_rows,
+    split_row,
+    tree_mask,
+)
 
 PICTURE, OTHER = object(), object()
 IMAGE = 9  # the image token

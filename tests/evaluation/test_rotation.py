@@ -18,8 +18,7 @@ from scoring.database.filters import parse_filter
 from scoring.database.queries.browse import matching_rows
 from scoring.database.queries.evaluation import evaluate_predictions
 from scoring.database.values import Scope
-from scoring.engine.choice_rotation import Rotation, rotate_choices
-from scoring.engine.predictions import Predictor
+from scoring.engine.predictions import Predictor, Rotation, rotate_choices
 from scoring.errors import RunConflictError
 from scoring.evaluation.accuracy import Accuracy
 from scoring.models.base import EncodedSample
