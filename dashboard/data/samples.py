@@ -13,8 +13,7 @@ from scoring.database.queries.browse import (
     FirstHits,
     fetch_page,
     first_hits,
-    is_large,
-    is_searched,
+    is_slow_search,
     read_rows,
 )
 from scoring.database.queries.detail import sample_details, token_scores_of
@@ -49,7 +48,7 @@ def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int
 
 def read_first_hits(context: Context, limit: int) -> FirstHits | None:
     """Return some samples that contain the filter's text; None if the full answer is as quick."""
-    if is_searched(context.store, context.filter) or not is_large(context.store):
+    if not is_slow_search(context.store, context.filter):
         return None
     return first_hits(context.selection, limit)
 

@@ -146,7 +146,7 @@ def _show_notices(opened: OpenedWorkspace, running: bool) -> None:
     if context is None:
         return
     state = context.store.build_state()
-    if state.stale and not running:
+    if state.n_new_parts and not running:
         n_files = formatting.plural(state.n_new_parts, "new result file")
         notices.show_note(
             f"{n_files} since this database was built",

@@ -145,9 +145,8 @@ class Query(Reader):
 def compile_query(view: View) -> Query:
     """Return the query about the samples of a view.
 
-    Raises:
-        InputError: for a run, baseline or clustering that the database lacks, naming those it has.
-        FilterError: for an invalid regular expression.
+    Raises InputError for a run, baseline or clustering that the database lacks, naming those it
+    has, and FilterError for an invalid regular expression.
     """
     snapshot, scope, where = view.store.snapshot(), view.scope, view.where
     check_scope(snapshot, scope)

@@ -180,8 +180,3 @@ class BuildState:
     n_parts: int
     n_new_parts: int
     n_new_scores: int = 0
-
-    @property
-    def stale(self) -> bool:
-        """Whether a build would add something."""
-        return self.n_new_parts > 0

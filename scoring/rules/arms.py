@@ -18,7 +18,6 @@ from scoring.rules.ranking import (
     Per,
     group_scored,
     random_numbers,
-    random_order,
     scored_positions,
     select_best,
     select_share,
@@ -130,7 +129,9 @@ class Control(Rule):
         _, code = np.unique(groups, return_inverse=True)
         quotas = np.bincount(code, weights=selected).astype(np.int64)
         if self.by == "random":
-            values = random_order(candidates.row_idx, self.seed)
+            numbers = random_numbers(candidates.row_idx, self.seed)
+            values = np.empty(len(candidates))  # descending where the numbers ascend
+            values[np.argsort(numbers, kind="stable")] = -np.arange(len(candidates), dtype=float)
         else:
             values = RANKINGS[self.by](candidates)
         return select_best(candidates, values, groups, quotas)

@@ -68,11 +68,8 @@ def select_share(
 def select_best(candidates: Candidates, values: Floats, groups: Ints, quotas: Ints) -> Mask:
     """Select the ``quotas[g]`` highest values of each group of scored samples.
 
-    Args:
-        candidates: the samples to select from.
-        values: a column over all candidates.
-        groups: a column over the scored candidates.
-        quotas: one number for each distinct group, in ascending order of groups.
+    ``values`` has all candidates, ``groups`` the scored ones, ``quotas`` the distinct groups in
+    ascending order.
     """
     best = sort_best_first(values, scored_positions(candidates))
     group_of = np.zeros(len(candidates), np.int64)
@@ -94,13 +91,6 @@ def rank_within_groups(groups: NDArray[Any]) -> tuple[Ints, Ints]:
 def random_numbers(row_idx: NDArray[Any], seed: int) -> NDArray[np.uint64]:
     """Return one distinct, well-mixed number per row: SplitMix64 (Steele, Lea and Flood 2014)."""
     return _mix_bits(row_idx.astype(np.uint64) + _mix_bits(np.array([seed], np.uint64)))
-
-
-def random_order(row_idx: NDArray[Any], seed: int) -> Floats:
-    """Return values whose descending order is the ascending order of ``random_numbers``."""
-    ranks = np.empty(len(row_idx), np.float64)
-    ranks[np.argsort(random_numbers(row_idx, seed), kind="stable")] = np.arange(len(row_idx))
-    return -ranks
 
 
 def _mix_bits(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

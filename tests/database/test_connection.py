@@ -67,19 +67,19 @@ def test_store_follows_a_new_database_and_a_snapshot_does_not(tmp_path: Path) ->
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     old, generation = store.snapshot(), store.generation
     assert score_summary(store.view(SCOPE)).n_scored == 8
-    assert not store.build_state().stale
+    assert store.build_state().n_new_parts == 0
 
     values = [{"row_idx": 4, "baseline": "none", "status": "scored", "reason": None}]
     values[0] |= {"truncated": False, "turns": [turn(3.0, 1.0, 2)]}
     path = workspace.run_dir(RUN_ID) / "scores" / "part-00001.parquet"
     pq.write_table(pa.Table.from_pylist(values, schemas.SCORES), path)
     state = store.build_state()
-    assert (state.n_new_parts, state.stale) == (1, True)
+    assert state.n_new_parts == 1
     assert score_summary(store.view(SCOPE)).n_scored == 8
 
     build_database(workspace)
     assert store.generation != generation
-    assert not store.build_state().stale
+    assert store.build_state().n_new_parts == 0
     assert score_summary(store.view(SCOPE)).n_scored == 9
     assert old.fetch_rows("SELECT count(visnec) FROM scores") == [(8,)]
 

@@ -271,15 +271,12 @@ def first_hits(view: View, limit: int = 24, seconds: float = 0.15) -> FirstHits:
     return FirstHits(records, len(hits), n_searched, n_samples)
 
 
-def is_searched(store: Store, where: Filter) -> bool:
-    """Return whether all samples were already searched for the filter's text, if it has one."""
+def is_slow_search(store: Store, where: Filter) -> bool:
+    """Return whether first hits of the filter's text come sooner than all of them."""
     snapshot = store.snapshot()
-    return not where.text or snapshot.has_match(*text_query(snapshot, where))
-
-
-def is_large(store: Store) -> bool:
-    """Return whether first hits come sooner than all: there is more than one block to search."""
-    n_samples: int = store.snapshot().fetch_value("SELECT n_samples FROM build_info")
+    if not where.text or snapshot.has_match(*text_query(snapshot, where)):
+        return False
+    n_samples: int = snapshot.fetch_value("SELECT n_samples FROM build_info")
     return n_samples > _SEARCH_ROWS
 
 

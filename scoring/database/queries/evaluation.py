@@ -42,18 +42,10 @@ def evaluate_predictions(
     bands: Bands | None = None,
     **settings: Any,
 ) -> Evaluation:
-    """Evaluate models on the samples that match a filter, using the scores of a scope.
+    """Evaluate models on the samples that match a filter; the scores are those of a scope.
 
-    Args:
-        store: The database.
-        scope: The scores that define the necessary part.
-        where: The samples to evaluate on.
-        options: What to evaluate.
-        bands: Band limits of the categories, by default those of the workspace.
-        settings: Fields of ``EvaluationOptions`` by name.
-
-    Raises:
-        InputError: There are no predictions, or the model, measure or scope is unknown.
+    ``bands`` are by default those of the workspace, ``settings`` fields of ``EvaluationOptions``.
+    Raises InputError where there are no predictions, or the model, measure or scope is unknown.
     """
     options = replace(options or EvaluationOptions(), **settings)
     view = store.view(scope, where, bands)

@@ -40,10 +40,7 @@ ORDERS = (
 
 # What may come up in a queue; {reviewed} leaves out samples by who decided on them.
 _SCORED = "SELECT * FROM matching WHERE visnec IS NOT NULL AND {reviewed}"
-_ELIGIBLE = {
-    "lowest": _SCORED,
-    "highest": _SCORED,
-    "threshold": _SCORED,
+_ELIGIBLE = {  # all scored samples for the other orders
     "rule": """
         SELECT matching.*
         FROM matching JOIN final_decisions f ON f.row_idx = matching.row_idx
@@ -69,14 +66,11 @@ _ELIGIBLE = {
     """,
     "row_idx": "SELECT * FROM matching WHERE {reviewed}",
 }
-_SORTED_BY = {
+_SORTED_BY = {  # row_idx for the other orders
     "lowest": "visnec, row_idx",
     "highest": "visnec DESC, row_idx",
     "threshold": "abs(visnec - $threshold), row_idx",
     "rule": "abs(visnec - $threshold) DESC, row_idx",
-    "conflicts": "row_idx",
-    "reviewers": "row_idx",
-    "row_idx": "row_idx",
 }
 
 
@@ -143,10 +137,10 @@ def review_queue(
         reviewed = ["true"]
         reviewed += [_UNDECIDED] if undecided_by is not None else []
         reviewed += [_DECIDED] if decided_by is not None else []
-        eligible = _ELIGIBLE[name].format(reviewed=" AND ".join(reviewed))
-        query = compile_query(view)
+        eligible = _ELIGIBLE.get(name, _SCORED).format(reviewed=" AND ".join(reviewed))
+        query, sorted_by = compile_query(view), _SORTED_BY.get(name, "row_idx")
         first = query.fetch_rows(
-            f"SELECT row_idx FROM ({eligible}) ORDER BY {_SORTED_BY[name]} LIMIT $limit",
+            f"SELECT row_idx FROM ({eligible}) ORDER BY {sorted_by} LIMIT $limit",
             values | {"limit": limit},
         )
         rows = [row for (row,) in first]

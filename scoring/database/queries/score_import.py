@@ -234,15 +234,11 @@ class ScoreMatcher:
     def match_samples(
         self, samples: Iterable[pa.Table], issues: ImportIssues, *, check: bool
     ) -> int:
-        """Match the rows to all samples of the dataset and count the issues.
+        """Match the rows to all samples of the dataset; return how many rows were used.
 
-        Args:
-            samples: Tables of row_idx, id, images, status and reason.
-            issues: Receives the rows that are not used and the samples without a row.
-            check: Refuse rows whose id or image path is not that of the sample.
-
-        Returns:
-            The number of rows that were used.
+        ``samples`` have row_idx, id, images, status and reason. ``issues`` receives the rows that
+        are not used and the samples without a row. ``check`` refuses rows whose id or image path is
+        not that of the sample.
         """
         n_samples = sum(self._insert("INSERT INTO samples FROM batch", table) for table in samples)
         self._con.execute(_CREATE_REPEATED, {"n_samples": n_samples})

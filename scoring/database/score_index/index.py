@@ -166,14 +166,10 @@ def open_score_index(view: View) -> ScoreIndex:
     def build() -> ScoreIndex:
         if everything is None:
             return _read_scores(query, in_order=base == EVERYTHING)
-        whole = everything.snapshot.cache.get_or_compute(
-            _cache_key(everything, view),
-            lambda: _read_scores(everything, in_order=True),
-            _count_bytes,
-        )
+        whole = _cache_index(everything, view, lambda: _read_scores(everything, in_order=True))
         return _select_groups(whole, base)
 
-    whole = query.snapshot.cache.get_or_compute(_cache_key(query, view), build, _count_bytes)
+    whole = _cache_index(query, view, build)
     if base == view.where:
         return whole
     ranges = _find_ranges(whole, view.where, view.bands)
@@ -218,6 +214,12 @@ def length_limits(code: int) -> tuple[int, int]:
 
 def _cache_key(query: Query, view: View) -> tuple[object, ...]:
     return "score index", view.scope, query.key
+
+
+def _cache_index(query: Query, view: View, build: Callable[[], ScoreIndex]) -> ScoreIndex:
+    return query.snapshot.cache.get_or_compute(
+        _cache_key(query, view), build, lambda index: len(index) * _ROW_BYTES + 65536
+    )
 
 
 def _cached_everything(view: View, base: Filter) -> Query | None:
@@ -332,7 +334,3 @@ def _build_group_table(index: ScoreIndex, group: str) -> GroupTable:
 def _shrink(column: NDArray[Any], n_values: int) -> NDArray[Any]:
     """The column in the smallest unsigned type for 0 to ``n_values - 1``."""
     return column.astype(np.min_scalar_type(max(n_values - 1, 0)))
-
-
-def _count_bytes(index: ScoreIndex) -> int:
-    return len(index) * _ROW_BYTES + 65536
