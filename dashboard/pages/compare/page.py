@@ -81,10 +81,6 @@ def _show_comparison(context: Context, view: View) -> None:
         )
         figures.show_chart(figure, _DENSITY, on_select=_filter_by_score, selection_mode="box")
     with right:
-        figures.show_heading(
-            "Categories",
-            "Rows: category in A. Columns: category in B. Click a number to list its samples.",
-        )
         _show_flips(context, view, other, comparison)
     if not comparison.furthest.empty:
         _show_furthest_apart(context, view, other, comparison)
@@ -126,6 +122,10 @@ def _filter_by_score() -> None:
 
 def _show_flips(context: Context, view: View, other: Scope, comparison: Comparison) -> None:
     """Show categories in A against categories in B; each number opens its samples."""
+    figures.show_heading(
+        "Categories",
+        "Rows: category in A. Columns: category in B. Click a number to list its samples.",
+    )
     rows: list[list[figures.Cell]] = []
     for i, here in enumerate(CATEGORIES):
         rows.append([here])

@@ -187,7 +187,7 @@ def _choose_turns(name: str) -> dict[str, Any]:
     return chosen
 
 
-# ---- exports in progress -------------------------------------------------------------------------
+# ---- all exports, and those in progress ----------------------------------------------------------
 
 
 def show_exports(context: Context) -> None:
