@@ -1,24 +1,12 @@
 // A table by source, cluster, turn and so on: counts, and the share of each category as a bar. Sortable by
 // any column; choosing a row opens its samples.
 
-const TABLES = new WeakMap();
-const CATEGORIES = ["misaligned", "redundant", "vision-critical"];
 const HISTOGRAM_HEIGHT = 26;
 
-class Breakdown {
-  constructor(root) {
-    this.root = root;
-    this.sort = { column: null, isDown: true };
-  }
+class Breakdown extends Widget {
+  sort = { column: null, isDown: true };
 
-  receive(data, send) {
-    this.data = data;
-    this.send = send;
-    const version = JSON.stringify([data, this.sort]);
-    if (version === this.version) return;
-    this.version = version;
-    this.draw();
-  }
+  receive() { if (this.isNew([this.data, this.sort])) this.draw(); }
 
   sortedRows() {
     const { column, isDown } = this.sort;
@@ -36,7 +24,7 @@ class Breakdown {
   }
 
   draw() {
-    const { el } = VN, { columns, label, chosen } = this.data;
+    const { columns, label, chosen } = this.data;
     const focused = this.root.getRootNode().activeElement?.dataset?.column;
     const row = (values) => el("tr", { class: chosen.includes(values.key) ? "chosen" : null },
       columns.map((column) => this.renderCell(values, column)));
@@ -48,46 +36,42 @@ class Breakdown {
     if (focused) this.root.querySelector(`[data-column="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  renderHead(column) {
-    const { el } = VN, { isDown } = this.sort;
-    const isSorted = this.sort.column === column.key;
-    const sorting = isSorted ? (isDown ? "descending" : "ascending") : "none";
-    const name = column.kind === "bar"
-      ? CATEGORIES.map((category) => [VN.swatch(category), `${category} \u00a0 `]) : column.label;
-    const arrow = el("span", { class: "arrow", "aria-hidden": "true" }, isSorted ? (isDown ? " ↓" : " ↑") : "");
-    const onclick = () => this.sortBy(column);
-    return el("th", { scope: "col", class: column.kind, "aria-sort": sorting },
-      el("button", { type: "button", "data-column": column.key, title: column.help, onclick }, name, arrow));
+  renderHead({ key, kind, label, help: title }) {
+    const { column, isDown } = this.sort;
+    const isSorted = column === key;
+    const [sorting, arrow] = isSorted ? (isDown ? ["descending", " ↓"] : ["ascending", " ↑"]) : ["none", ""];
+    const name = kind === "bar" ? VN.CATEGORIES.map((category) => [VN.swatch(category), `${category} \u00a0 `]) : label;
+    const onclick = () => {
+      this.sort = { column: key, isDown: isSorted ? !isDown : kind !== "name" };
+      this.receive();
+    };
+    const mark = el("span", { class: "arrow", "aria-hidden": "true" }, arrow);
+    return el("th", { scope: "col", class: kind, "aria-sort": sorting },
+      button({ "data-column": key, title, onclick }, name, mark));
   }
 
-  renderCell(row, column) {
-    const { el } = VN;
-    const value = row[column.key];
-    const none = () => el("span", { class: "quiet" }, "–");
-    if (column.kind === "name") return this.renderName(row, value);
-    if (column.kind === "histogram") {
-      return el("td", { class: "histogram" }, value ? this.renderHistogram(value) : none());
-    }
-    if (column.kind === "bar") return el("td", { class: "bar" }, this.renderBar(row));
-    if (column.kind === "text") return el("td", { class: "text quiet" }, value ?? "");
-    const format = { count: VN.count, score: VN.score, loss: VN.loss, share: (x) => VN.share(x, 1) }[column.kind];
-    return el("td", { class: "number" }, value === null || value === undefined ? none() : format(value));
+  renderCell(row, { key, kind }) {
+    const value = row[key], isMissing = value === null || value === undefined;
+    const cell = (...children) => el("td", { class: kind }, ...children);
+    if (kind === "name") return this.renderName(row, value);
+    if (kind === "histogram") return cell(value ? this.renderHistogram(value) : quiet("–"));
+    if (kind === "bar") return cell(this.renderBar(row));
+    if (kind === "text") return el("td", { class: "text quiet" }, value ?? "");
+    const format = { count: VN.count, score: VN.score, loss: VN.loss, share: (x) => VN.share(x, 1) }[kind];
+    return el("td", { class: "number" }, isMissing ? quiet("–") : format(value));
   }
 
   renderName(row, name) {
-    const { el } = VN;
     const title = `${name} – ${this.data.action}`, onclick = () => this.send("opened", row.key);
-    const content = this.data.opens && row.opens !== false
-      ? el("button", { type: "button", class: "open", title, onclick }, name) : el("span", { title: name }, name);
-    return el("th", { scope: "row", class: "name" }, content);
+    return el("th", { scope: "row", class: "name" }, this.data.opens && row.opens !== false
+      ? button({ class: "open", title, onclick }, name) : el("span", { title: name }, name));
   }
 
   // One path per category; a bin belongs to the category of its middle.
   renderHistogram(counts) {
-    const { svg } = VN;
     const { edges, low, high, cut } = this.data.limits;
     const most = Math.max(1, ...counts), height = HISTOGRAM_HEIGHT, n = counts.length;
-    const paths = Object.fromEntries(CATEGORIES.map((category) => [category, ""]));
+    const paths = Object.fromEntries(VN.CATEGORIES.map((category) => [category, ""]));
     counts.forEach((count, i) => {
       if (!count) return;
       const top = Math.max(1, (count / most) * (height - 2));
@@ -101,25 +85,13 @@ class Breakdown {
   }
 
   renderBar(row) {
-    const { el } = VN;
-    if (!row.n_scored) return el("span", { class: "quiet" }, "not scored");
+    if (!row.n_scored) return quiet("not scored");
     const share = (category) => `${category} ${VN.count(row[category])} (${VN.share(row[category], row.n_scored)})`;
-    const label = CATEGORIES.map(share).join(", ");
+    const label = VN.CATEGORIES.map(share).join(", ");
     const width = (category) => `${(100 * row[category]) / row.n_scored}%`;
     const piece = (category) => el("span", { class: category, style: { width: width(category) } });
-    return el("span", { class: "stack", role: "img", "aria-label": label, title: label }, CATEGORIES.map(piece));
-  }
-
-  sortBy(column) {
-    const isSame = this.sort.column === column.key;
-    this.sort = { column: column.key, isDown: isSame ? !this.sort.isDown : column.kind !== "name" };
-    this.receive(this.data, this.send);
+    return el("span", { class: "stack", role: "img", "aria-label": label, title: label }, VN.CATEGORIES.map(piece));
   }
 }
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
-  const root = parentElement.querySelector(".vn");
-  if (!TABLES.has(root)) TABLES.set(root, new Breakdown(root));
-  TABLES.get(root).receive(data, setTriggerValue);
-}
+export default VN.mount(Breakdown);

@@ -2,9 +2,6 @@
 // deck both use it, so a sample looks the same in both.
 
 const Card = (() => {
-  const { el } = VN;
-  const quiet = (...children) => el("span", { class: "quiet" }, ...children);
-
   function renderImages(card) {
     if (card.images.length) {
       return card.images.map((image, i) => new ImageViewer(image, i, card.images.length).node);
@@ -17,11 +14,11 @@ const Card = (() => {
     const most = Math.max(loss_text, loss_multimodal, 0.5) * 1.08;
     const percent = (value) => `${(100 * value) / most}%`;
     const [low, high] = [loss_multimodal, loss_text].sort((a, b) => a - b);
+    const dot = (kind, title, x) => el("span", { class: `dot ${kind}`, style: { left: percent(x) }, title });
     const label = `multimodal loss ${VN.loss(loss_multimodal)}, text-only loss ${VN.loss(loss_text)}`;
     return el("div", { class: "loss-bar", role: "img", "aria-label": label },
       el("span", { class: `range ${category}`, style: { left: percent(low), width: percent(high - low) } }),
-      el("span", { class: "dot seeing", style: { left: percent(loss_multimodal) }, title: "multimodal loss" }),
-      el("span", { class: "dot blind", style: { left: percent(loss_text) }, title: "text-only loss" }));
+      dot("seeing", "multimodal loss", loss_multimodal), dot("blind", "text-only loss", loss_text));
   }
 
   function renderScores(card) {
@@ -74,8 +71,8 @@ const Card = (() => {
       draw();
       section.querySelector('[aria-pressed="true"]').focus();
     };
-    const choice = ([name, { label }]) => el("button",
-      { type: "button", "aria-pressed": String(comparison === name), onclick: () => choose(name) }, label);
+    const choice = ([name, { label }]) =>
+      button({ "aria-pressed": String(comparison === name), onclick: () => choose(name) }, label);
     const group = { class: "against quiet", role: "group", "aria-label": "Mark words that differ from" };
     const choices = () => el("div", group, "Marked: words that differ from", Object.entries(COMPARISONS).map(choice));
     const details = (prediction) => el("details", { class: "more-answers", open: more.length === 1 },
@@ -156,12 +153,11 @@ const Card = (() => {
       const score = other.visnec === null ? other.status_name : VN.score(other.visnec);
       const content = [el("span", { class: "row-score" }, VN.swatch(other.category), score),
         el("span", { class: "question" }, other.question), quiet(other.answer), VN.decisionMark(other.decision)];
-      const onclick = () => open(other.row_idx);
-      const button = open && el("button", { type: "button", onclick }, content);
-      return el("li", {}, button || el("div", { class: "plain" }, content));
+      return el("li", {}, open ? button({ onclick: () => open(other.row_idx) }, content)
+        : el("div", { class: "plain" }, content));
     };
-    const all = openImage && el("button", { type: "button", class: "all", onclick: openImage },
-      `Show all ${VN.count(card.n_neighbours + 1)} as a list`);
+    const all = openImage
+      && button({ class: "all", onclick: openImage }, `Show all ${VN.count(card.n_neighbours + 1)} as a list`);
     return el("section", { class: "neighbours" },
       el("h3", {}, "Other samples on the same image", quiet(` ${VN.count(card.n_neighbours)}`)),
       el("ul", {}, card.neighbours.map(item)),
@@ -173,16 +169,16 @@ const Card = (() => {
     const copy = async () => {
       try {
         await navigator.clipboard.writeText(link);
-        button.textContent = "Link copied";
+        copyButton.textContent = "Link copied";
       } catch {
         const field = el("input", { class: "link", readonly: true, value: link, "aria-label": "Link to this sample" });
-        button.replaceWith(field);
+        copyButton.replaceWith(field);
         field.select();
       }
     };
     const title = "A link to exactly this sample, run and filter";
-    const button = el("button", { type: "button", class: "copy", title, onclick: copy }, "Copy link");
-    return button;
+    const copyButton = button({ class: "copy", title, onclick: copy }, "Copy link");
+    return copyButton;
   }
 
   function renderHeading(card, link = null) {
@@ -207,9 +203,8 @@ const Card = (() => {
     const words = card.predictions[0]?.text;
     const prediction = words?.length ? words.map(([text]) => text).join("")
       : quiet(words ? "(an empty answer)" : "no prediction in this run");
-    const curtain = el("button", { type: "button", class: "curtain", onclick: reveal },
-      el("b", {}, "Image and reference are hidden"), quiet("Answer the question yourself, then reveal."),
-      el("kbd", {}, key));
+    const curtain = button({ class: "curtain", onclick: reveal }, el("b", {}, "Image and reference are hidden"),
+      quiet("Answer the question yourself, then reveal."), el("kbd", {}, key));
     return el("article", { class: "card hidden-first", "data-row": card.row_idx, "data-blind": true },
       renderHeading({ ...card, cluster: null }),
       el("div", { class: "columns" }, curtain,

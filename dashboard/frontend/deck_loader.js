@@ -5,39 +5,28 @@ const IMAGES_AHEAD = 5, IMAGES_KEPT = 24;
 const RETRY_MS = 2500;
 
 class DeckLoader {
+  /** @type {string | null} */
+  address = null;
+  /** @type {string | null} why the last request failed */
+  problem = null;
+  retryAt = 0;
+  cards = new Map();
+  requested = new Set();
+  images = new Map();
+
   /**
    * @param {(rows: number[] | null) => void} onChange called with the rows that were loaded or failed to
    *   load, and with null when it is time to try again
    */
-  constructor(onChange) {
-    this.onChange = onChange;
-    /** @type {string | null} */
-    this.address = null;
-    /** @type {string | null} why the last request failed */
-    this.problem = null;
-    this.retryAt = 0;
-    this.cards = new Map();
-    this.requested = new Set();
-    this.images = new Map();
-  }
+  constructor(onChange) { this.onChange = onChange; }
 
-  /**
-   * Use another address: with other scores, limits or images, nothing fetched before is valid.
-   *
-   * @param {string | null} address
-   */
+  /** Use another address: with other scores, limits or images, nothing fetched before is valid. */
   reset(address) {
     this.address = address;
-    this.cards.clear();
-    this.requested.clear();
-    this.images.clear();
+    for (const fetched of [this.cards, this.requested, this.images]) fetched.clear();
   }
 
-  /**
-   * Fetch missing cards around a position of the queue, in batches unless one is needed soon.
-   *
-   * @param {number[]} queue @param {number} index
-   */
+  /** Fetch missing cards around a position of the queue, in batches unless one is needed soon. */
   async load(queue, index) {
     this.loadImages(queue, index);
     const isMissing = (row) => !this.cards.has(row) && !this.requested.has(row);
@@ -47,9 +36,7 @@ class DeckLoader {
     for (const row of rows) this.requested.add(row);
     const address = this.address;
     try {
-      const answer = await fetch(`${address}&rows=${rows.join(",")}`, { credentials: "same-origin" });
-      if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-      const cards = await answer.json();
+      const cards = await VN.fetchJson(`${address}&rows=${rows.join(",")}`);
       if (address !== this.address) return;
       for (const card of cards) this.cards.set(card.row_idx, card);
       this.problem = null;
@@ -60,11 +47,10 @@ class DeckLoader {
       setTimeout(() => this.onChange(null), RETRY_MS);
     }
     for (const row of rows) this.requested.delete(row);
-    while (this.cards.size > CARDS_KEPT) this.cards.delete(this.cards.keys().next().value);
+    VN.trim(this.cards, CARDS_KEPT);
     this.onChange(rows);
   }
 
-  /** @param {number[]} queue @param {number} index */
   loadImages(queue, index) {
     const cards = queue.slice(index, index + 1 + IMAGES_AHEAD).map((row) => this.cards.get(row));
     for (const { url } of cards.flatMap((card) => card?.images?.slice(0, 2) ?? [])) {
@@ -73,7 +59,6 @@ class DeckLoader {
       image.src = url;
       this.images.set(url, image);
     }
-    const surplus = Math.max(0, this.images.size - IMAGES_KEPT);
-    for (const url of [...this.images.keys()].slice(0, surplus)) this.images.delete(url);
+    VN.trim(this.images, IMAGES_KEPT);
   }
 }

@@ -2,8 +2,6 @@
 // reads HTML.
 
 const VN = (() => {
-  const SVG = "http://www.w3.org/2000/svg";
-
   function set(node, attributes) {
     for (const [name, value] of Object.entries(attributes ?? {})) {
       if (value === null || value === undefined || value === false) continue;
@@ -16,8 +14,7 @@ const VN = (() => {
 
   function add(node, children) {
     for (const child of children.flat(Infinity)) {
-      if (child === null || child === undefined || child === false) continue;
-      node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+      if (child !== null && child !== undefined && child !== false) node.append(child);
     }
     return node;
   }
@@ -28,7 +25,11 @@ const VN = (() => {
    */
   const el = (tag, attributes, ...children) => add(set(document.createElement(tag), attributes), children);
   /** @param {string} tag @param {Record<string, any>} [attributes] @param {...any} children @returns {any} */
-  const svg = (tag, attributes, ...children) => add(set(document.createElementNS(SVG, tag), attributes), children);
+  const svg = (tag, attributes, ...children) =>
+    add(set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes), children);
+  /** @param {Record<string, any>} attributes @param {...any} children @returns {any} */
+  const button = (attributes, ...children) => el("button", { type: "button", ...attributes }, ...children);
+  const quiet = (...children) => el("span", { class: "quiet" }, ...children);
 
   /** @param {number} n */
   const count = (n) => Math.round(n).toLocaleString("en-US");
@@ -45,20 +46,15 @@ const VN = (() => {
   /** @param {number} x */
   const limit = (x) => String(Math.round(x * 10000) / 10000).replace("-", "−");
 
-  /** Return the category of a score, as scoring.necessity defines it: each limit is in the upper category.
-   *
-   * @param {number} x @param {number} low @param {number} high
-   */
-  const categoryOf = (x, low, high) => (x < low ? "misaligned" : x < high ? "redundant" : "vision-critical");
+  const CATEGORIES = ["misaligned", "redundant", "vision-critical"];
+  /** Return the category of a score, as scoring.necessity defines it: each limit is in the upper category. */
+  const categoryOf = (x, low, high) => CATEGORIES[x < low ? 0 : x < high ? 1 : 2];
 
   // A category is never shown by colour alone: its name is next to the swatch.
   const swatch = (category) => el("span", { class: `swatch ${category ?? "none"}`, "aria-hidden": "true" });
   const MARKS = { keep: "✓", drop: "✕", unsure: "?" };
-  function decisionMark(decision) {
-    if (!MARKS[decision]) return null;
-    const name = el("span", { class: "hidden" }, decision);
-    return el("span", { class: `mark ${decision}`, title: decision }, MARKS[decision], name);
-  }
+  const decisionMark = (decision) => MARKS[decision] ? el("span", { class: `mark ${decision}`, title: decision },
+    MARKS[decision], el("span", { class: "hidden" }, decision)) : null;
 
   const TAKES_KEYS = "[role=listbox],[role=dialog],[role=tablist],[role=slider],[data-testid=stPopoverBody]";
 
@@ -70,12 +66,58 @@ const VN = (() => {
     return Boolean(target.closest(TAKES_KEYS));
   }
 
+  const hasModifier = (event) => event.ctrlKey || event.metaKey || event.altKey;
+
   /** Whether Streamlit is idle: an event sent during a rerun would be about the page that is being left. */
   const isPageIdle = () =>
     document.querySelector('[data-testid="stApp"]')?.getAttribute("data-test-script-state") === "notRunning";
 
+  async function fetchJson(address) {
+    const answer = await fetch(address);
+    if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
+    return answer.json();
+  }
+
+  /** Delete the oldest entries of a map beyond `most`. */
+  const trim = (map, most) => {
+    for (const key of [...map.keys()].slice(0, Math.max(0, map.size - most))) map.delete(key);
+  };
+
+  /** Return a component's default export: a Widget per root, closed when it leaves the page if it has close(). */
+  function mount(Component) {
+    const widgets = new WeakMap();
+    return ({ data, parentElement, setStateValue, setTriggerValue }) => {
+      const root = parentElement.querySelector(".vn");
+      if (!widgets.has(root)) widgets.set(root, new Component(root));
+      const widget = widgets.get(root), before = widget.data;
+      Object.assign(widget, { data, send: setTriggerValue, setState: setStateValue });
+      widget.receive(before);
+      return widget.close && (() => { widget.close(); widgets.delete(root); });
+    };
+  }
+
   return {
-    el, svg, set, add, count, share, score, loss, limit, categoryOf, swatch, decisionMark, MARKS, isTextField,
-    isPageIdle,
+    el, svg, set, button, quiet, count, share, score, loss, limit, CATEGORIES, categoryOf, swatch, decisionMark,
+    isTextField, hasModifier, isPageIdle, fetchJson, trim, mount,
   };
 })();
+const { el, svg, button, quiet } = VN;
+
+/** What a component shows in its root. receive() is called after each rerun, with the data before it. */
+class Widget {
+  /** @type {any} what the page sent last */
+  data = null;
+  /** @type {(name: string, value: any) => void} triggers an event in the page */
+  send;
+  /** @type {(name: string, value: any) => void} */
+  setState;
+
+  constructor(root) { this.root = root; }
+
+  /** Whether a value differs from that of the last call. */
+  isNew(value) {
+    const last = this.version;
+    this.version = JSON.stringify(value);
+    return this.version !== last;
+  }
+}

@@ -1,16 +1,13 @@
 // The active filters as chips; choosing one removes it.
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
-  const root = parentElement.querySelector(".vn");
-  const { el } = VN;
-  const chip = ({ key, name, value }) => el("button", {
-    type: "button", class: "chip", "data-part": key, "aria-label": `Remove ${name} ${value}`,
-    title: `${name}: ${value}`, onclick: () => setTriggerValue("removed", key),
+export default function ({ data, parentElement, setTriggerValue }) {
+  const remove = (key) => setTriggerValue("removed", key);
+  const chip = ({ key, name, value }) => button({
+    class: "chip", "data-part": key, "aria-label": `Remove ${name} ${value}`, title: `${name}: ${value}`,
+    onclick: () => remove(key),
   }, el("span", { class: "what" }, name), el("span", { class: "value" }, value),
   el("span", { class: "cross", "aria-hidden": "true" }, "×"));
-  const onclick = () => setTriggerValue("removed", "");
-  const clear = el("button", { type: "button", class: "clear", onclick }, "Clear all");
+  const clear = button({ class: "clear", onclick: () => remove("") }, "Clear all");
   const group = { class: "chips", role: "group", "aria-label": "Active filters" };
-  root.replaceChildren(el("div", group, data.parts.map(chip), clear));
+  parentElement.querySelector(".vn").replaceChildren(el("div", group, data.parts.map(chip), clear));
 }

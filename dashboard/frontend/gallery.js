@@ -1,8 +1,6 @@
 // A page of samples as images. One tile is in the tab order; arrows move between tiles, Enter opens one,
 // X selects it, Shift with a click or an arrow selects everything in between.
 
-const GALLERIES = new WeakMap();
-
 // Thumbnails by address: a data URL, or null where there is no image. Several come in one answer, so a
 // changed page loads none twice.
 class Thumbnails {
@@ -14,8 +12,9 @@ class Thumbnails {
   // in sight first.
   static async show(images) {
     const missing = images.filter((image) => !this.fill(image));
+    const whenIdle = (go) => window.requestIdleCallback?.(go, { timeout: 200 }) ?? setTimeout(go);
     for (let start = 0; start < missing.length; start += this.BATCH) {
-      if (start) await this.waitUntilIdle();
+      if (start) await new Promise(whenIdle);
       const batch = missing.slice(start, start + this.BATCH).filter((image) => image.isConnected);
       try {
         if (batch.length) await this.load(batch.map((image) => image.dataset.from));
@@ -26,17 +25,12 @@ class Thumbnails {
     }
   }
 
-  static waitUntilIdle() {
-    if (!window.requestIdleCallback) return new Promise((resolve) => setTimeout(resolve));
-    return new Promise((resolve) => window.requestIdleCallback(resolve, { timeout: 200 }));
-  }
-
   static fill(image) {
     const url = this.loaded.get(image.dataset.from);
     if (url === undefined) return false;
     if (url === null) {
       this.loaded.delete(image.dataset.from); // requested again next time
-      image.replaceWith(VN.el("span", { class: "lacking" }, "no picture"));
+      image.replaceWith(lacking("no picture"));
     } else image.src = url;
     return true;
   }
@@ -44,49 +38,42 @@ class Thumbnails {
   static async load(addresses) {
     const rows = addresses.map((address) => address.match(/thumbnail\/(\d+)/)[1]);
     const together = `${addresses[0].replace(/thumbnail\/\d+/, "thumbnails")}&rows=${rows.join(",")}`;
-    const answer = await fetch(together, { credentials: "same-origin" });
-    if (!answer.ok) throw new Error(answer.statusText);
-    const urls = await answer.json();
+    const urls = await VN.fetchJson(together);
     addresses.forEach((address, i) => this.loaded.set(address, urls[i]));
-    const surplus = Math.max(0, this.loaded.size - this.MOST);
-    for (const address of [...this.loaded.keys()].slice(0, surplus)) this.loaded.delete(address);
+    VN.trim(this.loaded, this.MOST);
   }
 }
 
-class Gallery {
+const lacking = (text) => el("span", { class: "lacking" }, text);
+const rowOf = (tile) => Number(tile.dataset.row);
+
+class Gallery extends Widget {
+  selected = new Set();
+  anchor = null;
+
   constructor(root) {
-    const { el } = VN;
+    super(root);
     const onkeydown = (event) => this.onKey(event);
     this.grid = el("ul", { class: "grid", role: "list", "aria-label": "Samples", onkeydown });
     this.bar = el("div", { class: "selection", role: "toolbar", "aria-label": "Selected samples" });
-    this.selected = new Set();
-    this.anchor = null;
     root.replaceChildren(this.bar, this.grid);
   }
 
-  rowOf(tile) { return Number(tile.dataset.row); }
-
-  receive(data, send) {
-    this.send = send;
-    this.data = data;
-    this.grid.dataset.tiles = data.size;
-    const version = JSON.stringify(data.tiles);
-    if (version !== this.version) {
-      this.version = version;
-      this.drawTiles();
-    }
+  receive() {
+    this.grid.dataset.tiles = this.data.size;
+    if (this.isNew(this.data.tiles)) this.drawTiles();
     this.drawSelection();
   }
 
   drawTiles() {
     const { tiles, focus } = this.data;
     this.tiles = tiles.map((tile, i) => this.renderTile(tile, i === 0));
-    this.grid.replaceChildren(...this.tiles.map((tile) => VN.el("li", {}, tile)));
+    this.grid.replaceChildren(...this.tiles.map((tile) => el("li", {}, tile)));
     Thumbnails.show([...this.grid.querySelectorAll("img")]);
     const shown = new Set(tiles.map((tile) => tile.row_idx));
     this.selected = new Set([...this.selected].filter((row) => shown.has(row)));
     this.anchor = null;
-    const focused = focus === null ? null : this.tiles.find((tile) => this.rowOf(tile) === focus);
+    const focused = focus === null ? null : this.tiles.find((tile) => rowOf(tile) === focus);
     if (focused) {
       this.makeTabStop(focused);
       focused.scrollIntoView({ block: "nearest" });
@@ -94,32 +81,26 @@ class Gallery {
   }
 
   renderTile(tile, isFirst) {
-    const { el } = VN;
-    const lacking = (text) => el("span", { class: "lacking" }, text);
+    const { visnec, category, decision, source } = tile;
     const onerror = (event) => event.target.replaceWith(lacking("no picture"));
     const image = tile.thumbnail
       ? el("img", { "data-from": tile.thumbnail, alt: "", decoding: "async", onerror }) : lacking("no image");
-    const score = tile.visnec === null ? tile.status_name : VN.score(tile.visnec);
-    const label = this.labelOf(tile);
-    return el("button", {
-      type: "button", class: "tile", tabindex: isFirst ? 0 : -1, "data-row": tile.row_idx, "aria-label": label,
-      "data-said": label, onclick: (event) => this.onClick(event, tile.row_idx),
-      onfocus: (event) => this.makeTabStop(event.currentTarget),
+    const [score, spoken] = visnec === null ? [tile.status_name, tile.status_name]
+      : [VN.score(visnec), `VisNec ${VN.score(visnec)}, ${category}`];
+    const decided = decision && decision !== "none" ? `; decided ${decision}` : "";
+    const label = `${spoken}; ${source}; ${tile.question}${decided}`;
+    return button({
+      class: "tile", tabindex: isFirst ? 0 : -1, "data-row": tile.row_idx, "aria-label": label, "data-said": label,
+      onclick: (event) => this.onClick(event, tile.row_idx), onfocus: (event) => this.makeTabStop(event.currentTarget),
     },
       el("span", { class: "frame" }, image,
-        this.data.selectable ? el("span", { class: "pick", title: "Select (X)" }, "✓") : null,
-        tile.n_images > 1 ? el("span", { class: "images" }, `${tile.n_images} images`) : null,
-        el("span", { class: "corner" }, VN.decisionMark(tile.decision))),
-      el("span", { class: "line" }, el("span", { class: "value" }, VN.swatch(tile.category), score),
-        el("span", { class: "source quiet" }, tile.source)),
+        this.data.selectable && el("span", { class: "pick", title: "Select (X)" }, "✓"),
+        tile.n_images > 1 && el("span", { class: "images" }, `${tile.n_images} images`),
+        el("span", { class: "corner" }, VN.decisionMark(decision))),
+      el("span", { class: "line" }, el("span", { class: "value" }, VN.swatch(category), score),
+        el("span", { class: "source quiet" }, source)),
       el("span", { class: "question" }, tile.question || "(no question)"),
       el("span", { class: "answer quiet" }, tile.answer || "(no answer)"));
-  }
-
-  labelOf(tile) {
-    const score = tile.visnec === null ? tile.status_name : `VisNec ${VN.score(tile.visnec)}, ${tile.category}`;
-    const decision = tile.decision && tile.decision !== "none" ? `; decided ${tile.decision}` : "";
-    return `${score}; ${tile.source}; ${tile.question}${decision}`;
   }
 
   onClick(event, row) {
@@ -135,7 +116,7 @@ class Gallery {
 
   // Select a tile or deselect it; with `through`, select everything from the last one up to this.
   toggle(row, through) {
-    const indexOf = (wanted) => this.tiles.findIndex((tile) => this.rowOf(tile) === wanted);
+    const indexOf = (wanted) => this.tiles.findIndex((tile) => rowOf(tile) === wanted);
     if (through && this.anchor !== null && indexOf(this.anchor) >= 0) {
       this.selectBetween(indexOf(this.anchor), indexOf(row));
     } else if (!this.selected.delete(row)) this.selected.add(row);
@@ -144,34 +125,32 @@ class Gallery {
   }
 
   selectBetween(a, b) {
-    for (const tile of this.tiles.slice(Math.min(a, b), Math.max(a, b) + 1)) this.selected.add(this.rowOf(tile));
+    for (const tile of this.tiles.slice(Math.min(a, b), Math.max(a, b) + 1)) this.selected.add(rowOf(tile));
+  }
+
+  select(rows) {
+    this.selected = new Set(rows);
+    this.drawSelection();
   }
 
   drawSelection() {
-    const { el } = VN;
     const { told, selectable } = this.data;
     const n = this.selected.size, areAll = n === this.tiles.length;
     this.grid.classList.toggle("selecting", n > 0);
     for (const tile of this.tiles) {
-      const isSelected = this.selected.has(this.rowOf(tile));
+      const isSelected = this.selected.has(rowOf(tile));
       tile.classList.toggle("selected", isSelected);
       tile.setAttribute("aria-label", isSelected ? `Selected; ${tile.dataset.said}` : tile.dataset.said);
     }
     if (!selectable) { this.bar.replaceChildren(); return; }
-    const decide = (decision) => el("button",
-      { type: "button", class: decision, disabled: n === 0, onclick: () => this.decide(decision) },
+    const decide = (decision) => button({ class: decision, disabled: n === 0, onclick: () => this.decide(decision) },
       VN.decisionMark(decision), `${decision} ${n ? VN.count(n) : ""}`);
-    const undo = told?.can_undo
-      ? el("button", { type: "button", class: "undo", onclick: () => this.send("undo", Date.now()) }, "Undo") : null;
+    const undo = told?.can_undo && button({ class: "undo", onclick: () => this.send("undo", Date.now()) }, "Undo");
     const news = told && [el("span", { class: told.failed ? "failed" : "news" }, told.text), undo];
-    const hint = el("span", { class: "quiet" }, "Select with the corner of a picture, X, or Shift and a click");
-    const selectAll = () => {
-      this.selected = new Set(areAll ? [] : this.tiles.map(this.rowOf));
-      this.drawSelection();
-    };
+    const hint = quiet("Select with the corner of a picture, X, or Shift and a click");
     this.bar.replaceChildren(
       el("span", { class: "said", role: "status" }, n ? el("b", {}, `${VN.count(n)} selected`) : news ?? hint),
-      el("button", { type: "button", onclick: selectAll },
+      button({ onclick: () => this.select(areAll ? [] : this.tiles.map(rowOf)) },
         areAll ? "Select none" : `Select these ${VN.count(this.tiles.length)}`),
       decide("keep"), decide("drop"), decide("unsure"));
   }
@@ -179,8 +158,7 @@ class Gallery {
   decide(decision) {
     const rows = [...this.selected];
     if (!rows.length) return;
-    this.selected.clear();
-    this.drawSelection();
+    this.select([]);
     this.send("bulk", { rows, decision });
   }
 
@@ -191,14 +169,12 @@ class Gallery {
   onKey(event) {
     const at = this.tiles.indexOf(event.composedPath().find((node) => node.classList?.contains("tile")));
     if (at < 0) return;
-    const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (event.key.toLowerCase() === "x" && this.data.selectable && isPlain) {
+    if (event.key.toLowerCase() === "x" && this.data.selectable && !VN.hasModifier(event)) {
       event.preventDefault();
-      this.toggle(this.rowOf(this.tiles[at]), event.shiftKey);
+      this.toggle(rowOf(this.tiles[at]), event.shiftKey);
     } else if (event.key === "Escape" && this.selected.size) {
       event.preventDefault();
-      this.selected.clear();
-      this.drawSelection();
+      this.select([]);
     } else this.moveFocus(event, at);
   }
 
@@ -212,7 +188,7 @@ class Gallery {
     if (target === undefined || !this.tiles[target]) return;
     event.preventDefault();
     if (event.shiftKey && this.data.selectable) {
-      if (this.anchor === null) this.toggle(this.rowOf(this.tiles[at]), false);
+      if (this.anchor === null) this.toggle(rowOf(this.tiles[at]), false);
       this.selectBetween(at, target);
       this.drawSelection();
     }
@@ -220,9 +196,4 @@ class Gallery {
   }
 }
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
-  const root = parentElement.querySelector(".vn");
-  if (!GALLERIES.has(root)) GALLERIES.set(root, new Gallery(root));
-  GALLERIES.get(root).receive(data, setTriggerValue);
-}
+export default VN.mount(Gallery);

@@ -4,14 +4,10 @@ const ZOOMS = [1, 1.5, 2, 3, 4, 6, 8];
 const DRAG_LEAST = 4; // pixels, below which a press is a click
 
 class ImageViewer {
-  /**
-   * @param {{url: string, path: string}} image
-   * @param {number} position 0-based, among the images of the sample
-   * @param {number} total
-   */
+  zoom = 0;
+
+  /** @param {{url: string, path: string}} image @param {number} position 0-based, among `total` images */
   constructor(image, position, total) {
-    const { el } = VN;
-    this.zoom = 0;
     this.path = image.path;
     const alt = `Image ${position + 1} of ${total} of this sample`;
     this.picture = el("img", {
@@ -28,7 +24,7 @@ class ImageViewer {
     new ResizeObserver(() => this.fit()).observe(this.stage);
     this.picture.src = image.url;
     const tool = (label, sign, onclick) =>
-      el("button", { type: "button", class: "tool", "aria-label": label, title: label, onclick }, sign);
+      button({ class: "tool", "aria-label": label, title: label, onclick }, sign);
     const caption = el("figcaption", {},
       tool("Zoom out", "−", () => this.setZoom(this.zoom - 1)),
       tool("Zoom in", "+", () => this.setZoom(this.zoom + 1)), tool("Fit", "⤢", () => this.setZoom(0)), this.level,
@@ -37,7 +33,6 @@ class ImageViewer {
   }
 
   showProblem() {
-    const { el } = VN;
     this.stage.replaceChildren(el("div", { class: "no-image" }, el("b", {}, "This image cannot be shown"),
       el("span", { class: "quiet", "data-role": "problem" }, this.path)));
   }
@@ -84,13 +79,11 @@ class ImageViewer {
   }
 
   endDrag() { this.start = null; }
-
   onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "+" || event.key === "=") this.setZoom(this.zoom + 1);
-    else if (event.key === "-") this.setZoom(this.zoom - 1);
-    else if (event.key === "0") this.setZoom(0);
-    else return;
+    const { zoom } = this;
+    const target = { "+": zoom + 1, "=": zoom + 1, "-": zoom - 1, 0: 0 }[event.key];
+    if (target === undefined || VN.hasModifier(event)) return;
+    this.setZoom(target);
     event.preventDefault();
     event.stopPropagation();
   }

@@ -13,15 +13,16 @@ const KEY_SYMBOLS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", Arrow
 const MODIFIER_KEYS = ["Shift", "Control", "Alt", "Meta", "CapsLock", "AltGraph", "Dead", "Tab"];
 
 class Keymap {
+  /** @type {string | null} the action whose new key is awaited */
+  rebinding = null;
+  /** @type {string | null} */
+  problem = null;
+
   /** @param {Pick<Storage, "getItem" | "setItem">} storage */
   constructor(storage) {
     this.storage = storage;
     /** @type {Record<string, string>} action to key */
     this.keys = { ...DEFAULT_KEYS, ...this.readStored() };
-    /** @type {string | null} the action whose new key is awaited */
-    this.rebinding = null;
-    /** @type {string | null} */
-    this.problem = null;
   }
 
   readStored() {
@@ -31,20 +32,13 @@ class Keymap {
     } catch { return {}; }
   }
 
-  /** @param {unknown} key */
   isUsable(key) {
     return typeof key === "string" && (key in KEY_SYMBOLS || (key.length === 1 && key.trim() !== ""));
   }
 
-  /** @param {string} key */
   actionFor(key) { return Object.keys(this.keys).find((action) => this.keys[action] === key); }
-
-  /** @param {string} action */
   label(action) { return KEY_SYMBOLS[this.keys[action]] ?? this.keys[action].toUpperCase(); }
-
   get isChanged() { return Object.keys(DEFAULT_KEYS).some((action) => this.keys[action] !== DEFAULT_KEYS[action]); }
-
-  /** @param {string | null} action */
   startRebinding(action) { this.rebinding = action; this.problem = null; }
 
   reset() {
@@ -55,9 +49,7 @@ class Keymap {
 
   /**
    * Bind the key that was pressed to the awaited action. A key in use swaps places with the old one.
-   *
-   * @param {string} key
-   * @returns {boolean} false for a modifier, after which the key itself is still awaited
+   * Returns false for a modifier, after which the key itself is still awaited.
    */
   bind(key) {
     const action = this.rebinding;

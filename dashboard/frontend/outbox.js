@@ -7,10 +7,10 @@
 class Outbox {
   static NAME = "visnec-review";
 
-  /** @param {string} deck */
+  durable = true;
+
   constructor(deck) {
     this.deck = deck;
-    this.durable = true;
     /** @type {Promise<IDBDatabase | null>} */
     this.opening = new Promise((resolve) => {
       try {
@@ -39,14 +39,12 @@ class Outbox {
     });
   }
 
-  /** @param {object} draft */
   async put(draft) {
     try {
       await this.transact("readwrite", (store) => store.put({ ...draft, deck: this.deck }));
     } catch { this.durable = false; }
   }
 
-  /** @param {string[]} ids */
   async remove(ids) {
     try {
       await this.transact("readwrite", (store) => { for (const id of ids) store.delete(id); });
@@ -76,6 +74,14 @@ class DraftSender {
   static RESEND_MS = 2500;
   static UNANSWERED = 2; // batches without an answer, after which the server counts as out of reach
 
+  enabled = false;
+  batch = 0;
+  unanswered = 0;
+  inFlight = false;
+  lastSent = new Set(); // ids in the last batch
+  /** @type {number | null} */
+  waitingSince = null;
+
   /**
    * @param {() => {event_id: string}[]} readDrafts
    * @param {(n: number) => void} send sends the drafts as batch number `n`
@@ -83,14 +89,6 @@ class DraftSender {
   constructor(readDrafts, send) {
     this.readDrafts = readDrafts;
     this.send = send;
-    this.enabled = false;
-    this.batch = 0;
-    this.unanswered = 0;
-    this.inFlight = false;
-    /** @type {Set<string>} ids in the last batch */
-    this.lastSent = new Set();
-    /** @type {number | null} */
-    this.waitingSince = null;
     this.resending = setInterval(() => this.resend(), DraftSender.RESEND_MS);
   }
 

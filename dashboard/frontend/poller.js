@@ -2,21 +2,18 @@
 // fragment was drawn from. It waits while the page reruns: an event sent while a button leads to another
 // page would be about the page that is being left, and Streamlit would clear the new one.
 
-const POLLERS = new WeakMap();
-
-class Poller {
-  receive(data, send) {
-    this.stop();
-    this.data = data;
-    this.send = send;
-    this.timer = setInterval(() => this.poll(), data.seconds * 1000);
+class Poller extends Widget {
+  receive() {
+    this.close();
+    this.timer = setInterval(() => this.poll(), this.data.seconds * 1000);
   }
 
   async poll() {
     if (this.isPolling) return;
     this.isPolling = true;
     try {
-      if ((!this.data.address || await this.hasChanged()) && VN.isPageIdle()) this.send("beat", Date.now());
+      const isDue = !this.data.address || (await VN.fetchJson(this.data.address)).state !== this.data.state;
+      if (isDue && VN.isPageIdle()) this.send("beat", Date.now());
     } catch {
       // The server is unreachable; the next poll tries again.
     } finally {
@@ -24,22 +21,7 @@ class Poller {
     }
   }
 
-  async hasChanged() {
-    const answer = await fetch(this.data.address, { credentials: "same-origin" });
-    return answer.ok && (await answer.json()).state !== this.data.state;
-  }
-
-  stop() { clearInterval(this.timer); }
+  close() { clearInterval(this.timer); }
 }
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
-  const root = parentElement.querySelector(".vn");
-  let poller = POLLERS.get(root);
-  if (!poller) {
-    poller = new Poller();
-    POLLERS.set(root, poller);
-  }
-  poller.receive(data, setTriggerValue);
-  return () => { poller.stop(); POLLERS.delete(root); };
-}
+export default VN.mount(Poller);

@@ -3,7 +3,6 @@
 // A key decides about the current sample at that moment. The decision is stored in the browser before
 // the next sample is drawn, and shown as saved only once the server reports it on disk.
 
-const DECKS = new WeakMap();
 const RECENT_SHOWN = 10, MOVE_MS = 500, PREPARE_NEXT_MS = 4;
 const PACE_OVER = 20, PACE_LEAST = 5, PAUSE_MS = 120000;
 const HELP_TEXT = "Click a key to rebind it (stored in this browser). Each decision is stored in this browser at "
@@ -15,48 +14,43 @@ const newEventId = () => {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 };
 
-class ReviewDeck {
+class ReviewDeck extends Widget {
+  state = new DeckState();
+  stored = Promise.resolve();
+  moments = [];
+  keymap = new Keymap(localStorage);
+  loader = new DeckLoader((rows) => this.onLoaded(rows));
+  sender = new DraftSender(() => this.state.pending, (batch) => this.sendBatch(batch));
+  closing = new AbortController();
+
   constructor(root) {
-    this.root = root;
-    /** @type {any} what the page sent last */
-    this.data = null;
-    this.state = DeckState.create();
-    this.stored = Promise.resolve();
-    this.moments = [];
-    this.keymap = new Keymap(localStorage);
-    this.loader = new DeckLoader((rows) => this.onLoaded(rows));
-    this.sender = new DraftSender(() => this.state.pending, (batch) => this.sendBatch(batch));
+    super(root);
     this.build();
-    /** @type {[EventTarget, string, (event: any) => void, boolean?][]} */
-    this.listeners = [
-      [window, "keydown", (event) => this.onKey(event), true],
-      [document, "focusin", () => this.drawTyping()],
-      [document, "focusout", () => this.drawTyping()],
-      [document, "visibilitychange", () => { if (document.hidden && this.hasPending) this.sender.sendNow(); }],
-      [window, "beforeunload", (event) => { if (this.hasPending && !this.outbox?.durable) event.preventDefault(); }],
-    ];
-    for (const [target, ...listener] of this.listeners) target.addEventListener(...listener);
+    /** @type {(target: EventTarget, name: string, listener: (event: any) => void, capture?: boolean) => void} */
+    const on = (target, name, listener, capture = false) =>
+      target.addEventListener(name, listener, { capture, signal: this.closing.signal });
+    on(window, "keydown", (event) => this.onKey(event), true);
+    for (const name of ["focusin", "focusout"]) on(document, name, () => this.drawTyping());
+    on(document, "visibilitychange", () => { if (document.hidden && this.hasPending) this.sender.sendNow(); });
+    on(window, "beforeunload", (event) => { if (this.hasPending && !this.outbox?.durable) event.preventDefault(); });
   }
 
   close() {
-    for (const [target, ...listener] of this.listeners) target.removeEventListener(...listener);
+    this.closing.abort();
     this.sender.close();
     clearTimeout(this.moving);
   }
 
-  get row() { return DeckState.currentRow(this.state); }
+  get row() { return this.state.row; }
   get hasPending() { return this.state.pending.length > 0; }
-  get isHidden() { return DeckState.isHidden(this.state, this.row); }
   stamp() { return { eventId: newEventId(), now: Date.now() }; }
 
   // ---- from the server ------------------------------------------------------------------------
 
-  receive(data, setState, trigger) {
-    const isAnswer = this.data?.answered !== data.answered;
+  receive(before) {
+    const { data } = this;
+    const isAnswer = before?.answered !== data.answered;
     const hasOtherCards = this.loader.address !== data.cards;
-    this.data = data;
-    this.setState = setState;
-    this.trigger = trigger;
     if (hasOtherCards) this.forgetCards();
     if (isAnswer) this.sender.unanswered = 0;
     if (this.state.deck !== data.deck) { this.openDeck(); return; }
@@ -77,13 +71,13 @@ class ReviewDeck {
   // Drafts of another reviewer stay in that reviewer's outbox until it is opened again.
   async openDeck() {
     const name = this.data.deck;
-    this.state = DeckState.switchDeck(this.state, name);
+    this.state = this.state.switchDeck(name);
     this.sender.enabled = false;
     this.forgetCards();
     this.outbox = new Outbox(name);
     const drafts = await this.outbox.readAll();
     if (this.state.deck !== name) return;
-    this.state = DeckState.open(this.state, drafts);
+    this.state = this.state.open(drafts);
     Object.assign(this.sender, { enabled: true, inFlight: false });
     this.takeReport();
     this.openQueue();
@@ -93,7 +87,7 @@ class ReviewDeck {
 
   takeReport() {
     const before = this.state.pending;
-    this.state = DeckState.receive(this.state, this.data);
+    this.state = this.state.receive(this.data);
     const done = before.filter((draft) => !this.state.pending.includes(draft));
     if (done.length) this.outbox.remove(done.map((draft) => draft.event_id));
   }
@@ -103,7 +97,7 @@ class ReviewDeck {
     // Choosing a queue leaves the focus in its select box, where keys would choose again.
     const active = /** @type {HTMLElement} */ (document.activeElement);
     if (active?.closest?.("[data-testid=stSelectbox]")) active.blur();
-    this.state = DeckState.openQueue(this.state, this.data);
+    this.state = this.state.openQueue(this.data);
     this.draw();
   }
 
@@ -134,11 +128,11 @@ class ReviewDeck {
     if (row === undefined || !this.state.ready) return;
     if (this.loader.problem && !this.loader.cards.has(row)) {
       this.report("Still loading; no decision was saved.");
-    } else if (this.isHidden) {
+    } else if (this.state.isHidden()) {
       this.report(`No decision was saved: reveal the sample first (${this.keymap.label("reveal")}).`);
     } else {
       this.moments.push(Date.now());
-      const stored = this.change(DeckState.decide(this.state, this.stamp(), decision));
+      const stored = this.change(this.state.decide(this.stamp(), decision));
       this.sender.sendSoon();
       await stored;
       this.draw(`${decision} on row ${VN.count(row)}`);
@@ -147,20 +141,20 @@ class ReviewDeck {
 
   async undo() {
     if (!this.state.ready) return;
-    const last = DeckState.resolve(this.state).stack.at(-1);
+    const last = this.state.resolve().stack.at(-1);
     if (!last) {
       const isLoading = this.data.history.length > 0;
       this.report(isLoading ? "Older decisions are still loading; try again." : "There is nothing to undo.");
       return;
     }
-    const stored = this.change(DeckState.undo(this.state, this.stamp()));
+    const stored = this.change(this.state.undo(this.stamp()));
     this.sender.sendSoon();
     await stored;
     this.draw(`undone: ${last.decision} on row ${VN.count(last.row_idx)}`);
   }
 
   step(by) {
-    const next = DeckState.step(this.state, by);
+    const next = this.state.step(by);
     if (next === this.state) return;
     this.state = next;
     this.draw();
@@ -169,13 +163,13 @@ class ReviewDeck {
   }
 
   goTo(row) {
-    this.state = DeckState.goTo(this.state, row);
+    this.state = this.state.goTo(row);
     this.draw();
   }
 
   saveNote(row, text) {
     if (!this.state.ready || !Number.isInteger(row) || text.trim() === this.noteOf(row)) return;
-    this.change(DeckState.writeNote(this.state, this.stamp(), row, text.trim()));
+    this.change(this.state.writeNote(this.stamp(), row, text.trim()));
     this.sender.sendNow();
     this.drawBar();
   }
@@ -183,19 +177,18 @@ class ReviewDeck {
   noteOf(row) {
     const decisions = this.loader.cards.get(row)?.decisions;
     const own = decisions?.find((decision) => decision.reviewer === this.data.reviewer);
-    return DeckState.noteOf(this.state, row, own?.note);
+    return this.state.noteOf(row, own?.note);
   }
 
   reveal() {
-    const next = DeckState.reveal(this.state);
+    const next = this.state.reveal();
     if (next === this.state) return;
     this.state = next;
     this.draw("revealed");
   }
 
   onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (VN.isTextField(event.composedPath()[0])) return;
+    if (VN.hasModifier(event) || event.isComposing || VN.isTextField(event.composedPath()[0])) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const action = this.keymap.actionFor(key);
     if (event.repeat && !["previous", "next"].includes(action)) return;
@@ -212,15 +205,13 @@ class ReviewDeck {
   // ---- drawing --------------------------------------------------------------------------------
 
   build() {
-    const { el } = VN;
     this.actions = {
       keep: () => this.decide("keep"), drop: () => this.decide("drop"), unsure: () => this.decide("unsure"),
       undo: () => this.undo(), previous: () => this.step(-1), next: () => this.step(1), reveal: () => this.reveal(),
       note: () => this.note.focus(), help: () => this.toggleHelp(),
     };
-    const button = (kind, label, action) =>
-      el("button", { type: "button", class: kind, "data-action": action, onclick: () => this.actions[action]() },
-        label, el("kbd", {}));
+    const action = (name, label, kind = name) =>
+      button({ class: kind, "data-action": name, onclick: () => this.actions[name]() }, label, el("kbd", {}));
     this.count = el("span", { class: "count" });
     this.filled = el("span", { class: "filled" });
     this.saved = el("span", { class: "saved", role: "status" });
@@ -238,9 +229,9 @@ class ReviewDeck {
     this.card = el("div", { class: "place" }, el("div", { class: "waiting quiet" }, "Opening the queue …"));
     this.recent = el("section", { class: "recent", "aria-label": "Last decisions" });
     this.buttons = el("div", { class: "buttons", role: "toolbar", "aria-label": "Decisions" },
-      button("move", "Previous", "previous"), button("reveal", "Reveal", "reveal"), button("keep", "Keep", "keep"),
-      button("drop", "Drop", "drop"), button("unsure", "Unsure", "unsure"), button("undo", "Undo", "undo"),
-      button("move", "Next", "next"), button("more", "Help", "help"), this.note);
+      action("previous", "Previous", "move"), action("reveal", "Reveal"), action("keep", "Keep"),
+      action("drop", "Drop"), action("unsure", "Unsure"), action("undo", "Undo"),
+      action("next", "Next", "move"), action("help", "Help", "more"), this.note);
     const track = el("span", { class: "track" }, this.filled);
     const status = el("div", { class: "status" }, this.count, track, this.saved, this.last, this.typing);
     this.root.replaceChildren(el("div", { class: "top" }, status, this.buttons, this.help), this.card, this.recent);
@@ -255,11 +246,11 @@ class ReviewDeck {
 
   // The keys on the buttons and in the help; a click on one in the help waits for another key.
   drawKeys() {
-    const { el } = VN, { keymap } = this;
-    for (const button of this.buttons.querySelectorAll("button[data-action]")) {
-      const label = keymap.label(button.dataset.action);
-      button.querySelector("kbd").textContent = label;
-      button.setAttribute("aria-keyshortcuts", label);
+    const { keymap } = this;
+    for (const node of this.buttons.querySelectorAll("button[data-action]")) {
+      const label = keymap.label(node.dataset.action);
+      node.querySelector("kbd").textContent = label;
+      node.setAttribute("aria-keyshortcuts", label);
     }
     this.note.placeholder = `Note (${keymap.label("note")})`;
     const rebind = (event, action) => {
@@ -267,8 +258,8 @@ class ReviewDeck {
       keymap.startRebinding(action);
       this.drawKeys();
     };
-    const keyButton = (action, meaning) => el("button", {
-      type: "button", class: "key-of", title: "Change this key", onclick: (event) => rebind(event, action),
+    const keyButton = (action, meaning) => button({
+      class: "key-of", title: "Change this key", onclick: (event) => rebind(event, action),
       "aria-label": `${meaning}: ${keymap.label(action)}; change`,
     }, keymap.rebinding === action
       ? el("kbd", { class: "asked" }, "press a key") : el("kbd", {}, keymap.label(action)));
@@ -279,7 +270,7 @@ class ReviewDeck {
         Object.entries(KEY_MEANINGS).map(([action, meaning]) => line(keyButton(action, meaning), meaning)),
         line(el("kbd", {}, "Esc"), "leave a field")),
       el("p", { class: "quiet" }, keymap.problem ?? HELP_TEXT, keymap.isChanged
-        ? el("button", { type: "button", class: "plain-link", onclick: reset }, "Restore default keys") : null));
+        ? button({ class: "plain-link", onclick: reset }, "Restore default keys") : null));
   }
 
   report(text) { this.last.textContent = text; }
@@ -300,7 +291,7 @@ class ReviewDeck {
     this.root.dataset.row = row ?? "";
     if (row === undefined) this.showEnd();
     else if (card) this.show(this.cardVersion(row), () => this.renderCard(card));
-    else this.show(`waiting-${row}`, () => VN.el("div", { class: "waiting quiet" }, this.loadingText()));
+    else this.show(`waiting-${row}`, () => el("div", { class: "waiting quiet" }, this.loadingText()));
     this.drawNote(row);
   }
 
@@ -317,7 +308,7 @@ class ReviewDeck {
     this.note.disabled = row === undefined;
   }
 
-  cardVersion(row) { return `card-${row}-${DeckState.isHidden(this.state, row)}`; }
+  cardVersion(row) { return `card-${row}-${this.state.isHidden(row)}`; }
 
   show(version, render) {
     if (this.version === version && !version.startsWith("waiting")) return;
@@ -338,36 +329,33 @@ class ReviewDeck {
 
   // Other people's decisions are not shown: they would influence this one.
   renderCard(card) {
-    if (DeckState.isHidden(this.state, card.row_idx)) {
+    if (this.state.isHidden(card.row_idx)) {
       return Card.renderBlind(card, this.keymap.label("reveal"), () => this.reveal());
     }
     const neighbours = card.neighbours.map((neighbour) => ({ ...neighbour, decision: null }));
     const node = Card.render({ ...card, decisions: [], neighbours });
     const link = { class: "explore", href: `${this.data.explore}${card.row_idx}`, target: "_blank", rel: "noopener" };
-    node.querySelector(".heading").append(VN.el("a", link, "Open in Explore ↗"));
+    node.querySelector(".heading").append(el("a", link, "Open in Explore ↗"));
     return node;
   }
 
   showEnd() {
-    const { el } = VN, { length } = this.state.queue;
+    const { length } = this.state.queue;
     const advice = "No sample matches. Choose another order or filter, or include decided samples.";
     this.show(`end-${this.queueKey}-${length}`, () => el("div", { class: "end" },
       el("b", {}, length ? "This queue is done." : "This queue is empty."),
       el("p", { class: "quiet" }, length ? "You have seen every sample in it." : advice),
-      el("button", { type: "button", class: "more", onclick: () => this.trigger("rebuild", Date.now()) },
-        "Look for more samples")));
+      button({ class: "more", onclick: () => this.send("rebuild", Date.now()) }, "Look for more samples")));
   }
 
   drawRecent(stack) {
-    const { el } = VN;
     const version = JSON.stringify(stack.map((entry) => [entry.row_idx, entry.decision]));
     if (version === this.root.dataset.history) return;
     this.root.dataset.history = version;
     const item = ({ row_idx, decision }) => {
       const name = `row ${VN.count(row_idx)}`;
-      const onclick = () => this.goTo(row_idx);
-      return el("li", {}, el("button", { type: "button", title: `Go back to ${name}`, onclick },
-        VN.decisionMark(decision), name));
+      const attributes = { title: `Go back to ${name}`, onclick: () => this.goTo(row_idx) };
+      return el("li", {}, button(attributes, VN.decisionMark(decision), name));
     };
     const recent = stack.slice(-RECENT_SHOWN).reverse();
     this.recent.replaceChildren(
@@ -388,14 +376,14 @@ class ReviewDeck {
   drawBar() {
     if (!this.data) return;
     const { queue, index, pending } = this.state;
-    const { decided, stack } = DeckState.resolve(this.state);
+    const { decided, stack } = this.state.resolve();
     const here = queue.filter((row) => decided.has(row)).length;
     const position = VN.count(Math.min(index + 1, queue.length));
     const coverage = this.data.said ? ` (${this.data.said})` : "";
     const total = `${VN.count(this.data.n_decided)} by ${this.data.reviewer} in total`;
     const totals = ` · ${VN.count(here)} decided here · ${total}`;
-    this.count.replaceChildren(VN.el("b", {}, position), ` of ${VN.count(queue.length)}${coverage}`,
-      VN.el("span", { class: "quiet" }, totals + this.paceText(queue.length - here)));
+    this.count.replaceChildren(el("b", {}, position), ` of ${VN.count(queue.length)}${coverage}`,
+      quiet(totals + this.paceText(queue.length - here)));
     this.filled.style.width = queue.length ? `${(100 * here) / queue.length}%` : "0";
     this.root.dataset.waiting = pending.length;
     this.root.dataset.decided = here;
@@ -417,27 +405,17 @@ class ReviewDeck {
   }
 
   drawButtons(decision, canUndo) {
-    for (const button of this.buttons.querySelectorAll("button.keep, button.drop, button.unsure")) {
-      const isChosen = button.classList.contains(decision ?? "-");
-      button.classList.toggle("chosen", isChosen);
-      button.setAttribute("aria-pressed", isChosen);
-      button.disabled = this.row === undefined;
+    for (const node of this.buttons.querySelectorAll("button.keep, button.drop, button.unsure")) {
+      const isChosen = node.classList.contains(decision ?? "-");
+      node.classList.toggle("chosen", isChosen);
+      node.setAttribute("aria-pressed", isChosen);
+      node.disabled = this.row === undefined;
     }
     const reveal = this.buttons.querySelector("button.reveal");
     reveal.hidden = !this.state.blind;
-    reveal.disabled = !this.isHidden;
+    reveal.disabled = !this.state.isHidden();
     this.buttons.querySelector("button.undo").disabled = !canUndo;
   }
 }
 
-export default function (component) {
-  const { data, parentElement, setStateValue, setTriggerValue } = component;
-  const root = parentElement.querySelector(".vn");
-  let deck = DECKS.get(root);
-  if (!deck) {
-    deck = new ReviewDeck(root);
-    DECKS.set(root, deck);
-  }
-  deck.receive(data, setStateValue, setTriggerValue);
-  return () => { deck.close(); DECKS.delete(root); };
-}
+export default VN.mount(ReviewDeck);

@@ -4,39 +4,29 @@
 // rests, the exact ones are fetched from the dashboard's own route; only then is the page informed, whose
 // script takes longer. In data and URLs the threshold is called `cut`.
 
-const EDITORS = new WeakMap();
 const PAUSE_MS = 180; // without a step, after which a limit counts as resting
 const LIMITS = ["low", "high", "cut"];
 const SCORE_RANGE = { least: -1e6, most: 1e6, step: 0.01 };
 
-class ThresholdEditor {
-  constructor(root) {
-    this.root = root;
-    /** @type {any} what the page sent last */
-    this.data = null;
-    /** @type {any} exact counts, and the limits they are about */
-    this.facts = null;
-    /** @type {Record<string, number>} */
-    this.limits = null;
-    this.sent = 0; // number of the last limits sent to the page
-    this.requested = 0; // number of the last request for counts
-    this.answered = Promise.resolve();
-    this.build();
-  }
+class ThresholdEditor extends Widget {
+  /** @type {any} exact counts, and the limits they are about */
+  facts = null;
+  /** @type {Record<string, number>} */
+  limits = null;
+  sent = 0; // number of the last limits sent to the page
+  requested = 0; // number of the last request for counts
+  answered = Promise.resolve();
 
-  build() {
-    const { el } = VN;
+  constructor(root) {
+    super(root);
     this.plot = new ThresholdPlot(this);
     this.fields = this.buildFields();
-    const button = (name, label) => el("button", { type: "button", onclick: () => this.act(name) }, label);
+    const action = (name, label) => button({ onclick: () => this.act(name) }, label);
     this.buttons = {
-      subset: button("subset", "Create subset from threshold"), review: button("review", "Review near threshold"),
-      save: button("save", "Save band limits"), reset: button("reset", "Reset"),
+      subset: action("subset", "Create subset from threshold"), review: action("review", "Review near threshold"),
+      save: action("save", "Save band limits"), reset: action("reset", "Reset"),
     };
-    const onchange = () => {
-      this.draw();
-      this.trigger("log", this.log.checked ? "on" : "off");
-    };
+    const onchange = () => { this.draw(); this.send("log", this.log.checked ? "on" : "off"); };
     this.log = el("input", { type: "checkbox", onchange });
     this.live = el("div", { class: "live", role: "status" });
     this.problem = el("div", { class: "problem", role: "alert", hidden: true });
@@ -53,30 +43,22 @@ class ThresholdEditor {
 
   buildFields() {
     // A field sets a limit itself, or requests the threshold that keeps a share, samples or tokens.
-    const setLimit = (name) => (value, isStep) => {
-      this.set(name, value);
-      if (isStep) this.finishSoon(); else this.finish();
-    };
-    const requestThreshold = (name, divisor = 1) => (value, isStep) => {
-      const request = { [name]: value / divisor };
-      if (isStep) this.finishSoon(request); else this.finish(request);
-    };
+    const finish = (isStep, request = null) => { if (isStep) this.finishSoon(request); else this.finish(request); };
+    const limitField = (name, label) => new NumberField(label, {
+      digits: 3, onChange: (value, isStep) => { this.set(name, value); finish(isStep); },
+    });
+    const requestField = (name, label, help, digits = 0, divisor = 1) => new NumberField(label, {
+      digits, help, onChange: (value, isStep) => finish(isStep, { [name]: value / divisor }),
+    });
     return {
-      cut: new NumberField("Threshold: keep scores from", { digits: 3, onChange: setLimit("cut") }),
-      share: new NumberField("Share to keep, %", {
-        digits: 2, onChange: requestThreshold("share", 100),
-        help: "Moves the threshold to keep this share of the scored samples, highest scores first",
-      }),
-      samples: new NumberField("Samples to keep", {
-        onChange: requestThreshold("samples"),
-        help: "Moves the threshold to keep this number of samples, highest scores first; ties are added",
-      }),
-      tokens: new NumberField("Answer tokens to keep", {
-        onChange: requestThreshold("tokens"),
-        help: "Adds samples from the highest score down while their answer tokens fit the budget",
-      }),
-      low: new NumberField("Misaligned below", { digits: 3, onChange: setLimit("low") }),
-      high: new NumberField("Vision-critical from", { digits: 3, onChange: setLimit("high") }),
+      cut: limitField("cut", "Threshold: keep scores from"),
+      share: requestField("share", "Share to keep, %",
+        "Moves the threshold to keep this share of the scored samples, highest scores first", 2, 100),
+      samples: requestField("samples", "Samples to keep",
+        "Moves the threshold to keep this number of samples, highest scores first; ties are added"),
+      tokens: requestField("tokens", "Answer tokens to keep",
+        "Adds samples from the highest score down while their answer tokens fit the budget"),
+      low: limitField("low", "Misaligned below"), high: limitField("high", "Vision-critical from"),
     };
   }
 
@@ -87,10 +69,8 @@ class ThresholdEditor {
 
   // ---- from the page --------------------------------------------------------------------------
 
-  receive(data, setState, trigger) {
-    this.data = data;
-    this.setState = setState;
-    this.trigger = trigger;
+  receive() {
+    const { data } = this;
     this.log.checked = data.log;
     const seen = data.seq ?? 0;
     const isAhead = seen < this.sent || this.isDragged || this.isRequesting || this.timer;
@@ -123,7 +103,7 @@ class ThresholdEditor {
   rounded(value) { return Math.round((Math.round(value / this.data.step) * this.data.step) * 1e6) / 1e6; }
   startDrag() { this.cancelRequest(); this.isDragged = true; }
   endDrag() { this.isDragged = false; this.finish(); }
-  brush(from, to) { this.trigger("brushed", [this.rounded(from), this.rounded(to)]); }
+  brush(from, to) { this.send("brushed", [this.rounded(from), this.rounded(to)]); }
 
   // The limits have changed, so an answer on its way is about other limits.
   cancelRequest() {
@@ -151,14 +131,16 @@ class ThresholdEditor {
     let facts = null, problem = null;
     try {
       const query = new URLSearchParams(/** @type {any} */ ({ low, high, ...request }));
-      const answer = await fetch(`${address}&${query}`, { credentials: "same-origin" });
+      const answer = await fetch(`${address}&${query}`);
       if (!answer.ok) throw new Error(await answer.text());
       facts = await answer.json();
     } catch (error) { problem = String(error.message ?? error); }
     if (number !== this.requested) return;
     this.isRequesting = false;
     if (facts && address === this.data.address) this.adopt(facts);
-    this.drawProblem("cut" in request ? null : problem); // limits go to the page in any case
+    const isRefused = problem && !("cut" in request); // limits go to the page in any case
+    this.problem.hidden = !isRefused;
+    this.problem.textContent = isRefused ? `The threshold was not moved: ${problem}` : "";
     this.draw();
     this.informPage();
   }
@@ -181,7 +163,7 @@ class ThresholdEditor {
   async act(name) {
     if (this.timer) this.finish(this.due);
     await this.answered;
-    this.trigger("act", name);
+    this.send("act", name);
   }
 
   // ---- drawing --------------------------------------------------------------------------------
@@ -231,10 +213,9 @@ class ThresholdEditor {
   }
 
   drawCounts({ scored, kept, misaligned, critical, exact }) {
-    const { el } = VN;
     const figure = (label, n, category) => el("span", { class: "figure" },
       category ? VN.swatch(category) : null, label, " ", el("b", {}, (exact ? "" : "≈ ") + VN.count(n)), " ",
-      el("span", { class: "quiet" }, VN.share(n, scored)));
+      quiet(VN.share(n, scored)));
     this.live.dataset.exact = exact ? "yes" : "no";
     this.live.dataset.kept = Math.round(kept);
     this.live.replaceChildren(
@@ -244,13 +225,7 @@ class ThresholdEditor {
       figure("vision-critical", critical, "vision-critical"));
   }
 
-  drawProblem(problem) {
-    this.problem.hidden = !problem;
-    this.problem.textContent = problem ? `The threshold was not moved: ${problem}` : "";
-  }
-
   drawFigures() {
-    const { el } = VN;
     this.figures.replaceChildren(...this.facts.figures.map(({ name, value, note }) => el("div", { class: "vn-figure" },
       el("div", { class: "vn-name" }, name), el("div", { class: "vn-value" }, value),
       note ? el("div", { class: "vn-note" }, note) : null)));
@@ -258,39 +233,22 @@ class ThresholdEditor {
 
   // Each bar shows shares of its own total, so a source that the threshold favours is longer among the kept.
   drawMix() {
-    const { el } = VN;
-    const { parts, kept, scored } = this.facts;
+    const { parts, kept, scored } = this.facts; // each part is a name, its kept and its dropped samples
     this.mix.hidden = !parts.length;
-    const sides = [
-      { name: "kept", total: kept, of: (part) => part[1] },
-      { name: "dropped", total: scored - kept, of: (part) => part[2] },
-    ];
-    const piece = ({ name, total, of }, part, i) => of(part) ? el("span", {
-      class: `s${i}`, style: { width: `${(100 * of(part)) / total}%` },
-      title: `${part[0]}: ${VN.count(of(part))} ${name}, ${VN.share(of(part), total)}`,
-    }) : null;
-    const bar = (side) => {
-      const label = parts.map((part) => `${part[0]} ${VN.share(side.of(part), side.total)}`).join(", ");
-      return [el("span", { class: "quiet" }, side.name),
-        el("div", { class: "vn-bar", role: "img", "aria-label": `${side.name}: ${label}` },
-          parts.map((part, i) => piece(side, part, i)))];
+    const sides = [{ side: "kept", at: 1, total: kept }, { side: "dropped", at: 2, total: scored - kept }];
+    const bar = ({ side, at, total }) => {
+      const label = parts.map((part) => `${part[0]} ${VN.share(part[at], total)}`).join(", ");
+      const pieces = parts.map((part, i) => part[at] ? el("span", {
+        class: `s${i}`, style: { width: `${(100 * part[at]) / total}%` },
+        title: `${part[0]}: ${VN.count(part[at])} ${side}, ${VN.share(part[at], total)}`,
+      }) : null);
+      return [quiet(side), el("div", { class: "vn-bar", role: "img", "aria-label": `${side}: ${label}` }, pieces)];
     };
-    const shares = (part) => sides.map(({ total, of }) => VN.share(of(part), total)).join(" · ");
-    const swatch = (i) => el("span", { class: `vn-swatch s${i}`, "aria-hidden": "true" });
-    const legend = (part, i) => el("li", {}, swatch(i), part[0], " ", el("span", { class: "quiet" }, shares(part)));
+    const legend = (part, i) => el("li", {}, el("span", { class: `vn-swatch s${i}`, "aria-hidden": "true" }), part[0],
+      " ", quiet(sides.map(({ at, total }) => VN.share(part[at], total)).join(" · ")));
     const title = el("li", { class: "quiet" }, "share of the kept · of the dropped:");
     this.mix.replaceChildren(...sides.flatMap(bar), el("ul", { "aria-label": "Sources" }, title, parts.map(legend)));
   }
 }
 
-export default function (component) {
-  const { data, parentElement, setStateValue, setTriggerValue } = component;
-  const root = parentElement.querySelector(".vn");
-  let editor = EDITORS.get(root);
-  if (!editor) {
-    editor = new ThresholdEditor(root);
-    EDITORS.set(root, editor);
-  }
-  editor.receive(data, setStateValue, setTriggerValue);
-  return () => { editor.close(); EDITORS.delete(root); };
-}
+export default VN.mount(ThresholdEditor);

@@ -2,33 +2,25 @@
 // field is left; Escape restores the previous value.
 
 class NumberField {
-  /**
-   * @param {string} label
-   * @param {{digits?: number, help?: string | null, onChange: (value: number, isStep: boolean) => void}} options
-   *   `onChange` gets the number, and whether it was reached by a step, so that more steps may follow
-   */
+  limits = { least: -Infinity, most: Infinity, step: 1 };
+  isTyped = false;
+
+  /** `onChange` gets the number, and whether it was reached by a step, so that more steps may follow. */
   constructor(label, { digits = 0, help = null, onChange }) {
-    const { el } = VN;
     this.digits = digits;
     this.onChange = onChange;
-    this.limits = { least: -Infinity, most: Infinity, step: 1 };
-    this.isTyped = false;
     this.input = el("input", {
       type: "number", step: "any", "aria-label": label, title: help, oninput: () => { this.isTyped = true; },
       onchange: () => this.commit(), onkeydown: (event) => this.onKey(event),
     });
     // For the pointer only: keyboards and screen readers have the arrow keys.
-    const button = (sign, by) => el("button",
-      { type: "button", tabindex: -1, "aria-hidden": "true", onclick: () => this.step(by) }, sign);
-    this.buttons = [button("−", -1), button("+", 1)];
+    const stepper = (sign, by) => button({ tabindex: -1, "aria-hidden": "true", onclick: () => this.step(by) }, sign);
+    this.buttons = [stepper("−", -1), stepper("+", 1)];
     const box = el("span", { class: "box" }, this.input, this.buttons);
     this.node = el("label", { class: "field", title: help }, el("span", { class: "name" }, label), box);
   }
 
-  /**
-   * @param {number | null} value null: unknown, and nothing can be set
-   * @param {{least: number, most: number, step: number}} limits
-   */
+  /** Show a value; null is unknown, and nothing can be set. */
   show(value, limits) {
     this.limits = limits;
     this.value = value;

@@ -29,15 +29,16 @@ const niceStep = (least, factors = [1, 2, 2.5, 5, 10]) => {
 };
 
 class ThresholdPlot {
+  /** @type {any} edges and counts of the bins, points of the curve */
+  data = null;
+  /** @type {Record<string, number>} */
+  limits = null;
+  log = false;
+  share = 0;
+
   /** @param {any} host has move(name, value), startDrag(), endDrag(), finishSoon() and brush(from, to) */
   constructor(host) {
     this.host = host;
-    /** @type {any} edges and counts of the bins, points of the curve */
-    this.data = null;
-    /** @type {Record<string, number>} */
-    this.limits = null;
-    this.log = false;
-    this.share = 0;
     this.build();
     this.watcher = new ResizeObserver(() => this.layout());
     this.watcher.observe(this.frame);
@@ -46,7 +47,6 @@ class ThresholdPlot {
   close() { this.watcher.disconnect(); }
 
   build() {
-    const { el, svg } = VN;
     const id = `clip-${Math.random().toString(36).slice(2)}`;
     const defs = svg("defs", {}, svg("pattern",
       { id: `${id}-hatch`, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
@@ -58,7 +58,7 @@ class ThresholdPlot {
     };
     this.clips = {};
     this.bars = {};
-    for (const category of ["misaligned", "redundant", "vision-critical"]) {
+    for (const category of VN.CATEGORIES) {
       this.clips[category] = clip(category);
       this.bars[category] = svg("path", { fill: `var(--vn-${category})`, "clip-path": `url(#${id}-${category})` });
     }
@@ -79,7 +79,6 @@ class ThresholdPlot {
   }
 
   buildHandle(name) {
-    const { svg } = VN;
     const isThreshold = name === "cut";
     const grip = isThreshold
       ? [svg("rect", { class: "grip", x: -GRIP_WIDTH / 2, y: 2, width: GRIP_WIDTH, height: 21, rx: 6 }),
@@ -97,7 +96,8 @@ class ThresholdPlot {
   get from() { return this.data.edges[0]; }
   get to() { return this.data.edges[this.data.edges.length - 1]; }
   get inner() { return this.width - LEFT - RIGHT; }
-  x(value) { return LEFT + ((clamp(value, this.from, this.to) - this.from) / (this.to - this.from)) * this.inner; }
+  position(value) { return (clamp(value, this.from, this.to) - this.from) / (this.to - this.from); }
+  x(value) { return LEFT + this.position(value) * this.inner; }
   value(x) { return this.from + ((x - LEFT) / this.inner) * (this.to - this.from); }
 
   // ---- drawing --------------------------------------------------------------------------------
@@ -114,7 +114,6 @@ class ThresholdPlot {
 
   layout() {
     if (!this.data) return;
-    const { svg } = VN;
     this.width = Math.max(this.frame.clientWidth, 320);
     VN.set(this.plot, { width: this.width, viewBox: `0 0 ${this.width} ${HEIGHT}` });
     const { edges, counts } = this.data;
@@ -155,14 +154,12 @@ class ThresholdPlot {
 
   // The share of scored samples at or below each score.
   layoutCurve() {
-    const { svg } = VN;
     const points = this.data.ecdf;
     this.side.hidden = !points.length;
     if (!points.length) return;
     const width = Math.max(this.side.clientWidth, 180), left = 44, right = width - 10;
     VN.set(this.curve, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
-    const position = (value) => (clamp(value, this.from, this.to) - this.from) / (this.to - this.from);
-    const x = (value) => left + position(value) * (right - left);
+    const x = (value) => left + this.position(value) * (right - left);
     const y = (share) => BASE - share * (BASE - TOP);
     this.curveScale = { x, y, width };
     const steps = points.map(([value, share]) => `H${x(value).toFixed(1)}V${y(share).toFixed(1)}`).join("");
@@ -171,19 +168,17 @@ class ThresholdPlot {
       svg("text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, `${100 * share} %`));
     // Zero is labelled where its text does not touch those at the ends.
     const hasZero = this.from < 0 && this.to > 0 && Math.min(x(0) - left, right - x(0)) > 34;
-    /** @type {[number, string][]} */
-    const labels = [[this.from, "start"], [this.to, "end"]];
-    if (hasZero) labels.push([0, "middle"]);
-    const label = ([value, anchor]) => svg("text",
-      { x: x(value), y: HEIGHT - 4, "text-anchor": value === 0 && anchor === "start" ? "middle" : anchor },
+    const label = (value, anchor) => svg("text", { x: x(value), y: HEIGHT - 4, "text-anchor": anchor },
       VN.limit(Math.round(value * 100) / 100));
+    const labels = [label(this.from, this.from === 0 ? "middle" : "start"), label(this.to, "end"),
+      hasZero && label(0, "middle")];
     this.marker = svg("line", { class: "at", y1: TOP - 6, y2: BASE });
     this.dot = svg("circle", { class: "dot", r: 4.5 });
     this.shareLabel = svg("text", { class: "said" });
     this.curve.replaceChildren(
       svg("g", { class: "grid" }, [0, 0.25, 0.5, 0.75, 1].map(gridLine)),
       svg("path", { class: "line", d: `M${left} ${BASE}${steps}H${right}` }), this.marker, this.dot, this.shareLabel,
-      svg("g", { class: "axis" }, line(BASE), labels.map(label)),
+      svg("g", { class: "axis" }, line(BASE), labels),
       svg("text", { class: "title", x: left, y: 14 }, "at or below a score"));
   }
 
@@ -220,17 +215,11 @@ class ThresholdPlot {
         "aria-valuenow": value, "aria-valuetext": `${VN.limit(value)} nats`,
       });
     }
-    this.drawThresholdLabel(this.x(cut));
-  }
-
-  // The label stays inside the plot while its line goes to the edge.
-  drawThresholdLabel(x) {
-    const margin = GRIP_WIDTH / 2 + 2;
+    // The label stays inside the plot while its line goes to the edge.
+    const margin = GRIP_WIDTH / 2 + 2, x = this.x(cut);
     const shift = clamp(x, margin, this.width - margin) - x;
-    const label = this.handles.cut.querySelector(".label");
-    this.handles.cut.querySelector(".grip").setAttribute("x", shift - GRIP_WIDTH / 2);
-    label.setAttribute("x", shift);
-    label.textContent = `threshold ${VN.limit(this.limits.cut)}`;
+    VN.set(this.handles.cut.querySelector(".grip"), { x: shift - GRIP_WIDTH / 2 });
+    VN.set(this.handles.cut.querySelector(".label"), { x: shift }).textContent = `threshold ${VN.limit(cut)}`;
   }
 
   // ---- pointer and keys -----------------------------------------------------------------------
@@ -260,10 +249,7 @@ class ThresholdPlot {
     const show = () => VN.set(this.brushed, {
       x: Math.min(start, end), width: Math.abs(end - start), visibility: isRange() ? "visible" : "hidden",
     });
-    const onMove = (move) => {
-      end = xOf(move);
-      show();
-    };
+    const onMove = (move) => { end = xOf(move); show(); };
     this.capture(event, this.plot, onMove, () => {
       if (isRange()) this.host.brush(this.value(Math.min(start, end)), this.value(Math.max(start, end)));
       end = start;
@@ -274,24 +260,20 @@ class ThresholdPlot {
   // Call `onMove` while the pointer moves and `onEnd` once it is released.
   capture(event, node, onMove, onEnd) {
     node.setPointerCapture(event.pointerId);
-    const end = () => {
-      node.removeEventListener("pointermove", onMove);
-      for (const name of ["pointerup", "pointercancel"]) node.removeEventListener(name, end);
-      onEnd();
-    };
-    node.addEventListener("pointermove", onMove);
-    for (const name of ["pointerup", "pointercancel"]) node.addEventListener(name, end);
+    const listening = new AbortController(), { signal } = listening;
+    const end = () => { listening.abort(); onEnd(); };
+    node.addEventListener("pointermove", onMove, { signal });
+    for (const name of ["pointerup", "pointercancel"]) node.addEventListener(name, end, { signal });
   }
 
   onKey(event, name) {
-    const big = event.shiftKey ? 10 : 1;
-    const steps = {
-      ArrowLeft: -big, ArrowDown: -big, ArrowRight: big, ArrowUp: big, PageDown: -10, PageUp: 10,
+    const value = this.limits[name], step = this.data.step * (event.shiftKey ? 10 : 1);
+    const target = {
+      ArrowLeft: value - step, ArrowDown: value - step, ArrowRight: value + step, ArrowUp: value + step,
+      PageDown: value - 10 * this.data.step, PageUp: value + 10 * this.data.step, Home: this.from, End: this.to,
     }[event.key];
-    if (event.key === "Home") this.host.move(name, this.from);
-    else if (event.key === "End") this.host.move(name, this.to);
-    else if (steps !== undefined) this.host.move(name, this.limits[name] + steps * this.data.step);
-    else return;
+    if (target === undefined) return;
+    this.host.move(name, target);
     event.preventDefault();
     event.stopPropagation();
     this.host.finishSoon();

@@ -35,12 +35,11 @@ const data = {decided: {}, history: [], blind: false, queue_name: "ambiguous", d
               receipt: null};
 const queue = {queue: [5, 7, 9], chances: [0.5, null, null], start: null};
 const stamp = (n) => ({eventId: `e${n}`, now: 1000 * n});
-const start = (more = {}) => DeckState.openQueue(
-  DeckState.receive(DeckState.open(DeckState.create(), []), {...data, ...more}), queue);
+const start = (more = {}) => new DeckState().open([]).receive({...data, ...more}).openQueue(queue);
 const show = (state) => {
-  const {decided, stack} = DeckState.resolve(state);
+  const {decided, stack} = state.resolve();
   const ids = (entries) => entries.map((entry) => entry.event_id);
-  return {row: DeckState.currentRow(state) ?? null, decided: Object.fromEntries(decided),
+  return {row: state.row ?? null, decided: Object.fromEntries(decided),
           undoable: ids(stack), pending: ids(state.pending)};
 };
 """
@@ -57,16 +56,16 @@ def shown(page: Page, script: str) -> dict[str, Any]:
 
 
 def test_a_decision_moves_on_and_waits_for_the_server(page: Page) -> None:
-    state = shown(page, "const state = DeckState.decide(start(), stamp(1), 'keep');")
+    state = shown(page, "const state = start().decide(stamp(1), 'keep');")
     assert state == {"row": 7, "decided": {"5": "keep"}, "undoable": ["e1"], "pending": ["e1"]}
 
 
 def test_an_undo_restores_what_held_before_and_goes_back(page: Page) -> None:
     state = shown(
         page,
-        """const decided = DeckState.decide(start({decided: {5: "drop"}}), stamp(1), "keep");
+        """const decided = start({decided: {5: "drop"}}).decide(stamp(1), "keep");
            // Row 5 is decided, so the queue starts at row 7.
-           const state = DeckState.undo(decided, stamp(2));""",
+           const state = decided.undo(stamp(2));""",
     )
     assert state["row"] == 7
     assert state["decided"] == {"5": "drop"}
@@ -78,7 +77,7 @@ def test_an_undo_of_a_saved_decision_shows_the_one_that_the_server_names(page: P
     state = shown(
         page,
         f"""const begun = start({{decided: {{9: "drop"}}, history: [{entry}]}});
-            const state = DeckState.undo(begun, stamp(1));""",
+            const state = begun.undo(stamp(1));""",
     )
     assert (state["row"], state["decided"], state["undoable"]) == (9, {"9": "unsure"}, [])
 
@@ -87,9 +86,8 @@ def test_a_draft_that_the_server_already_lists_counts_once(page: Page) -> None:
     entry = '{event_id: "e1", row_idx: 5, decision: "keep", then: null}'
     state = shown(
         page,
-        f"""const decided = DeckState.decide(start(), stamp(1), "keep");
-            const state = DeckState.receive(
-              decided, {{...data, decided: {{5: "keep"}}, history: [{entry}]}});""",
+        f"""const decided = start().decide(stamp(1), "keep");
+            const state = decided.receive({{...data, decided: {{5: "keep"}}, history: [{entry}]}});""",
     )
     assert (state["undoable"], state["pending"]) == (["e1"], ["e1"])
 
@@ -98,9 +96,9 @@ def test_saved_and_refused_drafts_are_removed_and_others_stay(page: Page) -> Non
     state = shown(
         page,
         """let state = start();
-           for (const n of [1, 2, 3]) state = DeckState.decide(state, stamp(n), "drop");
+           for (const n of [1, 2, 3]) state = state.decide(stamp(n), "drop");
            const receipt = {saved: ["e1"], refused: ["e3"], problem: "disk full"};
-           state = DeckState.receive(state, {...data, receipt});""",
+           state = state.receive({...data, receipt});""",
     )
     assert state["pending"] == ["e2"]
 
@@ -121,7 +119,7 @@ def test_a_queue_opens_at_the_first_open_sample(page: Page, given: str, row: int
         page,
         f"""const given = {{{given}}};
             const begun = start({{decided: given.decided ?? {{}}}});
-            const state = DeckState.openQueue(begun, {{...queue, start: given.start}});""",
+            const state = begun.openQueue({{...queue, start: given.start}});""",
     )
     assert state["row"] == row
 
@@ -130,8 +128,8 @@ def test_a_hidden_sample_cannot_be_decided_before_it_is_revealed(page: Page) -> 
     states = run(
         page,
         """const begun = start({blind: true});
-           const decide = (state) => show(DeckState.decide(state, stamp(1), "keep")).pending;
-           return JSON.stringify([decide(begun), decide(DeckState.reveal(begun))]);""",
+           const decide = (state) => show(state.decide(stamp(1), "keep")).pending;
+           return JSON.stringify([decide(begun), decide(begun.reveal())]);""",
     )
     assert states == [[], ["e1"]]
 
@@ -139,8 +137,8 @@ def test_a_hidden_sample_cannot_be_decided_before_it_is_revealed(page: Page) -> 
 def test_a_draft_carries_how_its_sample_was_drawn(page: Page) -> None:
     drafts = run(
         page,
-        """let state = DeckState.decide(start(), stamp(1), "keep");
-           state = DeckState.decide(state, stamp(2), "drop");
+        """let state = start().decide(stamp(1), "keep");
+           state = state.decide(stamp(2), "drop");
            return JSON.stringify(state.pending);""",
     )
     first, second = drafts
@@ -156,8 +154,8 @@ def test_a_draft_carries_how_its_sample_was_drawn(page: Page) -> None:
 def test_the_order_of_drafts_survives_a_clock_that_goes_back(page: Page) -> None:
     orders = run(
         page,
-        """let state = DeckState.decide(start(), stamp(9), "keep");
-           state = DeckState.decide(state, stamp(1), "drop");
+        """let state = start().decide(stamp(9), "keep");
+           state = state.decide(stamp(1), "drop");
            return JSON.stringify(state.pending.map((draft) => draft.order));""",
     )
     assert orders == [9_000_000, 9_000_001]
@@ -166,12 +164,12 @@ def test_the_order_of_drafts_survives_a_clock_that_goes_back(page: Page) -> None
 def test_another_deck_starts_without_the_drafts_of_the_last(page: Page) -> None:
     state = shown(
         page,
-        """const decided = DeckState.decide(start(), stamp(1), "keep");
-           const state = DeckState.switchDeck(decided, "other");""",
+        """const decided = start().decide(stamp(1), "keep");
+           const state = decided.switchDeck("other");""",
     )
     assert state["pending"] == []
     assert (
-        run(page, "return JSON.stringify(DeckState.switchDeck(start(), 'other').ready);") is False
+        run(page, "return JSON.stringify(start().switchDeck('other').ready);") is False
     )
 
 
@@ -179,12 +177,12 @@ def test_steps_stay_inside_the_queue_and_a_row_outside_is_inserted(page: Page) -
     rows = run(
         page,
         """const rows = [];
-           let state = DeckState.step(start(), -1);
-           rows.push(DeckState.currentRow(state));
-           for (let i = 0; i < 5; i++) state = DeckState.step(state, 1);
-           rows.push(DeckState.currentRow(state) ?? null);
-           state = DeckState.goTo(DeckState.step(state, -1), 100);
-           rows.push(DeckState.currentRow(state), state.queue);
+           let state = start().step(-1);
+           rows.push(state.row);
+           for (let i = 0; i < 5; i++) state = state.step(1);
+           rows.push(state.row ?? null);
+           state = state.step(-1).goTo(100);
+           rows.push(state.row, state.queue);
            return JSON.stringify(rows);""",
     )
     assert rows == [5, None, 100, [5, 7, 100, 9]]
@@ -194,11 +192,11 @@ def test_the_latest_note_is_shown(page: Page) -> None:
     notes = run(
         page,
         """const begun = start();
-           const noted = DeckState.writeNote(begun, stamp(1), 5, "typed");
-           const reopened = DeckState.open(DeckState.switchDeck(noted, "d"), noted.pending);
+           const noted = begun.writeNote(stamp(1), 5, "typed");
+           const reopened = noted.switchDeck("d").open(noted.pending);
            return JSON.stringify([
-             DeckState.noteOf(begun, 5), DeckState.noteOf(begun, 5, "stored"),
-             DeckState.noteOf(noted, 5, "stored"), DeckState.noteOf(reopened, 5, "stored")]);""",
+             begun.noteOf(5), begun.noteOf(5, "stored"),
+             noted.noteOf(5, "stored"), reopened.noteOf(5, "stored")]);""",
     )
     assert notes == ["", "stored", "typed", "typed"]
 
