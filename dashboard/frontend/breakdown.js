@@ -29,7 +29,7 @@ class Breakdown extends Widget {
     const row = (values) => el("tr", { class: chosen.includes(values.key) ? "chosen" : null },
       columns.map((column) => this.renderCell(values, column)));
     const table = el("table", {},
-      el("caption", { class: "hidden" }, label),
+      el("caption", "hidden", label),
       el("thead", {}, el("tr", {}, columns.map((column) => this.renderHead(column)))),
       el("tbody", {}, this.sortedRows().map(row)));
     this.root.replaceChildren(el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, table));
@@ -52,13 +52,13 @@ class Breakdown extends Widget {
 
   renderCell(row, { key, kind }) {
     const value = row[key], isMissing = value === null || value === undefined;
-    const cell = (...children) => el("td", { class: kind }, ...children);
+    const cell = (...children) => el("td", kind, ...children);
     if (kind === "name") return this.renderName(row, value);
     if (kind === "histogram") return cell(value ? this.renderHistogram(value) : quiet("–"));
     if (kind === "bar") return cell(this.renderBar(row));
-    if (kind === "text") return el("td", { class: "text quiet" }, value ?? "");
+    if (kind === "text") return el("td", "text quiet", value ?? "");
     const format = { count: VN.count, score: VN.score, loss: VN.loss, share: (x) => VN.share(x, 1) }[kind];
-    return el("td", { class: "number" }, isMissing ? quiet("–") : format(value));
+    return el("td", "number", isMissing ? quiet("–") : format(value));
   }
 
   renderName(row, name) {

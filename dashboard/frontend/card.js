@@ -6,7 +6,7 @@ const Card = (() => {
     if (card.images.length) {
       return card.images.map((image, i) => new ImageViewer(image, i, card.images.length).node);
     }
-    return el("div", { class: "no-image alone" }, el("b", {}, "No image"), quiet(card.reason ?? card.status_name));
+    return el("div", "no-image alone", el("b", {}, "No image"), quiet(card.reason ?? card.status_name));
   }
 
   // Both losses on one line; the range between them is the score.
@@ -23,18 +23,18 @@ const Card = (() => {
 
   function renderScores(card) {
     if (card.visnec === null) {
-      return el("section", { class: "scores" }, el("div", { class: "big" }, VN.swatch(null), card.status_name),
-        el("p", { class: "quiet" }, card.reason ?? "No score for this sample."));
+      return el("section", "scores", el("div", "big", VN.swatch(null), card.status_name),
+        el("p", "quiet", card.reason ?? "No score for this sample."));
     }
     const fact = (name, value) => [el("dt", {}, name), el("dd", {}, value)];
     const { thought, nearest } = card;
-    const category = el("span", { class: "category" }, VN.swatch(card.category), card.category);
-    return el("section", { class: "scores" },
-      el("div", { class: "big" }, el("b", {}, VN.score(card.visnec)), category),
+    const category = el("span", "category", VN.swatch(card.category), card.category);
+    return el("section", "scores",
+      el("div", "big", el("b", {}, VN.score(card.visnec)), category),
       renderLossBar(card),
       el("dl", {},
-        fact([el("span", { class: "key blind" }), "text-only loss"], VN.loss(card.loss_text)),
-        fact([el("span", { class: "key seeing" }), "multimodal loss"], VN.loss(card.loss_multimodal)),
+        fact([el("span", "key blind"), "text-only loss"], VN.loss(card.loss_text)),
+        fact([el("span", "key seeing"), "multimodal loss"], VN.loss(card.loss_multimodal)),
         fact("answer tokens", card.n_answer_tokens === null ? "–" : VN.count(card.n_answer_tokens)),
         card.visnec_without_end === null ? null : fact("without the end token", VN.score(card.visnec_without_end)),
         thought && fact(`thought, ${VN.count(thought.n)} tokens`, VN.score(thought.visnec)),
@@ -44,7 +44,7 @@ const Card = (() => {
         fact("blind baseline", card.baseline),
         card.n_others ? fact("same category", `${card.n_agreeing} of ${card.n_others} other scores`) : null,
         card.other_scores.map((other) => fact([VN.swatch(other.category), other.name], VN.score(other.visnec)))),
-      caveats(card).map((text) => el("p", { class: "caveat quiet" }, text)));
+      caveats(card).map((text) => el("p", "caveat quiet", text)));
   }
 
   function caveats({ nearest, n_content_tokens, n_answer_tokens, truncated }) {
@@ -77,20 +77,20 @@ const Card = (() => {
     const choices = () => el("div", group, "Marked: words that differ from", Object.entries(COMPARISONS).map(choice));
     const details = (prediction) => el("details", { class: "more-answers", open: more.length === 1 },
       el("summary", {}, `Predictions of ${prediction.run}`, quiet(` ${prediction.model}`)),
-      el("div", { class: "answers pair" }, renderPredictions(prediction)));
+      el("div", "answers pair", renderPredictions(prediction)));
     const reference = renderAnswer("Reference answer", card.answer || quiet("(no answer)"), null, "reference");
     const draw = () => section.replaceChildren(
-      el("div", { class: "answers" }, reference, renderPredictions(first)),
+      el("div", "answers", reference, renderPredictions(first)),
       ...(first ? [choices()] : []), ...more.map(details));
     draw();
     return section;
   }
 
   const renderAnswer = (title, body, note, kind) =>
-    el("div", { class: `answer ${kind}` }, el("h4", {}, title, note), el("p", {}, body));
+    el("div", `answer ${kind}`, el("h4", {}, title, note), el("p", {}, body));
 
   function renderPredictions(prediction) {
-    const badge = (match) => match && el("span", { class: `badge ${match.same ? "same" : ""}` }, match.said);
+    const badge = (match) => match && el("span", `badge ${match.same ? "same" : ""}`, match.said);
     const body = (words) => {
       if (words === null || words === undefined) return quiet(prediction?.reason ?? "no prediction in this run");
       if (!words.length) return quiet("(an empty answer)");
@@ -115,7 +115,7 @@ const Card = (() => {
       style: { "--shade": shade(token.visnec) },
       title: `VisNec ${VN.score(token.visnec)}: ${lossText(token)}`,
     }, (i ? token.text : token.text.trimStart()) || "·");
-    return el("span", { class: "tokens" }, turn.tokens.map(token));
+    return el("span", "tokens", turn.tokens.map(token));
   }
 
   const lossText = ({ loss_text, loss_multimodal }) =>
@@ -123,15 +123,15 @@ const Card = (() => {
 
   function renderConversation(card) {
     const placeholder = (part) =>
-      el("span", { class: "placeholder" }, card.images.length > 1 ? `image ${part.image + 1}` : "image");
+      el("span", "placeholder", card.images.length > 1 ? `image ${part.image + 1}` : "image");
     const renderPart = (part) => part.text ?? (part.more ? quiet(part.more) : placeholder(part));
     const turnScore = (turn) => el("span", { class: "turn-score", title: lossText(turn) },
       VN.swatch(turn.category), VN.score(turn.visnec), quiet(` · ${turn.n_answer_tokens} tokens`));
-    const renderTurn = (turn) => el("li", { class: `turn ${turn.role}` },
-      el("div", { class: "who" }, turn.role, turn.visnec === undefined ? null : turnScore(turn)),
-      el("div", { class: "said" }, turn.tokens ? renderTokens(turn) : turn.parts.map(renderPart)));
+    const renderTurn = (turn) => el("li", `turn ${turn.role}`,
+      el("div", "who", turn.role, turn.visnec === undefined ? null : turnScore(turn)),
+      el("div", "said", turn.tokens ? renderTokens(turn) : turn.parts.map(renderPart)));
     const example = (kind, text) => el("span", { class: `token ${kind}`, style: { "--shade": "45%" } }, text);
-    const legend = card.turns.some((turn) => turn.tokens) && el("p", { class: "legend quiet" }, "Answer tokens: ",
+    const legend = card.turns.some((turn) => turn.tokens) && el("p", "legend quiet", "Answer tokens: ",
       example("helped", "the image helps"), " ", example("hurt", "the image hurts"),
       " · point at a token for its losses");
     return el("section", { class: "conversation", "aria-label": "Conversation" },
@@ -141,8 +141,8 @@ const Card = (() => {
   function renderDecisions(card) {
     if (!card.decisions.length) return null;
     const item = ({ decision, reviewer, note }) => el("li", {}, VN.decisionMark(decision), el("b", {}, reviewer), " ",
-      decision ?? "note only", note ? el("span", { class: "note" }, note) : null);
-    return el("section", { class: "decisions" }, el("h3", {}, "Decisions"), el("ul", {}, card.decisions.map(item)));
+      decision ?? "note only", note ? el("span", "note", note) : null);
+    return el("section", "decisions", el("h3", {}, "Decisions"), el("ul", {}, card.decisions.map(item)));
   }
 
   function renderNeighbours(card, open, openImage) {
@@ -151,17 +151,17 @@ const Card = (() => {
     const moreText = more > 0 ? `and ${VN.count(more)} more` : null;
     const item = (other) => {
       const score = other.visnec === null ? other.status_name : VN.score(other.visnec);
-      const content = [el("span", { class: "row-score" }, VN.swatch(other.category), score),
-        el("span", { class: "question" }, other.question), quiet(other.answer), VN.decisionMark(other.decision)];
+      const content = [el("span", "row-score", VN.swatch(other.category), score),
+        el("span", "question", other.question), quiet(other.answer), VN.decisionMark(other.decision)];
       return el("li", {}, open ? button({ onclick: () => open(other.row_idx) }, content)
-        : el("div", { class: "plain" }, content));
+        : el("div", "plain", content));
     };
     const all = openImage
       && button({ class: "all", onclick: openImage }, `Show all ${VN.count(card.n_neighbours + 1)} as a list`);
-    return el("section", { class: "neighbours" },
+    return el("section", "neighbours",
       el("h3", {}, "Other samples on the same image", quiet(` ${VN.count(card.n_neighbours)}`)),
       el("ul", {}, card.neighbours.map(item)),
-      moreText || all ? el("p", { class: "quiet" }, moreText, moreText && all ? " · " : null, all) : null);
+      moreText || all ? el("p", "quiet", moreText, moreText && all ? " · " : null, all) : null);
   }
 
   // Where the browser gives the page no clipboard, the link is shown, selected, to be copied.
@@ -183,7 +183,7 @@ const Card = (() => {
 
   function renderHeading(card, link = null) {
     const part = (name, value) => (value ?? "") === "" ? null : el("span", {}, quiet(`${name} `), value);
-    return el("header", { class: "heading" }, part("row", VN.count(card.row_idx)), part("id", card.id),
+    return el("header", "heading", part("row", VN.count(card.row_idx)), part("id", card.id),
       part("source", card.source), part("cluster", card.cluster), link && renderCopyButton(link));
   }
 
@@ -191,9 +191,9 @@ const Card = (() => {
   function render(card, { open, openImage, link } = {}) {
     return el("article", { class: "card", "data-row": card.row_idx },
       renderHeading(card, link),
-      el("div", { class: "columns" },
-        el("div", { class: "side" }, renderImages(card), renderScores(card)),
-        el("div", { class: "main" }, renderAnswers(card), renderConversation(card), renderDecisions(card),
+      el("div", "columns",
+        el("div", "side", renderImages(card), renderScores(card)),
+        el("div", "main", renderAnswers(card), renderConversation(card), renderDecisions(card),
           renderNeighbours(card, open, openImage))));
   }
 
@@ -207,8 +207,8 @@ const Card = (() => {
       quiet("Answer the question yourself, then reveal."), el("kbd", {}, key));
     return el("article", { class: "card hidden-first", "data-row": card.row_idx, "data-blind": true },
       renderHeading({ ...card, cluster: null }),
-      el("div", { class: "columns" }, curtain,
-        el("div", { class: "main" },
+      el("div", "columns", curtain,
+        el("div", "main",
           renderConversation({ ...card, turns: card.turns.slice(0, answered < 0 ? undefined : answered) }),
           el("section", { class: "answers single", "aria-label": "Text-only prediction" },
             renderAnswer("Text-only prediction", prediction, null, "blind")))));

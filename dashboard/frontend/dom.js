@@ -3,7 +3,8 @@
 
 const VN = (() => {
   function set(node, attributes) {
-    for (const [name, value] of Object.entries(attributes ?? {})) {
+    const named = typeof attributes === "string" ? { class: attributes } : attributes ?? {};
+    for (const [name, value] of Object.entries(named)) {
       if (value === null || value === undefined || value === false) continue;
       if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
       else if (name === "style") for (const [key, entry] of Object.entries(value)) node.style.setProperty(key, entry);
@@ -29,7 +30,7 @@ const VN = (() => {
     add(set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes), children);
   /** @param {Record<string, any>} attributes @param {...any} children @returns {any} */
   const button = (attributes, ...children) => el("button", { type: "button", ...attributes }, ...children);
-  const quiet = (...children) => el("span", { class: "quiet" }, ...children);
+  const quiet = (...children) => el("span", "quiet", ...children);
 
   /** @param {number} n */
   const count = (n) => Math.round(n).toLocaleString("en-US");
@@ -54,7 +55,7 @@ const VN = (() => {
   const swatch = (category) => el("span", { class: `swatch ${category ?? "none"}`, "aria-hidden": "true" });
   const MARKS = { keep: "✓", drop: "✕", unsure: "?" };
   const decisionMark = (decision) => MARKS[decision] ? el("span", { class: `mark ${decision}`, title: decision },
-    MARKS[decision], el("span", { class: "hidden" }, decision)) : null;
+    MARKS[decision], el("span", "hidden", decision)) : null;
 
   const TAKES_KEYS = "[role=listbox],[role=dialog],[role=tablist],[role=slider],[data-testid=stPopoverBody]";
 

@@ -5,7 +5,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const chip = ({ key, name, value }) => button({
     class: "chip", "data-part": key, "aria-label": `Remove ${name} ${value}`, title: `${name}: ${value}`,
     onclick: () => remove(key),
-  }, el("span", { class: "what" }, name), el("span", { class: "value" }, value),
+  }, el("span", "what", name), el("span", "value", value),
   el("span", { class: "cross", "aria-hidden": "true" }, "×"));
   const clear = button({ class: "clear", onclick: () => remove("") }, "Clear all");
   const group = { class: "chips", role: "group", "aria-label": "Active filters" };

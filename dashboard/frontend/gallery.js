@@ -44,7 +44,7 @@ class Thumbnails {
   }
 }
 
-const lacking = (text) => el("span", { class: "lacking" }, text);
+const lacking = (text) => el("span", "lacking", text);
 const rowOf = (tile) => Number(tile.dataset.row);
 
 class Gallery extends Widget {
@@ -93,14 +93,14 @@ class Gallery extends Widget {
       class: "tile", tabindex: isFirst ? 0 : -1, "data-row": tile.row_idx, "aria-label": label, "data-said": label,
       onclick: (event) => this.onClick(event, tile.row_idx), onfocus: (event) => this.makeTabStop(event.currentTarget),
     },
-      el("span", { class: "frame" }, image,
+      el("span", "frame", image,
         this.data.selectable && el("span", { class: "pick", title: "Select (X)" }, "✓"),
-        tile.n_images > 1 && el("span", { class: "images" }, `${tile.n_images} images`),
-        el("span", { class: "corner" }, VN.decisionMark(decision))),
-      el("span", { class: "line" }, el("span", { class: "value" }, VN.swatch(category), score),
-        el("span", { class: "source quiet" }, source)),
-      el("span", { class: "question" }, tile.question || "(no question)"),
-      el("span", { class: "answer quiet" }, tile.answer || "(no answer)"));
+        tile.n_images > 1 && el("span", "images", `${tile.n_images} images`),
+        el("span", "corner", VN.decisionMark(decision))),
+      el("span", "line", el("span", "value", VN.swatch(category), score),
+        el("span", "source quiet", source)),
+      el("span", "question", tile.question || "(no question)"),
+      el("span", "answer quiet", tile.answer || "(no answer)"));
   }
 
   onClick(event, row) {

@@ -20,7 +20,7 @@ class ImageViewer {
       onclick: (event) => { if (!this.wasDragged) this.setZoom(this.zoom === 0 ? 2 : 0, event); },
       onkeydown: (event) => this.onKey(event),
     }, this.picture);
-    this.level = el("span", { class: "level quiet" });
+    this.level = el("span", "level quiet");
     new ResizeObserver(() => this.fit()).observe(this.stage);
     this.picture.src = image.url;
     const tool = (label, sign, onclick) =>
@@ -29,11 +29,11 @@ class ImageViewer {
       tool("Zoom out", "−", () => this.setZoom(this.zoom - 1)),
       tool("Zoom in", "+", () => this.setZoom(this.zoom + 1)), tool("Fit", "⤢", () => this.setZoom(0)), this.level,
       el("span", { class: "path quiet", title: image.path }, image.path));
-    this.node = el("figure", { class: "viewer" }, this.stage, caption);
+    this.node = el("figure", "viewer", this.stage, caption);
   }
 
   showProblem() {
-    this.stage.replaceChildren(el("div", { class: "no-image" }, el("b", {}, "This image cannot be shown"),
+    this.stage.replaceChildren(el("div", "no-image", el("b", {}, "This image cannot be shown"),
       el("span", { class: "quiet", "data-role": "problem" }, this.path)));
   }
 

@@ -212,11 +212,11 @@ class ReviewDeck extends Widget {
     };
     const action = (name, label, kind = name) =>
       button({ class: kind, "data-action": name, onclick: () => this.actions[name]() }, label, el("kbd", {}));
-    this.count = el("span", { class: "count" });
-    this.filled = el("span", { class: "filled" });
+    this.count = el("span", "count");
+    this.filled = el("span", "filled");
     this.saved = el("span", { class: "saved", role: "status" });
-    this.typing = el("span", { class: "keys quiet" });
-    this.last = el("span", { class: "last quiet" });
+    this.typing = el("span", "keys quiet");
+    this.last = el("span", "last quiet");
     this.note = el("input", {
       class: "note-field", type: "text", maxlength: 2000, "aria-label": "Note on this sample",
       onblur: () => this.saveNote(Number(this.note.dataset.row), this.note.value),
@@ -226,15 +226,15 @@ class ReviewDeck extends Widget {
       },
     });
     this.help = el("div", { class: "help", hidden: true, role: "region", "aria-label": "Keys" });
-    this.card = el("div", { class: "place" }, el("div", { class: "waiting quiet" }, "Opening the queue …"));
+    this.card = el("div", "place", el("div", "waiting quiet", "Opening the queue …"));
     this.recent = el("section", { class: "recent", "aria-label": "Last decisions" });
     this.buttons = el("div", { class: "buttons", role: "toolbar", "aria-label": "Decisions" },
       action("previous", "Previous", "move"), action("reveal", "Reveal"), action("keep", "Keep"),
       action("drop", "Drop"), action("unsure", "Unsure"), action("undo", "Undo"),
       action("next", "Next", "move"), action("help", "Help", "more"), this.note);
-    const track = el("span", { class: "track" }, this.filled);
-    const status = el("div", { class: "status" }, this.count, track, this.saved, this.last, this.typing);
-    this.root.replaceChildren(el("div", { class: "top" }, status, this.buttons, this.help), this.card, this.recent);
+    const track = el("span", "track", this.filled);
+    const status = el("div", "status", this.count, track, this.saved, this.last, this.typing);
+    this.root.replaceChildren(el("div", "top", status, this.buttons, this.help), this.card, this.recent);
     this.drawKeys();
   }
 
@@ -262,14 +262,14 @@ class ReviewDeck extends Widget {
       class: "key-of", title: "Change this key", onclick: (event) => rebind(event, action),
       "aria-label": `${meaning}: ${keymap.label(action)}; change`,
     }, keymap.rebinding === action
-      ? el("kbd", { class: "asked" }, "press a key") : el("kbd", {}, keymap.label(action)));
+      ? el("kbd", "asked", "press a key") : el("kbd", {}, keymap.label(action)));
     const line = (key, meaning) => el("div", {}, el("dt", {}, key), el("dd", {}, meaning));
     const reset = () => { keymap.reset(); this.drawKeys(); };
     this.help.replaceChildren(
       el("dl", {},
         Object.entries(KEY_MEANINGS).map(([action, meaning]) => line(keyButton(action, meaning), meaning)),
         line(el("kbd", {}, "Esc"), "leave a field")),
-      el("p", { class: "quiet" }, keymap.problem ?? HELP_TEXT, keymap.isChanged
+      el("p", "quiet", keymap.problem ?? HELP_TEXT, keymap.isChanged
         ? button({ class: "plain-link", onclick: reset }, "Restore default keys") : null));
   }
 
@@ -291,7 +291,7 @@ class ReviewDeck extends Widget {
     this.root.dataset.row = row ?? "";
     if (row === undefined) this.showEnd();
     else if (card) this.show(this.cardVersion(row), () => this.renderCard(card));
-    else this.show(`waiting-${row}`, () => el("div", { class: "waiting quiet" }, this.loadingText()));
+    else this.show(`waiting-${row}`, () => el("div", "waiting quiet", this.loadingText()));
     this.drawNote(row);
   }
 
@@ -342,9 +342,9 @@ class ReviewDeck extends Widget {
   showEnd() {
     const { length } = this.state.queue;
     const advice = "No sample matches. Choose another order or filter, or include decided samples.";
-    this.show(`end-${this.queueKey}-${length}`, () => el("div", { class: "end" },
+    this.show(`end-${this.queueKey}-${length}`, () => el("div", "end",
       el("b", {}, length ? "This queue is done." : "This queue is empty."),
-      el("p", { class: "quiet" }, length ? "You have seen every sample in it." : advice),
+      el("p", "quiet", length ? "You have seen every sample in it." : advice),
       button({ class: "more", onclick: () => this.send("rebuild", Date.now()) }, "Look for more samples")));
   }
 

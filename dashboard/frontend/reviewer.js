@@ -46,9 +46,9 @@ class Reviewer extends Widget {
     };
     this.root.replaceChildren(el("form", { class: "ask", onsubmit },
       el("label", { for: "vn-reviewer" }, "Your name"),
-      el("p", { class: "quiet" }, "Your name is stored with each decision in the workspace, so several people can "
+      el("p", "quiet", "Your name is stored with each decision in the workspace, so several people can "
         + "review the same data. This browser remembers it."),
-      el("div", { class: "line" }, field, start)));
+      el("div", "line", field, start)));
     field.focus();
   }
 }

@@ -30,14 +30,14 @@ class ThresholdEditor extends Widget {
     this.log = el("input", { type: "checkbox", onchange });
     this.live = el("div", { class: "live", role: "status" });
     this.problem = el("div", { class: "problem", role: "alert", hidden: true });
-    this.mix = el("div", { class: "vn-mix" });
-    this.figures = el("div", { class: "vn-figures" });
+    this.mix = el("div", "vn-mix");
+    this.figures = el("div", "vn-figures");
     const scale = el("label", { class: "scale", title: "Symmetric-log bar heights make rare scores visible" },
       this.log, "Log counts");
     const fields = Object.values(this.fields).map((field) => field.node);
     this.root.replaceChildren(
-      this.plot.node, el("div", { class: "line" }, this.live, scale), this.problem, this.mix,
-      el("div", { class: "controls" }, fields, el("div", { class: "acts" }, Object.values(this.buttons))),
+      this.plot.node, el("div", "line", this.live, scale), this.problem, this.mix,
+      el("div", "controls", fields, el("div", "acts", Object.values(this.buttons))),
       this.figures);
   }
 
@@ -213,22 +213,22 @@ class ThresholdEditor extends Widget {
   }
 
   drawCounts({ scored, kept, misaligned, critical, exact }) {
-    const figure = (label, n, category) => el("span", { class: "figure" },
+    const figure = (label, n, category) => el("span", "figure",
       category ? VN.swatch(category) : null, label, " ", el("b", {}, (exact ? "" : "≈ ") + VN.count(n)), " ",
       quiet(VN.share(n, scored)));
     this.live.dataset.exact = exact ? "yes" : "no";
     this.live.dataset.kept = Math.round(kept);
     this.live.replaceChildren(
-      figure("kept", kept), figure("dropped", scored - kept), el("span", { class: "rule" }),
+      figure("kept", kept), figure("dropped", scored - kept), el("span", "rule"),
       figure("misaligned", misaligned, "misaligned"),
       figure("redundant", Math.max(0, scored - misaligned - critical), "redundant"),
       figure("vision-critical", critical, "vision-critical"));
   }
 
   drawFigures() {
-    this.figures.replaceChildren(...this.facts.figures.map(({ name, value, note }) => el("div", { class: "vn-figure" },
-      el("div", { class: "vn-name" }, name), el("div", { class: "vn-value" }, value),
-      note ? el("div", { class: "vn-note" }, note) : null)));
+    this.figures.replaceChildren(...this.facts.figures.map(({ name, value, note }) => el("div", "vn-figure",
+      el("div", "vn-name", name), el("div", "vn-value", value),
+      note ? el("div", "vn-note", note) : null)));
   }
 
   // Each bar shows shares of its own total, so a source that the threshold favours is longer among the kept.
@@ -246,7 +246,7 @@ class ThresholdEditor extends Widget {
     };
     const legend = (part, i) => el("li", {}, el("span", { class: `vn-swatch s${i}`, "aria-hidden": "true" }), part[0],
       " ", quiet(sides.map(({ at, total }) => VN.share(part[at], total)).join(" · ")));
-    const title = el("li", { class: "quiet" }, "share of the kept · of the dropped:");
+    const title = el("li", "quiet", "share of the kept · of the dropped:");
     this.mix.replaceChildren(...sides.flatMap(bar), el("ul", { "aria-label": "Sources" }, title, parts.map(legend)));
   }
 }

@@ -16,8 +16,8 @@ class NumberField {
     // For the pointer only: keyboards and screen readers have the arrow keys.
     const stepper = (sign, by) => button({ tabindex: -1, "aria-hidden": "true", onclick: () => this.step(by) }, sign);
     this.buttons = [stepper("−", -1), stepper("+", 1)];
-    const box = el("span", { class: "box" }, this.input, this.buttons);
-    this.node = el("label", { class: "field", title: help }, el("span", { class: "name" }, label), box);
+    const box = el("span", "box", this.input, this.buttons);
+    this.node = el("label", { class: "field", title: help }, el("span", "name", label), box);
   }
 
   /** Show a value; null is unknown, and nothing can be set. */

@@ -73,9 +73,9 @@ class ThresholdPlot {
       onpointerdown: (event) => this.brush(event),
     }, defs, this.grid, Object.values(this.bars), this.dropped, this.axis, this.brushed, Object.values(this.handles));
     this.curve = svg("svg", { class: "curve", height: HEIGHT, role: "img" });
-    this.frame = el("div", { class: "frame" }, this.plot);
-    this.side = el("div", { class: "side" }, this.curve);
-    this.node = el("div", { class: "plots" }, this.frame, this.side);
+    this.frame = el("div", "frame", this.plot);
+    this.side = el("div", "side", this.curve);
+    this.node = el("div", "plots", this.frame, this.side);
   }
 
   buildHandle(name) {
@@ -174,11 +174,11 @@ class ThresholdPlot {
       hasZero && label(0, "middle")];
     this.marker = svg("line", { class: "at", y1: TOP - 6, y2: BASE });
     this.dot = svg("circle", { class: "dot", r: 4.5 });
-    this.shareLabel = svg("text", { class: "said" });
+    this.shareLabel = svg("text", "said");
     this.curve.replaceChildren(
-      svg("g", { class: "grid" }, [0, 0.25, 0.5, 0.75, 1].map(gridLine)),
+      svg("g", "grid", [0, 0.25, 0.5, 0.75, 1].map(gridLine)),
       svg("path", { class: "line", d: `M${left} ${BASE}${steps}H${right}` }), this.marker, this.dot, this.shareLabel,
-      svg("g", { class: "axis" }, line(BASE), labels),
+      svg("g", "axis", line(BASE), labels),
       svg("text", { class: "title", x: left, y: 14 }, "at or below a score"));
   }
 
