@@ -5,7 +5,6 @@ const HISTOGRAM_HEIGHT = 26;
 
 class Breakdown extends Widget {
   sort = { column: null, isDown: true };
-
   receive() { if (this.isNew([this.data, this.sort])) this.draw(); }
 
   sortedRows() {
@@ -53,18 +52,16 @@ class Breakdown extends Widget {
   renderCell(row, { key, kind }) {
     const value = row[key], isMissing = value === null || value === undefined;
     const cell = (...children) => el("td", kind, ...children);
-    if (kind === "name") return this.renderName(row, value);
+    if (kind === "name") {
+      const title = `${value} – ${this.data.action}`, onclick = () => this.send("opened", row.key);
+      return el("th", { scope: "row", class: "name" }, this.data.opens && row.opens !== false
+        ? button({ class: "open", title, onclick }, value) : el("span", { title: value }, value));
+    }
     if (kind === "histogram") return cell(value ? this.renderHistogram(value) : quiet("–"));
     if (kind === "bar") return cell(this.renderBar(row));
     if (kind === "text") return el("td", "text quiet", value ?? "");
     const format = { count: VN.count, score: VN.score, loss: VN.loss, share: (x) => VN.share(x, 1) }[kind];
     return el("td", "number", isMissing ? quiet("–") : format(value));
-  }
-
-  renderName(row, name) {
-    const title = `${name} – ${this.data.action}`, onclick = () => this.send("opened", row.key);
-    return el("th", { scope: "row", class: "name" }, this.data.opens && row.opens !== false
-      ? button({ class: "open", title, onclick }, name) : el("span", { title: name }, name));
   }
 
   // One path per category; a bin belongs to the category of its middle.

@@ -2,13 +2,6 @@
 // deck both use it, so a sample looks the same in both.
 
 const Card = (() => {
-  function renderImages(card) {
-    if (card.images.length) {
-      return card.images.map((image, i) => new ImageViewer(image, i, card.images.length).node);
-    }
-    return el("div", "no-image alone", el("b", {}, "No image"), quiet(card.reason ?? card.status_name));
-  }
-
   // Both losses on one line; the range between them is the score.
   function renderLossBar({ loss_text, loss_multimodal, category }) {
     const most = Math.max(loss_text, loss_multimodal, 0.5) * 1.08;
@@ -27,7 +20,13 @@ const Card = (() => {
         el("p", "quiet", card.reason ?? "No score for this sample."));
     }
     const fact = (name, value) => [el("dt", {}, name), el("dd", {}, value)];
-    const { thought, nearest } = card;
+    const { thought, nearest, n_content_tokens: n_content, n_answer_tokens: n_answer } = card;
+    const isShort = n_content === 1 || (n_content === null && n_answer !== null && n_answer <= 2);
+    const caveats = [
+      nearest.within_noise && "Within the noise of the limit: the category may be due to rounding.",
+      isShort && "One content token: nothing averages out.",
+      card.truncated && "Truncated: only the part that fits into the model was scored.",
+    ].filter(Boolean);
     const category = el("span", "category", VN.swatch(card.category), card.category);
     return el("section", "scores",
       el("div", "big", el("b", {}, VN.score(card.visnec)), category),
@@ -35,7 +34,7 @@ const Card = (() => {
       el("dl", {},
         fact([el("span", "key blind"), "text-only loss"], VN.loss(card.loss_text)),
         fact([el("span", "key seeing"), "multimodal loss"], VN.loss(card.loss_multimodal)),
-        fact("answer tokens", card.n_answer_tokens === null ? "–" : VN.count(card.n_answer_tokens)),
+        fact("answer tokens", n_answer === null ? "–" : VN.count(n_answer)),
         card.visnec_without_end === null ? null : fact("without the end token", VN.score(card.visnec_without_end)),
         thought && fact(`thought, ${VN.count(thought.n)} tokens`, VN.score(thought.visnec)),
         thought && fact("final answer", VN.score(thought.content)),
@@ -44,24 +43,12 @@ const Card = (() => {
         fact("blind baseline", card.baseline),
         card.n_others ? fact("same category", `${card.n_agreeing} of ${card.n_others} other scores`) : null,
         card.other_scores.map((other) => fact([VN.swatch(other.category), other.name], VN.score(other.visnec)))),
-      caveats(card).map((text) => el("p", "caveat quiet", text)));
-  }
-
-  function caveats({ nearest, n_content_tokens, n_answer_tokens, truncated }) {
-    const isShort = n_content_tokens === null && n_answer_tokens !== null && n_answer_tokens <= 2;
-    return [
-      nearest.within_noise && "Within the noise of the limit: the category may be due to rounding.",
-      (n_content_tokens === 1 || isShort) && "One content token: nothing averages out.",
-      truncated && "Truncated: only the part that fits into the model was scored.",
-    ].filter(Boolean);
+      caveats.map((text) => el("p", "caveat quiet", text)));
   }
 
   // Which answer the words of predictions are compared with; kept from sample to sample.
   let comparison = "other";
-  const COMPARISONS = {
-    other: { label: "each other", text: "text", multimodal: "multimodal" },
-    reference: { label: "the reference", text: "text_off", multimodal: "multimodal_off" },
-  };
+  const COMPARISONS = { other: "each other", reference: "the reference" };
 
   function renderAnswers(card) {
     const [first, ...more] = card.predictions;
@@ -71,7 +58,7 @@ const Card = (() => {
       draw();
       section.querySelector('[aria-pressed="true"]').focus();
     };
-    const choice = ([name, { label }]) =>
+    const choice = ([name, label]) =>
       button({ "aria-pressed": String(comparison === name), onclick: () => choose(name) }, label);
     const group = { class: "against quiet", role: "group", "aria-label": "Mark words that differ from" };
     const choices = () => el("div", group, "Marked: words that differ from", Object.entries(COMPARISONS).map(choice));
@@ -96,12 +83,10 @@ const Card = (() => {
       if (!words.length) return quiet("(an empty answer)");
       return words.map(([text, differs]) => (differs ? el("mark", {}, text) : text));
     };
-    const { text, multimodal } = COMPARISONS[comparison];
-    const render = (title, name, match, kind) => renderAnswer(title, body(prediction?.[name]), badge(match), kind);
-    return [
-      render("Text-only prediction", text, prediction?.text_match, "blind"),
-      render("Multimodal prediction", multimodal, prediction?.multimodal_match, "seeing"),
-    ];
+    const suffix = comparison === "reference" ? "_off" : "";
+    const render = (title, name, kind) =>
+      renderAnswer(title, body(prediction?.[name + suffix]), badge(prediction?.[`${name}_match`]), kind);
+    return [render("Text-only prediction", "text", "blind"), render("Multimodal prediction", "multimodal", "seeing")];
   }
 
   // The answer with each token coloured by how much the image helped it. White space between tokens
@@ -109,13 +94,11 @@ const Card = (() => {
   function renderTokens(turn) {
     const shade = (x) => `${Math.round(8 + 52 * Math.min(1, Math.abs(x) / 3))}%`;
     const effect = (x) => (x > 0.05 ? "helped" : x < -0.05 ? "hurt" : "even");
-    const isEnd = (token) => /^<.+>$/.test(token.text.trim());
-    const token = (token, i) => el("span", {
-      class: `token ${isEnd(token) ? "end " : ""}${effect(token.visnec)}`,
-      style: { "--shade": shade(token.visnec) },
-      title: `VisNec ${VN.score(token.visnec)}: ${lossText(token)}`,
+    const render = (token, i) => el("span", {
+      class: `token ${/^<.+>$/.test(token.text.trim()) ? "end " : ""}${effect(token.visnec)}`,
+      style: { "--shade": shade(token.visnec) }, title: `VisNec ${VN.score(token.visnec)}: ${lossText(token)}`,
     }, (i ? token.text : token.text.trimStart()) || "·");
-    return el("span", "tokens", turn.tokens.map(token));
+    return el("span", "tokens", turn.tokens.map(render));
   }
 
   const lossText = ({ loss_text, loss_multimodal }) =>
@@ -153,8 +136,7 @@ const Card = (() => {
       const score = other.visnec === null ? other.status_name : VN.score(other.visnec);
       const content = [el("span", "row-score", VN.swatch(other.category), score),
         el("span", "question", other.question), quiet(other.answer), VN.decisionMark(other.decision)];
-      return el("li", {}, open ? button({ onclick: () => open(other.row_idx) }, content)
-        : el("div", "plain", content));
+      return el("li", {}, open ? button({ onclick: () => open(other.row_idx) }, content) : el("div", "plain", content));
     };
     const all = openImage
       && button({ class: "all", onclick: openImage }, `Show all ${VN.count(card.n_neighbours + 1)} as a list`);
@@ -189,10 +171,13 @@ const Card = (() => {
 
   /** @param {any} card @param {{open?: (row: number) => void, openImage?: () => void, link?: string}} [actions] */
   function render(card, { open, openImage, link } = {}) {
+    const images = card.images.length
+      ? card.images.map((image, i) => new ImageViewer(image, i, card.images.length).node)
+      : el("div", "no-image alone", el("b", {}, "No image"), quiet(card.reason ?? card.status_name));
     return el("article", { class: "card", "data-row": card.row_idx },
       renderHeading(card, link),
       el("div", "columns",
-        el("div", "side", renderImages(card), renderScores(card)),
+        el("div", "side", images, renderScores(card)),
         el("div", "main", renderAnswers(card), renderConversation(card), renderDecisions(card),
           renderNeighbours(card, open, openImage))));
   }

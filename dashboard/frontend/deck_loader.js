@@ -5,10 +5,8 @@ const IMAGES_AHEAD = 5, IMAGES_KEPT = 24;
 const RETRY_MS = 2500;
 
 class DeckLoader {
-  /** @type {string | null} */
-  address = null;
-  /** @type {string | null} why the last request failed */
-  problem = null;
+  /** @type {string | null} */ address = null;
+  /** @type {string | null} */ problem = null; // why the last request failed
   retryAt = 0;
   cards = new Map();
   requested = new Set();

@@ -13,36 +13,25 @@
  */
 
 class DeckState {
-  /** @type {string | null} workspace and reviewer, whose drafts are read before it is ready */
-  deck = null;
+  /** @type {string | null} */ deck = null; // workspace and reviewer, whose drafts are read before it is ready
   ready = false;
-  /** @type {number[]} */
-  queue = [];
+  /** @type {number[]} */ queue = [];
   index = 0;
-  /** @type {Map<number, number | null>} row to its probability of being drawn */
-  chances = new Map();
-  /** @type {Draft[]} */
-  pending = [];
+  /** @type {Map<number, number | null>} */ chances = new Map(); // row to its probability of being drawn
+  /** @type {Draft[]} */ pending = [];
   order = 0;
   notes = new Map();
   revealed = new Set();
   blind = false;
-  /** @type {Record<string, string>} by row, as the server has them */
-  decided = {};
-  /** @type {Entry[]} */
-  history = [];
+  /** @type {Record<string, string>} */ decided = {}; // by row, as the server has them
+  /** @type {Entry[]} */ history = [];
   queueName = "";
   draw = null;
   problem = null;
-
   /** @param {Partial<DeckState>} changes */
   with(changes) { return Object.assign(new DeckState(), this, changes); }
-
-  // ---- reading --------------------------------------------------------------------------------
-
   /** @returns {number | undefined} */
   get row() { return this.queue[this.index]; }
-
   /** Whether a sample's image and reference answer are still hidden from the reviewer. */
   isHidden(row = this.row) { return this.blind && row !== undefined && !this.revealed.has(row); }
 
@@ -70,7 +59,7 @@ class DeckState {
     return this.pending.findLast((draft) => draft.row_idx === row && draft.note !== null)?.note ?? stored ?? "";
   }
 
-  // ---- changes: each returns a new state, or this one where nothing changes --------------------
+  // Changes: each returns a new state, or this one where nothing changes.
 
   /** @param {Stamp} stamp @param {Partial<Draft> & {row_idx: number}} content */
   append({ eventId, now }, content) {

@@ -21,30 +21,28 @@ const VN = (() => {
   }
 
   /**
-   * @param {string} tag @param {Record<string, any>} [attributes] @param {...any} children
-   * @returns {any} an HTML element; null, undefined and false among the children are left out
+   * Return an HTML element; null, undefined and false among the children are left out.
+   *
+   * @param {string} tag @param {string | Record<string, any>} [attributes] a string is the class
+   * @param {...any} children @returns {any}
    */
   const el = (tag, attributes, ...children) => add(set(document.createElement(tag), attributes), children);
-  /** @param {string} tag @param {Record<string, any>} [attributes] @param {...any} children @returns {any} */
+  /** @param {string} tag @param {string | Record<string, any>} [attributes] @param {...any} children @returns {any} */
   const svg = (tag, attributes, ...children) =>
     add(set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes), children);
   /** @param {Record<string, any>} attributes @param {...any} children @returns {any} */
   const button = (attributes, ...children) => el("button", { type: "button", ...attributes }, ...children);
   const quiet = (...children) => el("span", "quiet", ...children);
 
-  /** @param {number} n */
   const count = (n) => Math.round(n).toLocaleString("en-US");
-  /** @param {number} part @param {number} whole */
   const share = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "–");
-  /** @param {number | null | undefined} x a score in nats per answer token, written with its sign */
+  /** Write a score in nats per answer token with its sign. */
   const score = (x, digits = 3) => {
     if (x === null || x === undefined) return "–";
     const text = Math.abs(x).toFixed(digits);
     return Number(text) === 0 ? text : (x > 0 ? "+" : "−") + text;
   };
-  /** @param {number | null | undefined} x */
   const loss = (x, digits = 3) => (x === null || x === undefined ? "–" : x.toFixed(digits));
-  /** @param {number} x */
   const limit = (x) => String(Math.round(x * 10000) / 10000).replace("-", "−");
 
   const CATEGORIES = ["misaligned", "redundant", "vision-critical"];
@@ -106,12 +104,9 @@ const { el, svg, button, quiet } = VN;
 
 /** What a component shows in its root. receive() is called after each rerun, with the data before it. */
 class Widget {
-  /** @type {any} what the page sent last */
-  data = null;
-  /** @type {(name: string, value: any) => void} triggers an event in the page */
-  send;
-  /** @type {(name: string, value: any) => void} */
-  setState;
+  /** @type {any} */ data = null; // what the page sent last
+  /** @type {(name: string, value: any) => void} */ send; // triggers an event in the page
+  /** @type {(name: string, value: any) => void} */ setState;
 
   constructor(root) { this.root = root; }
 

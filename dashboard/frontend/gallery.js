@@ -97,8 +97,7 @@ class Gallery extends Widget {
         this.data.selectable && el("span", { class: "pick", title: "Select (X)" }, "✓"),
         tile.n_images > 1 && el("span", "images", `${tile.n_images} images`),
         el("span", "corner", VN.decisionMark(decision))),
-      el("span", "line", el("span", "value", VN.swatch(category), score),
-        el("span", "source quiet", source)),
+      el("span", "line", el("span", "value", VN.swatch(category), score), el("span", "source quiet", source)),
       el("span", "question", tile.question || "(no question)"),
       el("span", "answer quiet", tile.answer || "(no answer)"));
   }

@@ -23,8 +23,7 @@ class ImageViewer {
     this.level = el("span", "level quiet");
     new ResizeObserver(() => this.fit()).observe(this.stage);
     this.picture.src = image.url;
-    const tool = (label, sign, onclick) =>
-      button({ class: "tool", "aria-label": label, title: label, onclick }, sign);
+    const tool = (label, sign, onclick) => button({ class: "tool", "aria-label": label, title: label, onclick }, sign);
     const caption = el("figcaption", {},
       tool("Zoom out", "−", () => this.setZoom(this.zoom - 1)),
       tool("Zoom in", "+", () => this.setZoom(this.zoom + 1)), tool("Fit", "⤢", () => this.setZoom(0)), this.level,
@@ -57,8 +56,7 @@ class ImageViewer {
     if (this.zoom === before) return;
     const { stage } = this, ratio = ZOOMS[this.zoom] / ZOOMS[before];
     const box = stage.getBoundingClientRect();
-    const x = pointer ? pointer.clientX - box.left : box.width / 2;
-    const y = pointer ? pointer.clientY - box.top : box.height / 2;
+    const [x, y] = pointer ? [pointer.clientX - box.left, pointer.clientY - box.top] : [box.width / 2, box.height / 2];
     const left = (stage.scrollLeft + x) * ratio - x, top = (stage.scrollTop + y) * ratio - y;
     this.fit();
     stage.scrollTo(left, top);

@@ -1,10 +1,8 @@
 // Which key does what in the review deck. A person's own choice is stored in this browser.
 
 const KEYS_STORED_AS = "visnec-review-keys";
-const DEFAULT_KEYS = {
-  keep: "k", drop: "d", unsure: "u", undo: "z", previous: "ArrowLeft", next: "ArrowRight", reveal: "v", note: "n",
-  help: "?",
-};
+const DEFAULT_KEYS = { keep: "k", drop: "d", unsure: "u", undo: "z", previous: "ArrowLeft", next: "ArrowRight",
+  reveal: "v", note: "n", help: "?" };
 const KEY_MEANINGS = {
   keep: "keep", drop: "drop", unsure: "unsure", undo: "undo the last decision", previous: "back without deciding",
   next: "skip without deciding", reveal: "reveal a hidden sample", note: "write a note", help: "show or hide this help",
@@ -13,10 +11,8 @@ const KEY_SYMBOLS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", Arrow
 const MODIFIER_KEYS = ["Shift", "Control", "Alt", "Meta", "CapsLock", "AltGraph", "Dead", "Tab"];
 
 class Keymap {
-  /** @type {string | null} the action whose new key is awaited */
-  rebinding = null;
-  /** @type {string | null} */
-  problem = null;
+  /** @type {string | null} */ rebinding = null; // the action whose new key is awaited
+  /** @type {string | null} */ problem = null;
 
   /** @param {Pick<Storage, "getItem" | "setItem">} storage */
   constructor(storage) {
@@ -56,14 +52,12 @@ class Keymap {
     if (!action || MODIFIER_KEYS.includes(key)) return false;
     this.startRebinding(null);
     if (key === "Escape") return true;
-    if (!this.isUsable(key)) {
-      this.problem = `${key} cannot be used. Choose a letter, a digit, a symbol, Space or an arrow. `;
-      return true;
-    }
-    const other = this.actionFor(key);
-    if (other) this.keys[other] = this.keys[action];
-    this.keys[action] = key;
-    this.save();
+    if (this.isUsable(key)) {
+      const other = this.actionFor(key);
+      if (other) this.keys[other] = this.keys[action];
+      this.keys[action] = key;
+      this.save();
+    } else this.problem = `${key} cannot be used. Choose a letter, a digit, a symbol, Space or an arrow. `;
     return true;
   }
 

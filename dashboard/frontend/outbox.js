@@ -79,8 +79,7 @@ class DraftSender {
   unanswered = 0;
   inFlight = false;
   lastSent = new Set(); // ids in the last batch
-  /** @type {number | null} */
-  waitingSince = null;
+  /** @type {number | null} */ waitingSince = null;
 
   /**
    * @param {() => {event_id: string}[]} readDrafts

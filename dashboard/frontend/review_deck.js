@@ -19,12 +19,24 @@ class ReviewDeck extends Widget {
   stored = Promise.resolve();
   moments = [];
   keymap = new Keymap(localStorage);
-  loader = new DeckLoader((rows) => this.onLoaded(rows));
-  sender = new DraftSender(() => this.state.pending, (batch) => this.sendBatch(batch));
+  loader = new DeckLoader((rows) => {
+    if (!rows || rows.includes(this.row)) this.draw();
+    else this.loader.loadImages(this.state.queue, this.state.index);
+  });
+  sender = new DraftSender(() => this.state.pending, (n) => {
+    const { deck, pending: drafts } = this.state;
+    this.setState("outbox", { deck, reviewer: this.data.reviewer, drafts, row: this.row ?? null, n });
+    this.drawBar();
+  });
   closing = new AbortController();
 
   constructor(root) {
     super(root);
+    this.actions = {
+      keep: () => this.decide("keep"), drop: () => this.decide("drop"), unsure: () => this.decide("unsure"),
+      undo: () => this.undo(), previous: () => this.step(-1), next: () => this.step(1), note: () => this.note.focus(),
+      reveal: () => this.go(this.state.reveal(), "revealed"), help: () => this.toggleHelp(),
+    };
     this.build();
     /** @type {(target: EventTarget, name: string, listener: (event: any) => void, capture?: boolean) => void} */
     const on = (target, name, listener, capture = false) =>
@@ -101,17 +113,6 @@ class ReviewDeck extends Widget {
     this.draw();
   }
 
-  sendBatch(batch) {
-    const { deck, pending } = this.state;
-    this.setState("outbox", { deck, reviewer: this.data.reviewer, drafts: pending, row: this.row ?? null, n: batch });
-    this.drawBar();
-  }
-
-  onLoaded(rows) {
-    if (!rows || rows.includes(this.row)) this.draw();
-    else this.loader.loadImages(this.state.queue, this.state.index);
-  }
-
   // ---- what the reviewer does -----------------------------------------------------------------
 
   /** Replace the state and store its new drafts; resolves once they are in the browser's storage. */
@@ -153,18 +154,19 @@ class ReviewDeck extends Widget {
     this.draw(`undone: ${last.decision} on row ${VN.count(last.row_idx)}`);
   }
 
-  step(by) {
-    const next = this.state.step(by);
+  // Draw another state, one without new drafts.
+  go(next, message = null) {
     if (next === this.state) return;
     this.state = next;
-    this.draw();
-    clearTimeout(this.moving);
-    this.moving = setTimeout(() => this.sender.sendNow(), MOVE_MS);
+    this.draw(message);
   }
 
-  goTo(row) {
-    this.state = this.state.goTo(row);
-    this.draw();
+  step(by) {
+    const { row } = this;
+    this.go(this.state.step(by));
+    if (row === this.row) return;
+    clearTimeout(this.moving);
+    this.moving = setTimeout(() => this.sender.sendNow(), MOVE_MS);
   }
 
   saveNote(row, text) {
@@ -178,13 +180,6 @@ class ReviewDeck extends Widget {
     const decisions = this.loader.cards.get(row)?.decisions;
     const own = decisions?.find((decision) => decision.reviewer === this.data.reviewer);
     return this.state.noteOf(row, own?.note);
-  }
-
-  reveal() {
-    const next = this.state.reveal();
-    if (next === this.state) return;
-    this.state = next;
-    this.draw("revealed");
   }
 
   onKey(event) {
@@ -205,11 +200,6 @@ class ReviewDeck extends Widget {
   // ---- drawing --------------------------------------------------------------------------------
 
   build() {
-    this.actions = {
-      keep: () => this.decide("keep"), drop: () => this.decide("drop"), unsure: () => this.decide("unsure"),
-      undo: () => this.undo(), previous: () => this.step(-1), next: () => this.step(1), reveal: () => this.reveal(),
-      note: () => this.note.focus(), help: () => this.toggleHelp(),
-    };
     const action = (name, label, kind = name) =>
       button({ class: kind, "data-action": name, onclick: () => this.actions[name]() }, label, el("kbd", {}));
     this.count = el("span", "count");
@@ -288,19 +278,12 @@ class ReviewDeck extends Widget {
     this.drawBar();
     const { row } = this;
     const card = this.loader.cards.get(row);
+    const { problem } = this.loader;
+    const waiting = problem ? `The sample could not be loaded (${problem}); retrying …` : "Loading the sample …";
     this.root.dataset.row = row ?? "";
     if (row === undefined) this.showEnd();
     else if (card) this.show(this.cardVersion(row), () => this.renderCard(card));
-    else this.show(`waiting-${row}`, () => el("div", "waiting quiet", this.loadingText()));
-    this.drawNote(row);
-  }
-
-  loadingText() {
-    const { problem } = this.loader;
-    return problem ? `The sample could not be loaded (${problem}); retrying …` : "Loading the sample …";
-  }
-
-  drawNote(row) {
+    else this.show(`waiting-${row}`, () => el("div", "waiting quiet", waiting));
     const isOther = Number(this.note.dataset.row) !== row;
     if (isOther) this.note.dataset.row = row ?? "";
     const isFocused = document.activeElement?.shadowRoot?.activeElement === this.note;
@@ -330,7 +313,7 @@ class ReviewDeck extends Widget {
   // Other people's decisions are not shown: they would influence this one.
   renderCard(card) {
     if (this.state.isHidden(card.row_idx)) {
-      return Card.renderBlind(card, this.keymap.label("reveal"), () => this.reveal());
+      return Card.renderBlind(card, this.keymap.label("reveal"), this.actions.reveal);
     }
     const neighbours = card.neighbours.map((neighbour) => ({ ...neighbour, decision: null }));
     const node = Card.render({ ...card, decisions: [], neighbours });
@@ -354,7 +337,7 @@ class ReviewDeck extends Widget {
     this.root.dataset.history = version;
     const item = ({ row_idx, decision }) => {
       const name = `row ${VN.count(row_idx)}`;
-      const attributes = { title: `Go back to ${name}`, onclick: () => this.goTo(row_idx) };
+      const attributes = { title: `Go back to ${name}`, onclick: () => this.go(this.state.goTo(row_idx)) };
       return el("li", {}, button(attributes, VN.decisionMark(decision), name));
     };
     const recent = stack.slice(-RECENT_SHOWN).reverse();

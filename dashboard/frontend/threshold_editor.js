@@ -9,10 +9,8 @@ const LIMITS = ["low", "high", "cut"];
 const SCORE_RANGE = { least: -1e6, most: 1e6, step: 0.01 };
 
 class ThresholdEditor extends Widget {
-  /** @type {any} exact counts, and the limits they are about */
-  facts = null;
-  /** @type {Record<string, number>} */
-  limits = null;
+  /** @type {any} */ facts = null; // exact counts, and the limits they are about
+  /** @type {Record<string, number>} */ limits = null;
   sent = 0; // number of the last limits sent to the page
   requested = 0; // number of the last request for counts
   answered = Promise.resolve();
@@ -67,8 +65,6 @@ class ThresholdEditor extends Widget {
     clearTimeout(this.timer);
   }
 
-  // ---- from the page --------------------------------------------------------------------------
-
   receive() {
     const { data } = this;
     this.log.checked = data.log;
@@ -86,8 +82,6 @@ class ThresholdEditor extends Widget {
   }
 
   isAbout(facts) { return LIMITS.every((name) => facts[name] === this.limits[name]); }
-
-  // ---- what the user does ---------------------------------------------------------------------
 
   // A limit that meets the other pushes it along; a threshold that was never set follows the upper limit.
   set(name, value) {
@@ -166,8 +160,6 @@ class ThresholdEditor extends Widget {
     this.send("act", name);
   }
 
-  // ---- drawing --------------------------------------------------------------------------------
-
   /** Estimate the scored samples below a limit from the bins. */
   below(limit) {
     const { edges, counts } = this.data;
@@ -190,26 +182,23 @@ class ThresholdEditor extends Widget {
     const { counts, limits, data } = this;
     this.plot.draw(data, this.log.checked, limits, counts.scored ? 1 - counts.kept / counts.scored : 0);
     this.drawCounts(counts);
-    this.drawFields(counts);
     const areSaved = limits.low === data.own.low && limits.high === data.own.high;
     const saved = `${VN.limit(data.own.low)} and ${VN.limit(data.own.high)}`;
     this.buttons.save.disabled = areSaved;
     this.buttons.save.title = `For everyone in this workspace; currently ${saved}`;
     this.buttons.reset.disabled = areSaved && limits.cut === data.own.high;
     for (const node of [this.figures, this.mix]) node.classList.toggle("about", !counts.exact);
-    if (this.shown === this.facts) return;
-    this.shown = this.facts;
-    this.drawFigures();
-    this.drawMix();
-  }
-
-  drawFields({ scored, kept }) {
-    const { fields, limits, facts } = this;
+    const { fields, facts } = this, { scored, kept } = counts;
     const upTo = (most) => ({ least: 0, most, step: Math.max(1, Math.round(most / 100)) });
     for (const name of LIMITS) fields[name].show(limits[name], SCORE_RANGE);
     fields.share.show(scored ? (100 * kept) / scored : 0, { least: 0, most: 100, step: 1 });
     fields.samples.show(kept, upTo(scored));
     fields.tokens.show(facts.kept_tokens, upTo(facts.tokens ?? 0));
+    if (this.shown === facts) return;
+    this.shown = facts;
+    this.figures.replaceChildren(...facts.figures.map(({ name, value, note }) => el("div", "vn-figure",
+      el("div", "vn-name", name), el("div", "vn-value", value), note ? el("div", "vn-note", note) : null)));
+    this.drawMix();
   }
 
   drawCounts({ scored, kept, misaligned, critical, exact }) {
@@ -223,12 +212,6 @@ class ThresholdEditor extends Widget {
       figure("misaligned", misaligned, "misaligned"),
       figure("redundant", Math.max(0, scored - misaligned - critical), "redundant"),
       figure("vision-critical", critical, "vision-critical"));
-  }
-
-  drawFigures() {
-    this.figures.replaceChildren(...this.facts.figures.map(({ name, value, note }) => el("div", "vn-figure",
-      el("div", "vn-name", name), el("div", "vn-value", value),
-      note ? el("div", "vn-note", note) : null)));
   }
 
   // Each bar shows shares of its own total, so a source that the threshold favours is longer among the kept.

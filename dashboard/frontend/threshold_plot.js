@@ -1,7 +1,5 @@
-// The histogram with three draggable limits, and next to it the curve of the share of samples at or below each
-// score. It draws what its host passes and reports pointer and key actions to it; the host owns limits and
-// counts.
-//
+// The histogram with three draggable limits, and the curve of the share of samples at or below each score. It
+// draws what its host passes and reports pointer and key actions to it; the host owns limits and counts.
 // Limits may coincide. Over the bars the threshold is on top; below the axis it ends, and each band limit has
 // a grip on its own side, so each of the three can be grabbed.
 
@@ -29,41 +27,27 @@ const niceStep = (least, factors = [1, 2, 2.5, 5, 10]) => {
 };
 
 class ThresholdPlot {
-  /** @type {any} edges and counts of the bins, points of the curve */
-  data = null;
-  /** @type {Record<string, number>} */
-  limits = null;
+  /** @type {any} */ data = null; // edges and counts of the bins, points of the curve
+  /** @type {Record<string, number>} */ limits = null;
   log = false;
   share = 0;
 
   /** @param {any} host has move(name, value), startDrag(), endDrag(), finishSoon() and brush(from, to) */
   constructor(host) {
     this.host = host;
-    this.build();
-    this.watcher = new ResizeObserver(() => this.layout());
-    this.watcher.observe(this.frame);
-  }
-
-  close() { this.watcher.disconnect(); }
-
-  build() {
     const id = `clip-${Math.random().toString(36).slice(2)}`;
     const defs = svg("defs", {}, svg("pattern",
       { id: `${id}-hatch`, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
       svg("rect", { width: 2.4, height: 5, fill: "var(--vn-paper)", opacity: 0.75 })));
-    const clip = (name) => {
-      const rect = svg("rect", { y: 0, height: HEIGHT });
-      defs.append(svg("clipPath", { id: `${id}-${name}` }, rect));
-      return rect;
-    };
+    /** @type {Record<string, any>} */
     this.clips = {};
-    this.bars = {};
-    for (const category of VN.CATEGORIES) {
-      this.clips[category] = clip(category);
-      this.bars[category] = svg("path", { fill: `var(--vn-${category})`, "clip-path": `url(#${id}-${category})` });
-    }
-    this.dropClip = clip("dropped");
-    this.dropped = svg("path", { fill: `url(#${id}-hatch)`, "clip-path": `url(#${id}-dropped)` });
+    const clipped = (name, fill) => {
+      this.clips[name] = svg("rect", { y: 0, height: HEIGHT });
+      defs.append(svg("clipPath", { id: `${id}-${name}` }, this.clips[name]));
+      return svg("path", { fill, "clip-path": `url(#${id}-${name})` });
+    };
+    this.bars = VN.CATEGORIES.map((category) => clipped(category, `var(--vn-${category})`));
+    this.bars.push(clipped("dropped", `url(#${id}-hatch)`));
     this.grid = svg("g", { class: "grid", "aria-hidden": "true" });
     this.axis = svg("g", { class: "axis", "aria-hidden": "true" });
     this.brushed = svg("rect", { class: "brushed", y: TOP, height: BASE - TOP, visibility: "hidden" });
@@ -71,12 +55,16 @@ class ThresholdPlot {
     this.plot = svg("svg", {
       class: "plot", height: HEIGHT, role: "group", "aria-label": "Histogram of the VisNec score with movable limits",
       onpointerdown: (event) => this.brush(event),
-    }, defs, this.grid, Object.values(this.bars), this.dropped, this.axis, this.brushed, Object.values(this.handles));
+    }, defs, this.grid, this.bars, this.axis, this.brushed, Object.values(this.handles));
     this.curve = svg("svg", { class: "curve", height: HEIGHT, role: "img" });
     this.frame = el("div", "frame", this.plot);
     this.side = el("div", "side", this.curve);
     this.node = el("div", "plots", this.frame, this.side);
+    this.watcher = new ResizeObserver(() => this.layout());
+    this.watcher.observe(this.frame);
   }
+
+  close() { this.watcher.disconnect(); }
 
   buildHandle(name) {
     const isThreshold = name === "cut";
@@ -100,15 +88,10 @@ class ThresholdPlot {
   x(value) { return LEFT + this.position(value) * this.inner; }
   value(x) { return this.from + ((x - LEFT) / this.inner) * (this.to - this.from); }
 
-  // ---- drawing --------------------------------------------------------------------------------
-
   /** @param {number} share of the scored samples that is below the threshold */
   draw(data, log, limits, share) {
     const isSame = this.data?.version === data.version && this.log === log;
-    this.data = data;
-    this.log = log;
-    this.limits = { ...limits };
-    this.share = share;
+    Object.assign(this, { data, log, limits: { ...limits }, share });
     if (isSame) this.drawLimits(); else this.layout();
   }
 
@@ -127,7 +110,7 @@ class ThresholdPlot {
       return `M${left} ${BASE}V${BASE - Math.max(height(n), 1)}H${right - gap}V${BASE}Z`;
     };
     const bars = counts.map(bar).join("");
-    for (const path of [...Object.values(this.bars), this.dropped]) path.setAttribute("d", bars);
+    for (const path of this.bars) path.setAttribute("d", bars);
     const line = (y) => svg("line", { x1: LEFT, x2: this.width - RIGHT, y1: y, y2: y });
     this.grid.replaceChildren(...this.yTicks(most).map((n) => svg("g", {}, line(BASE - height(n)),
       svg("text", { x: LEFT - 6, y: BASE - height(n) + 4, "text-anchor": "end" }, VN.count(n)))));
@@ -207,7 +190,7 @@ class ThresholdPlot {
     span(this.clips.misaligned, left, xLow);
     span(this.clips.redundant, xLow, xHigh);
     span(this.clips["vision-critical"], xHigh, right);
-    span(this.dropClip, left, cut <= this.from ? left : this.x(cut));
+    span(this.clips.dropped, left, cut <= this.from ? left : this.x(cut));
     for (const [name, group] of Object.entries(this.handles)) {
       const value = this.limits[name];
       VN.set(group, {
@@ -221,8 +204,6 @@ class ThresholdPlot {
     VN.set(this.handles.cut.querySelector(".grip"), { x: shift - GRIP_WIDTH / 2 });
     VN.set(this.handles.cut.querySelector(".label"), { x: shift }).textContent = `threshold ${VN.limit(cut)}`;
   }
-
-  // ---- pointer and keys -----------------------------------------------------------------------
 
   pointerX(event) { return event.clientX - this.plot.getBoundingClientRect().left; }
 
