@@ -39,7 +39,7 @@ class Breakdown extends Widget {
     const { column, isDown } = this.sort;
     const isSorted = column === key;
     const [sorting, arrow] = isSorted ? (isDown ? ["descending", " ↓"] : ["ascending", " ↑"]) : ["none", ""];
-    const name = kind === "bar" ? VN.CATEGORIES.map((category) => [VN.swatch(category), `${category} \u00a0 `]) : label;
+    const name = kind === "bar" ? CATEGORIES.map((category) => [VN.swatch(category), `${category} \u00a0 `]) : label;
     const onclick = () => {
       this.sort = { column: key, isDown: isSorted ? !isDown : kind !== "name" };
       this.receive();
@@ -68,7 +68,7 @@ class Breakdown extends Widget {
   renderHistogram(counts) {
     const { edges, low, high, cut } = this.data.limits;
     const most = Math.max(1, ...counts), height = HISTOGRAM_HEIGHT, n = counts.length;
-    const paths = Object.fromEntries(VN.CATEGORIES.map((category) => [category, ""]));
+    const paths = Object.fromEntries(CATEGORIES.map((category) => [category, ""]));
     counts.forEach((count, i) => {
       if (!count) return;
       const top = Math.max(1, (count / most) * (height - 2));
@@ -84,10 +84,10 @@ class Breakdown extends Widget {
   renderBar(row) {
     if (!row.n_scored) return quiet("not scored");
     const share = (category) => `${category} ${VN.count(row[category])} (${VN.share(row[category], row.n_scored)})`;
-    const label = VN.CATEGORIES.map(share).join(", ");
+    const label = CATEGORIES.map(share).join(", ");
     const width = (category) => `${(100 * row[category]) / row.n_scored}%`;
     const piece = (category) => el("span", { class: category, style: { width: width(category) } });
-    return el("span", { class: "stack", role: "img", "aria-label": label, title: label }, VN.CATEGORIES.map(piece));
+    return el("span", { class: "stack", role: "img", "aria-label": label, title: label }, CATEGORIES.map(piece));
   }
 }
 

@@ -1,89 +1,85 @@
-// Building DOM from data, and how numbers are written. Text is only ever written as text: nothing here
-// reads HTML.
+// Building DOM from data, mounting components, and how numbers are written. Text is only ever written as text:
+// nothing here reads HTML.
 
-const VN = (() => {
-  function set(node, attributes) {
-    const named = typeof attributes === "string" ? { class: attributes } : attributes ?? {};
-    for (const [name, value] of Object.entries(named)) {
-      if (value === null || value === undefined || value === false) continue;
-      if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-      else if (name === "style") for (const [key, entry] of Object.entries(value)) node.style.setProperty(key, entry);
-      else node.setAttribute(name, value === true ? "" : String(value));
-    }
-    return node;
+function setAttributes(node, attributes) {
+  const named = typeof attributes === "string" ? { class: attributes } : attributes ?? {};
+  for (const [name, value] of Object.entries(named)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "style") for (const [key, entry] of Object.entries(value)) node.style.setProperty(key, entry);
+    else node.setAttribute(name, value === true ? "" : String(value));
   }
+  return node;
+}
 
-  function add(node, children) {
-    for (const child of children.flat(Infinity)) {
-      if (child !== null && child !== undefined && child !== false) node.append(child);
-    }
-    return node;
+function build(node, attributes, children) {
+  for (const child of children.flat(Infinity)) {
+    if (child !== null && child !== undefined && child !== false) node.append(child);
   }
+  return setAttributes(node, attributes);
+}
 
-  /**
-   * Return an HTML element; null, undefined and false among the children are left out.
-   *
-   * @param {string} tag @param {string | Record<string, any>} [attributes] a string is the class
-   * @param {...any} children @returns {any}
-   */
-  const el = (tag, attributes, ...children) => add(set(document.createElement(tag), attributes), children);
-  /** @param {string} tag @param {string | Record<string, any>} [attributes] @param {...any} children @returns {any} */
-  const svg = (tag, attributes, ...children) =>
-    add(set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes), children);
-  /** @param {Record<string, any>} attributes @param {...any} children @returns {any} */
-  const button = (attributes, ...children) => el("button", { type: "button", ...attributes }, ...children);
-  const quiet = (...children) => el("span", "quiet", ...children);
+/**
+ * Return an HTML element; null, undefined and false among the children are left out.
+ *
+ * @param {string} tag @param {string | Record<string, any>} [attributes] a string is the class
+ * @param {...any} children @returns {any}
+ */
+const el = (tag, attributes, ...children) => build(document.createElement(tag), attributes, children);
+/** @param {string} tag @param {string | Record<string, any>} [attributes] @param {...any} children @returns {any} */
+const svg = (tag, attributes, ...children) =>
+  build(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+/** @param {Record<string, any>} attributes @param {...any} children @returns {any} */
+const button = (attributes, ...children) => el("button", { type: "button", ...attributes }, ...children);
+const quiet = (...children) => el("span", "quiet", ...children);
 
-  const count = (n) => Math.round(n).toLocaleString("en-US");
-  const share = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "–");
+const CATEGORIES = ["misaligned", "redundant", "vision-critical"];
+const MARKS = { keep: "✓", drop: "✕", unsure: "?" };
+const TAKES_KEYS = "[role=listbox],[role=dialog],[role=tablist],[role=slider],[data-testid=stPopoverBody]";
+
+const VN = {
+  count: (n) => Math.round(n).toLocaleString("en-US"),
+  share: (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "–"),
   /** Write a score in nats per answer token with its sign. */
-  const score = (x, digits = 3) => {
+  score(x, digits = 3) {
     if (x === null || x === undefined) return "–";
     const text = Math.abs(x).toFixed(digits);
     return Number(text) === 0 ? text : (x > 0 ? "+" : "−") + text;
-  };
-  const loss = (x, digits = 3) => (x === null || x === undefined ? "–" : x.toFixed(digits));
-  const limit = (x) => String(Math.round(x * 10000) / 10000).replace("-", "−");
+  },
+  loss: (x, digits = 3) => (x === null || x === undefined ? "–" : x.toFixed(digits)),
+  limit: (x) => String(Math.round(x * 10000) / 10000).replace("-", "−"),
 
-  const CATEGORIES = ["misaligned", "redundant", "vision-critical"];
   /** Return the category of a score, as scoring.necessity defines it: each limit is in the upper category. */
-  const categoryOf = (x, low, high) => CATEGORIES[x < low ? 0 : x < high ? 1 : 2];
-
+  categoryOf: (x, low, high) => CATEGORIES[x < low ? 0 : x < high ? 1 : 2],
   // A category is never shown by colour alone: its name is next to the swatch.
-  const swatch = (category) => el("span", { class: `swatch ${category ?? "none"}`, "aria-hidden": "true" });
-  const MARKS = { keep: "✓", drop: "✕", unsure: "?" };
-  const decisionMark = (decision) => MARKS[decision] ? el("span", { class: `mark ${decision}`, title: decision },
-    MARKS[decision], el("span", "hidden", decision)) : null;
-
-  const TAKES_KEYS = "[role=listbox],[role=dialog],[role=tablist],[role=slider],[data-testid=stPopoverBody]";
+  swatch: (category) => el("span", { class: `swatch ${category ?? "none"}`, "aria-hidden": "true" }),
+  decisionMark: (decision) => MARKS[decision] ? el("span", { class: `mark ${decision}`, title: decision },
+    MARKS[decision], el("span", "hidden", decision)) : null,
 
   /** Whether an element uses the keys itself: text fields, select boxes, sliders, tabs, dialogs. */
-  function isTextField(target) {
+  isTextField(target) {
     if (!target?.closest) return false;
     if (target.tagName === "INPUT" && /^(checkbox|radio|button|submit)$/.test(target.type)) return false;
     if (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) return true;
     return Boolean(target.closest(TAKES_KEYS));
-  }
-
-  const hasModifier = (event) => event.ctrlKey || event.metaKey || event.altKey;
-
+  },
+  hasModifier: (event) => event.ctrlKey || event.metaKey || event.altKey,
   /** Whether Streamlit is idle: an event sent during a rerun would be about the page that is being left. */
-  const isPageIdle = () =>
-    document.querySelector('[data-testid="stApp"]')?.getAttribute("data-test-script-state") === "notRunning";
+  isPageIdle: () =>
+    document.querySelector('[data-testid="stApp"]')?.getAttribute("data-test-script-state") === "notRunning",
 
-  async function fetchJson(address) {
+  async fetchJson(address) {
     const answer = await fetch(address);
     if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
     return answer.json();
-  }
-
+  },
   /** Delete the oldest entries of a map beyond `most`. */
-  const trim = (map, most) => {
+  trim(map, most) {
     for (const key of [...map.keys()].slice(0, Math.max(0, map.size - most))) map.delete(key);
-  };
+  },
 
   /** Return a component's default export: a Widget per root, closed when it leaves the page if it has close(). */
-  function mount(Component) {
+  mount(Component) {
     const widgets = new WeakMap();
     return ({ data, parentElement, setStateValue, setTriggerValue }) => {
       const root = parentElement.querySelector(".vn");
@@ -93,14 +89,8 @@ const VN = (() => {
       widget.receive(before);
       return widget.close && (() => { widget.close(); widgets.delete(root); });
     };
-  }
-
-  return {
-    el, svg, set, button, quiet, count, share, score, loss, limit, CATEGORIES, categoryOf, swatch, decisionMark,
-    isTextField, hasModifier, isPageIdle, fetchJson, trim, mount,
-  };
-})();
-const { el, svg, button, quiet } = VN;
+  },
+};
 
 /** What a component shows in its root. receive() is called after each rerun, with the data before it. */
 class Widget {

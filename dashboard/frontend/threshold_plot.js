@@ -46,7 +46,7 @@ class ThresholdPlot {
       defs.append(svg("clipPath", { id: `${id}-${name}` }, this.clips[name]));
       return svg("path", { fill, "clip-path": `url(#${id}-${name})` });
     };
-    this.bars = VN.CATEGORIES.map((category) => clipped(category, `var(--vn-${category})`));
+    this.bars = CATEGORIES.map((category) => clipped(category, `var(--vn-${category})`));
     this.bars.push(clipped("dropped", `url(#${id}-hatch)`));
     this.grid = svg("g", { class: "grid", "aria-hidden": "true" });
     this.axis = svg("g", { class: "axis", "aria-hidden": "true" });
@@ -98,7 +98,7 @@ class ThresholdPlot {
   layout() {
     if (!this.data) return;
     this.width = Math.max(this.frame.clientWidth, 320);
-    VN.set(this.plot, { width: this.width, viewBox: `0 0 ${this.width} ${HEIGHT}` });
+    setAttributes(this.plot, { width: this.width, viewBox: `0 0 ${this.width} ${HEIGHT}` });
     const { edges, counts } = this.data;
     const most = Math.max(1, ...counts);
     // Symmetric log: linear up to one sample, so an empty bin stays empty.
@@ -141,7 +141,7 @@ class ThresholdPlot {
     this.side.hidden = !points.length;
     if (!points.length) return;
     const width = Math.max(this.side.clientWidth, 180), left = 44, right = width - 10;
-    VN.set(this.curve, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
+    setAttributes(this.curve, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
     const x = (value) => left + this.position(value) * (right - left);
     const y = (share) => BASE - share * (BASE - TOP);
     this.curveScale = { x, y, width };
@@ -173,9 +173,9 @@ class ThresholdPlot {
     const isRight = left > width / 2;
     const label = `Share of samples at or below a score; ${share} are below the threshold`;
     this.curve.setAttribute("aria-label", label);
-    VN.set(this.marker, { x1: left, x2: left });
-    VN.set(this.dot, { cx: left, cy: top });
-    VN.set(this.shareLabel, {
+    setAttributes(this.marker, { x1: left, x2: left });
+    setAttributes(this.dot, { cx: left, cy: top });
+    setAttributes(this.shareLabel, {
       x: isRight ? left - 9 : left + 9, y: clamp(top - 8, TOP + 8, BASE - 6), "text-anchor": isRight ? "end" : "start",
     });
     this.shareLabel.textContent = share;
@@ -184,7 +184,7 @@ class ThresholdPlot {
   drawLimits() {
     this.drawOnCurve();
     const { low, high, cut } = this.limits;
-    const span = (rect, from, to) => VN.set(rect, { x: from, width: Math.max(0, to - from) });
+    const span = (rect, from, to) => setAttributes(rect, { x: from, width: Math.max(0, to - from) });
     const left = LEFT - 1, right = this.width;
     const xLow = low <= this.from ? left : this.x(low), xHigh = high >= this.to ? right : this.x(high);
     span(this.clips.misaligned, left, xLow);
@@ -193,7 +193,7 @@ class ThresholdPlot {
     span(this.clips.dropped, left, cut <= this.from ? left : this.x(cut));
     for (const [name, group] of Object.entries(this.handles)) {
       const value = this.limits[name];
-      VN.set(group, {
+      setAttributes(group, {
         transform: `translate(${this.x(value)} 0)`, "aria-valuemin": this.from, "aria-valuemax": this.to,
         "aria-valuenow": value, "aria-valuetext": `${VN.limit(value)} nats`,
       });
@@ -201,8 +201,8 @@ class ThresholdPlot {
     // The label stays inside the plot while its line goes to the edge.
     const margin = GRIP_WIDTH / 2 + 2, x = this.x(cut);
     const shift = clamp(x, margin, this.width - margin) - x;
-    VN.set(this.handles.cut.querySelector(".grip"), { x: shift - GRIP_WIDTH / 2 });
-    VN.set(this.handles.cut.querySelector(".label"), { x: shift }).textContent = `threshold ${VN.limit(cut)}`;
+    setAttributes(this.handles.cut.querySelector(".grip"), { x: shift - GRIP_WIDTH / 2 });
+    setAttributes(this.handles.cut.querySelector(".label"), { x: shift }).textContent = `threshold ${VN.limit(cut)}`;
   }
 
   pointerX(event) { return event.clientX - this.plot.getBoundingClientRect().left; }
@@ -227,7 +227,7 @@ class ThresholdPlot {
     const start = xOf(event);
     let end = start;
     const isRange = () => Math.abs(end - start) >= LEAST_BRUSH;
-    const show = () => VN.set(this.brushed, {
+    const show = () => setAttributes(this.brushed, {
       x: Math.min(start, end), width: Math.abs(end - start), visibility: isRange() ? "visible" : "hidden",
     });
     const onMove = (move) => { end = xOf(move); show(); };

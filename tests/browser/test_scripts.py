@@ -387,7 +387,7 @@ def test_a_limit_belongs_to_the_upper_category(page: Page) -> None:
 
 def test_markup_in_data_stays_text(page: Page) -> None:
     html = page.evaluate(
-        "() => VN.el('p', {title: '<b>'}, '<img src=x onerror=alert(1)>').innerHTML"
+        "() => el('p', {title: '<b>'}, '<img src=x onerror=alert(1)>').innerHTML"
     )
     assert html == "&lt;img src=x onerror=alert(1)&gt;"
 
