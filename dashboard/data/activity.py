@@ -23,12 +23,13 @@ class WorkspaceState:
 def read_state(opened: OpenedWorkspace) -> WorkspaceState:
     """Return the current state of the workspace."""
     workspace, dataset = opened.workspace, opened.dataset
-    generation = None
-    if dataset is not None and has_database(workspace):
-        generation = open_store(workspace).generation
-    runs = tuple(run.run_id for run in list_runs(workspace))
-    fingerprint = dataset.fingerprint if dataset else None
-    return WorkspaceState(fingerprint, generation, runs, tuple(read_active_runs(opened)))
+    has_scores = dataset is not None and has_database(workspace)
+    return WorkspaceState(
+        dataset=dataset.fingerprint if dataset else None,
+        generation=open_store(workspace).generation if has_scores else None,
+        runs=tuple(run.run_id for run in list_runs(workspace)),
+        active=tuple(read_active_runs(opened)),
+    )
 
 
 def read_active_runs(opened: OpenedWorkspace) -> dict[str, RunProgress]:

@@ -35,11 +35,6 @@ class ResultCache:
             value: object | None = self._values.get(key)
             return value
 
-    def drop(self, key: Hashable) -> None:
-        """Forget the value under ``key``, if there is one."""
-        with self._changed:
-            self._values.pop(key, None)
-
     def clear(self) -> None:
         """Forget all values."""
         with self._changed:

@@ -202,9 +202,17 @@ def cached_query(
 
 
 def cached_read(
-    *, decisions: bool = True
+    *,
+    decisions: bool = True,
+    cache: ResultCache = APP_CACHE.answers,
+    reduce: Callable[[Context], Context] = lambda context: context,
+    make_key: Callable[[object], object] = lambda value: value,
 ) -> Callable[[Callable[Concatenate[Context, P], T]], Callable[Concatenate[Context, P], T]]:
-    """Cache a function of a context and hashable parameters like :func:`cached_query`."""
+    """Cache a function of a context and hashable parameters like :func:`cached_query`.
+
+    ``reduce`` keeps the part of the context that the result depends on; ``make_key`` turns a
+    parameter that is not hashable into one that is.
+    """
 
     def decorate(
         read: Callable[Concatenate[Context, P], T],
@@ -212,12 +220,12 @@ def cached_read(
         @wraps(read)
         def read_cached(context: Context, /, *values: P.args, **named: P.kwargs) -> T:
             return cached_query(
-                context,
+                reduce(context),
                 read.__name__,
                 lambda: read(context, *values, **named),
-                *values,
-                *named.items(),
+                *map(make_key, (*values, *named.items())),
                 decisions=decisions,
+                cache=cache,
             )
 
         return read_cached

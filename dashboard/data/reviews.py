@@ -13,7 +13,7 @@ from scoring.database.queries.compare import other_name
 from scoring.database.queries.review_labels import read_hand_labels
 from scoring.database.queries.review_queues import ReviewQueue, review_queue
 from scoring.reviews.agreement import Agreement, reviewer_agreement
-from scoring.reviews.decision_log import Decision, DecisionEvent
+from scoring.reviews.decision_log import Decision
 from scoring.reviews.decisions import decision_feed
 from scoring.reviews.resolution import (
     LatestDecision,
@@ -21,7 +21,7 @@ from scoring.reviews.resolution import (
     find_conflicts,
     reviewer_progress,
 )
-from scoring.reviews.reviewer_state import BulkDecision, DecisionState, UndoableDecision
+from scoring.reviews.reviewer_state import DecisionState, UndoableDecision
 from scoring.reviews.threshold_estimation import WeightedLabels
 from scoring.workspace import Workspace
 
@@ -82,11 +82,6 @@ def read_own_decisions(
     return decision_feed(workspace).query_state(read)
 
 
-def read_last_bulk_decision(workspace: Workspace, reviewer: str) -> BulkDecision | None:
-    """Return the reviewer's last bulk decision that still holds for any sample."""
-    return decision_feed(workspace).query_state(lambda state: state.find_last_bulk(reviewer))
-
-
 @dataclass(frozen=True, slots=True)
 class ReviewState:
     """The decisions of all reviewers.
@@ -115,11 +110,6 @@ def read_review_state(workspace: Workspace) -> ReviewState:
 def read_latest_decisions(workspace: Workspace) -> list[LatestDecision]:
     """Return the current decision per sample and reviewer."""
     return decision_feed(workspace).query_state(lambda state: state.list_latest())
-
-
-def read_decision_history(workspace: Workspace, row_idx: int) -> list[tuple[DecisionEvent, bool]]:
-    """Return every decision, note and undo on a sample, oldest first, and whether it is undone."""
-    return decision_feed(workspace).query_state(lambda state: state.list_history(row_idx))
 
 
 def read_labels(context: Context) -> WeightedLabels:

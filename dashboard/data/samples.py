@@ -73,10 +73,9 @@ def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
 
 def read_card(context: Context, row_idx: int) -> Card:
     """Return one sample in full, cached; see :func:`read_cards`."""
-    card: Card = cached_query(
+    return cached_query(
         context, "card", lambda: read_cards(context, [row_idx])[0], row_idx, context.edition
     )
-    return card
 
 
 def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:

@@ -37,8 +37,7 @@ from scoring.database.score_index.thresholds import count_kept, score_ecdf
 from scoring.database.values import LossPlane, Scope, ScoreSummary, ThresholdCounts
 from scoring.evaluation.evaluate import Evaluation
 
-GROUP_BINS = 48
-"""Number of bins of a group's small histogram."""
+_GROUP_BINS = 48
 
 
 @cached_read(decisions=False)
@@ -55,26 +54,22 @@ def read_threshold_counts(context: Context, threshold: float) -> ThresholdCounts
 # ---- distributions -------------------------------------------------------------------------------
 
 
-def choose_bin_count(summary: ScoreSummary) -> int:
-    """Return the number of histogram bins.
-
-    It grows with the number of scores, up to what a screen can show.
-    """
-    return min(max(int(math.sqrt(summary.n_scored) * 4), 60), 160)
-
-
 @cached_read(decisions=False)
-def read_histogram(context: Context, bins: int) -> tuple[list[float], list[int]]:
-    """Return round edges that do not change with the filter, and the counts between them."""
+def read_histogram(context: Context) -> tuple[list[float], list[int]]:
+    """Return round edges and the counts between them.
+
+    The number of bins grows with the number of scores, up to what a screen can show.
+    """
+    bins = min(max(int(math.sqrt(read_summary(context).n_scored) * 4), 60), 160)
     edges = histogram_edges(context.store, context.scope, bins)
     frame = score_histogram(context.selection, edges)
     return edges, [int(n) for n in frame["n"]]
 
 
 @cached_read(decisions=False)
-def read_histogram_edges(context: Context, bins: int) -> list[float]:
-    """Return round edges that do not change with the filter."""
-    return histogram_edges(context.store, context.scope, bins)
+def read_group_edges(context: Context) -> list[float]:
+    """Return the round edges of groups' small histograms; they do not change with the filter."""
+    return histogram_edges(context.store, context.scope, _GROUP_BINS)
 
 
 @cached_read(decisions=False)
@@ -125,12 +120,12 @@ def read_group_statistics(context: Context, group: Group) -> tuple[pd.DataFrame,
 
 
 @cached_read(decisions=False)
-def read_group_histograms(context: Context, group: str, bins: int) -> dict[Any, list[int]]:
-    """Return counts per group between the edges of the histogram with ``bins`` bins.
+def read_group_histograms(context: Context, group: str) -> dict[Any, list[int]]:
+    """Return counts per group between the edges of :func:`read_group_edges`.
 
     The group "turn" counts answers by their 0-based position in the conversation.
     """
-    edges = histogram_edges(context.store, context.scope, bins)
+    edges = read_group_edges(context)
     if group == "turn":
         return dict(turn_histograms(context.selection, edges))
     return group_histograms(context.selection, group, edges)

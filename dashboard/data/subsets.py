@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dashboard.data.cache import APP_CACHE, ResultCache
-from dashboard.data.context import Context, cached_query, cached_read
+from dashboard.data.cache import APP_CACHE
+from dashboard.data.context import Context, cached_read
 from dashboard.data.reviews import read_latest_decisions
 from scoring.database.queries.browse import read_candidates
 from scoring.database.queries.overview import score_noise
@@ -45,7 +45,6 @@ from scoring.subsets.weights import effective_share, repeat_counts
 _MAX_REPEATS: Final = 5
 _N_UNSURE: Final = 21
 
-P = ParamSpec("P")
 T = TypeVar("T")
 OnProgress = Callable[[int, int], None]
 
@@ -56,29 +55,8 @@ def _read_candidates(context: Context, scope: Scope) -> Candidates:
     return APP_CACHE.candidates.get(key, lambda: read_candidates(store, scope))
 
 
-def _cached_by_definition(
-    cache: ResultCache = APP_CACHE.answers,
-) -> Callable[[Callable[Concatenate[Context, P], T]], Callable[Concatenate[Context, P], T]]:
-    """Cache a function of definitions or their outcomes, whatever else the view shows."""
-
-    def decorate(
-        read: Callable[Concatenate[Context, P], T],
-    ) -> Callable[Concatenate[Context, P], T]:
-        @wraps(read)
-        def read_cached(context: Context, /, *values: P.args, **named: P.kwargs) -> T:
-            return cached_query(
-                replace(
-                    context.without_filter(), scope=Scope("", ""), bands=context.workspace.bands
-                ),
-                read.__name__,
-                lambda: read(context, *values, **named),
-                *map(_make_key, values),
-                cache=cache,
-            )
-
-        return read_cached
-
-    return decorate
+def _drop_view(context: Context) -> Context:
+    return replace(context.without_filter(), scope=Scope("", ""), bands=context.workspace.bands)
 
 
 def _make_key(value: object) -> object:
@@ -91,7 +69,11 @@ def _make_key(value: object) -> object:
     return tuple(options), treatment, definition.scope
 
 
-@_cached_by_definition(APP_CACHE.subset_outcomes)
+# Results that depend on definitions or their outcomes, whatever else the view shows.
+_cached_by_definition = partial(cached_read, reduce=_drop_view, make_key=_make_key)
+
+
+@_cached_by_definition(cache=APP_CACHE.subset_outcomes)
 def read_subset_outcome(context: Context, definition: SubsetDefinition) -> ResolvedSubset:
     """Return what a definition selects now.
 
@@ -198,7 +180,7 @@ def read_weight_stats(_: Context, outcome: ResolvedSubset) -> WeightStats | None
 # ---- comparisons ---------------------------------------------------------------------------------
 
 
-@_cached_by_definition(APP_CACHE.subset_diffs)
+@_cached_by_definition(cache=APP_CACHE.subset_diffs)
 def read_subset_diff(context: Context, a: SubsetDefinition, b: SubsetDefinition) -> SubsetDiff:
     """Return what two subsets have in common. Raises like :func:`read_subset_outcome`."""
     first, second = read_subset_outcome(context, a), read_subset_outcome(context, b)
@@ -220,7 +202,7 @@ def read_export_diff(
     return diff_manifests(a, b), samples
 
 
-@_cached_by_definition(APP_CACHE.clustering_overlaps)
+@_cached_by_definition(cache=APP_CACHE.clustering_overlaps)
 def read_clustering_overlaps(
     context: Context, definition: SubsetDefinition, clusterings: tuple[str, ...]
 ) -> pd.DataFrame:

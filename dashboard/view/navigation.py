@@ -1,4 +1,4 @@
-"""The pages by name, and links from one page to another with a changed view."""
+"""The pages by name, links from one page to another with a changed view, and fragments of pages."""
 
 from __future__ import annotations
 
@@ -69,3 +69,20 @@ def sample_link(view: View) -> str:
     """Return the address of a sample in Explore without its row number, which is appended."""
     link = page_link(PageName.EXPLORE, replace(view, sample=None))
     return f"{link}{'&' if '?' in link else '?'}sample="
+
+
+class Fragment(StrEnum):
+    """Parts of a page that rerun on their own: moving the threshold does not redraw the loss plane.
+
+    On the Overview THRESHOLD is inside SCORES, in Explore LISTED is inside SAMPLES.
+    """
+
+    SCORES = "scores"
+    THRESHOLD = "cut"
+    SAMPLES = "samples"
+    LISTED = "listed"
+
+
+def rerun_fragment(fragment: Fragment) -> NoReturn:
+    """Rerun this fragment; for callbacks of widgets whose change affects more than their own."""
+    st.rerun(str(fragment))

@@ -270,10 +270,7 @@ def open_view() -> tuple[View, list[str]]:
     Only following a page link clears the URL; a reload or a colleague's link starts a new session.
     """
     parameters = {name: st.query_params[name] for name in st.query_params if name in _PARAMETERS}
-    kept: dict[str, str] = st.session_state.get(Key.KEPT_PARAMETERS, {})
-    if not parameters and kept:
-        parameters = kept
-    view, problems = read_view(parameters)
+    view, problems = read_view(parameters or st.session_state.get(Key.KEPT_PARAMETERS, {}))
     show_in_url(view)
     return view, problems
 

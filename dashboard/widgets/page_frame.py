@@ -21,7 +21,7 @@ from dashboard.data.context import (
 from dashboard.data.facts import read_clusterings, read_scopes
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.fragments import Fragment
+from dashboard.view.navigation import Fragment
 from dashboard.view.state import View, current_view, open_view
 from dashboard.widgets import notices, run_watcher
 from scoring.bundled import MODEL_NOTICE

@@ -14,8 +14,6 @@ from dashboard.data.context import Context
 from dashboard.data.facts import read_dataset_counts
 from dashboard.data.samples import read_page
 from dashboard.data.scores import (
-    GROUP_BINS,
-    choose_bin_count,
     read_ecdf,
     read_group_histograms,
     read_group_statistics,
@@ -61,13 +59,12 @@ def run_page_queries(context: Context, view: View) -> None:
     """
     read_dataset_counts(context.store)
     read_status_counts(context.without_filter())
-    summary = read_summary(context)
-    if summary.n_scored:
-        read_histogram(context, choose_bin_count(summary))
+    if read_summary(context).n_scored:
+        read_histogram(context)
         read_ecdf(context)
         threshold_stats(view)
         read_group_statistics(context, view.group)
-        read_group_histograms(context, str(view.group), GROUP_BINS)
+        read_group_histograms(context, str(view.group))
     read_loss_plane(context)
     read_health(context)
     read_page(context, view)

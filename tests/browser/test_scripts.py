@@ -87,7 +87,8 @@ def test_a_draft_that_the_server_already_lists_counts_once(page: Page) -> None:
     state = shown(
         page,
         f"""const decided = start().decide(stamp(1), "keep");
-            const state = decided.receive({{...data, decided: {{5: "keep"}}, history: [{entry}]}});""",
+            const news = {{decided: {{5: "keep"}}, history: [{entry}]}};
+            const state = decided.receive({{...data, ...news}});""",
     )
     assert (state["undoable"], state["pending"]) == (["e1"], ["e1"])
 
@@ -168,9 +169,7 @@ def test_another_deck_starts_without_the_drafts_of_the_last(page: Page) -> None:
            const state = decided.switchDeck("other");""",
     )
     assert state["pending"] == []
-    assert (
-        run(page, "return JSON.stringify(start().switchDeck('other').ready);") is False
-    )
+    assert run(page, "return JSON.stringify(start().switchDeck('other').ready);") is False
 
 
 def test_steps_stay_inside_the_queue_and_a_row_outside_is_inserted(page: Page) -> None:
@@ -386,9 +385,7 @@ def test_a_limit_belongs_to_the_upper_category(page: Page) -> None:
 
 
 def test_markup_in_data_stays_text(page: Page) -> None:
-    html = page.evaluate(
-        "() => el('p', {title: '<b>'}, '<img src=x onerror=alert(1)>').innerHTML"
-    )
+    html = page.evaluate("() => el('p', {title: '<b>'}, '<img src=x onerror=alert(1)>').innerHTML")
     assert html == "&lt;img src=x onerror=alert(1)&gt;"
 
 

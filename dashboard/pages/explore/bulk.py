@@ -13,13 +13,13 @@ import streamlit as st
 
 from dashboard.data import actions
 from dashboard.data.context import read_workspace
-from dashboard.data.reviews import read_last_bulk_decision, read_own_decisions
+from dashboard.data.reviews import read_own_decisions
 from dashboard.text import formatting
 from dashboard.view.state import Key
 from dashboard.widgets.gallery import StatusMessage
 from scoring.errors import VisnecError
 from scoring.reviews.decision_log import Decision
-from scoring.reviews.decisions import open_review_log
+from scoring.reviews.decisions import decision_feed, open_review_log
 
 
 def read_status() -> StatusMessage | None:
@@ -34,7 +34,8 @@ def read_status() -> StatusMessage | None:
     # What this session did last, and the queue of the decision it saved.
     outcome: StatusMessage | None
     outcome, queue = st.session_state.get(Key.BULK, (None, None))
-    last = read_last_bulk_decision(read_workspace(), reviewer)
+    feed = decision_feed(read_workspace())
+    last = feed.query_state(lambda state: state.find_last_bulk(reviewer))
     st.session_state[Key.BULK_SHOWN] = last.queue if last else None
     if last is None:
         return outcome

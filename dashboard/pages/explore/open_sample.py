@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.data.cards import Card
 from dashboard.data.context import Context, open_view_context
-from dashboard.data.reviews import read_decision_history, read_own_decisions
+from dashboard.data.reviews import read_own_decisions
 from dashboard.data.samples import read_card, read_page, read_page_at, read_record, read_tiles
 from dashboard.frontend import assets
 from dashboard.text import formatting
@@ -21,6 +21,7 @@ from scoring.database.queries.detail import sample_detail
 from scoring.database.queries.prediction_correctness import imported_answers
 from scoring.database.values import Cursor, Sort
 from scoring.errors import InputError
+from scoring.reviews.decisions import decision_feed
 
 _N_SIMILAR = 5
 _MAX_ANSWER = 1000  # characters
@@ -180,7 +181,8 @@ def _show_imported_answers(context: Context, row_idx: int) -> None:
 
 def _show_history(context: Context, row_idx: int) -> None:
     """Show all events about this sample, undone ones included."""
-    events = read_decision_history(context.workspace, row_idx)
+    feed = decision_feed(context.workspace)
+    events = feed.query_state(lambda state: state.list_history(row_idx))
     if not events:
         return
     with st.expander(f"History: {formatting.plural(len(events), 'entry', 'entries')}"):

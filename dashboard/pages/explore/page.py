@@ -15,7 +15,7 @@ from dashboard.data.samples import read_first_hits, read_page, read_page_at, rea
 from dashboard.pages.explore import bulk, open_sample
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.fragments import Fragment, rerun_fragment
+from dashboard.view.navigation import Fragment, rerun_fragment
 from dashboard.view.state import PAGE_SIZES, Key, Layout, Tiles, View, change_view
 from dashboard.widgets import figures, filter_bar, gallery, notices, page_frame, reviewer
 from scoring.database.filters import Range

@@ -9,14 +9,13 @@ import streamlit as st
 
 from dashboard.data.context import Context
 from dashboard.data.scores import (
-    GROUP_BINS,
+    read_group_edges,
     read_group_histograms,
     read_group_statistics,
-    read_histogram_edges,
     read_threshold_counts,
 )
 from dashboard.view import url_widgets
-from dashboard.view.fragments import Fragment, rerun_fragment
+from dashboard.view.navigation import Fragment, rerun_fragment
 from dashboard.view.state import Group, change_view, current_view
 from dashboard.widgets import breakdown, figures, notices
 from scoring.database.filters import Filter, Range
@@ -66,7 +65,7 @@ def show_groups(context: Context, group: Group, threshold: float) -> None:
         choose_row=choose_row,
         chosen=chosen,
         limits={
-            "edges": list(read_histogram_edges(context, GROUP_BINS)),
+            "edges": list(read_group_edges(context)),
             "low": context.bands.low,
             "high": context.bands.high,
             "cut": threshold,
@@ -86,7 +85,7 @@ def read_groups(context: Context, group: Group, threshold: float) -> list[dict[s
     if frame.empty:
         return []
     rows = breakdown.read_rows(frame, key, name)
-    histograms = read_group_histograms(context, str(group), GROUP_BINS)
+    histograms = read_group_histograms(context, str(group))
     shares: dict[Any, float] = {}
     if group is Group.SOURCE:
         shares = {

@@ -10,7 +10,7 @@ from dashboard.data.reviews import read_review_state
 from dashboard.data.scores import read_status_counts, read_summary
 from dashboard.pages.overview import groups_panel, health_panel, plane_panel, threshold_editor
 from dashboard.text import formatting
-from dashboard.view.fragments import Fragment
+from dashboard.view.navigation import Fragment
 from dashboard.view.state import View
 from dashboard.widgets import figures, filter_bar, notices, page_frame
 from scoring.runs.record import list_runs
@@ -80,7 +80,7 @@ def _show_scores(context: Context, _view: View) -> None:
 def _show_threshold(context: Context, view: View) -> None:
     """Show what depends on the threshold: without filter, loss plane and statuses."""
     threshold = view.threshold(context.workspace.bands)
-    threshold_editor.show_editor(context, view, read_summary(context), threshold)
+    threshold_editor.show_editor(context, view, threshold)
     groups_panel.show_groups(context, view.group, threshold)
 
 

@@ -14,7 +14,7 @@ import streamlit as st
 from dashboard.charts import plots
 from dashboard.data.context import Context
 from dashboard.data.scores import read_loss_plane
-from dashboard.view.fragments import Fragment, rerun_fragment
+from dashboard.view.navigation import Fragment, rerun_fragment
 from dashboard.view.state import Key, View, change_view, current_view
 from dashboard.widgets import figures, notices, page_frame, poller
 from scoring.database.filters import Range

@@ -17,16 +17,14 @@ import streamlit as st
 from dashboard.data import actions
 from dashboard.data.context import Context, read_workspace
 from dashboard.data.reviews import read_labels
-from dashboard.data.scores import choose_bin_count, read_ecdf, read_histogram
+from dashboard.data.scores import read_ecdf, read_histogram
 from dashboard.data.threshold_stats import MIN_LABELS, threshold_stats
 from dashboard.frontend import assets
-from dashboard.view.fragments import Fragment, rerun_fragment
 from dashboard.view.links import threshold_url
-from dashboard.view.navigation import PageName, go_to
+from dashboard.view.navigation import Fragment, PageName, go_to, rerun_fragment
 from dashboard.view.state import Queue, QueueScope, RuleKind, View, change_view, current_view
 from dashboard.widgets import figures
 from scoring.database.filters import Range
-from scoring.database.values import ScoreSummary
 
 _KEY: Final = "threshold_editor"
 _LARGEST_LIMIT: Final = 1e6
@@ -48,10 +46,10 @@ def show_heading() -> None:
     )
 
 
-def show_editor(context: Context, view: View, summary: ScoreSummary, threshold: float) -> None:
+def show_editor(context: Context, view: View, threshold: float) -> None:
     """Show the editor; changes go into the view."""
     own, generation = context.workspace.bands, context.store.generation
-    edges, counts = read_histogram(context, choose_bin_count(summary))
+    edges, counts = read_histogram(context)
     result = _editor(
         key=_KEY,
         data={
