@@ -1,8 +1,6 @@
 // A table by source, cluster, turn and so on: counts, and the share of each category as a bar. Sortable by
 // any column; choosing a row opens its samples.
 
-const HISTOGRAM_HEIGHT = 26;
-
 class Breakdown extends Widget {
   sort = { column: null, isDown: true };
   receive() { if (this.isNew([this.data, this.sort])) this.draw(); }
@@ -67,7 +65,7 @@ class Breakdown extends Widget {
   // One path per category; a bin belongs to the category of its middle.
   renderHistogram(counts) {
     const { edges, low, high, cut } = this.data.limits;
-    const most = Math.max(1, ...counts), height = HISTOGRAM_HEIGHT, n = counts.length;
+    const most = Math.max(1, ...counts), height = 26, n = counts.length;
     const paths = Object.fromEntries(CATEGORIES.map((category) => [category, ""]));
     counts.forEach((count, i) => {
       if (!count) return;

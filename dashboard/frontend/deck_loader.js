@@ -1,8 +1,7 @@
 // Cards of the samples around the current one, and their images, fetched before they are needed.
 
 const CARDS_AHEAD = 32, FEWEST_CARDS = 20, CARDS_KEPT = 400;
-const IMAGES_AHEAD = 5, IMAGES_KEPT = 24;
-const RETRY_MS = 2500;
+const IMAGES_AHEAD = 5, IMAGES_KEPT = 24, RETRY_MS = 2500;
 
 class DeckLoader {
   /** @type {string | null} */ address = null;
@@ -12,10 +11,7 @@ class DeckLoader {
   requested = new Set();
   images = new Map();
 
-  /**
-   * @param {(rows: number[] | null) => void} onChange called with the rows that were loaded or failed to
-   *   load, and with null when it is time to try again
-   */
+  /** `onChange` gets the rows that were loaded or failed to load, and null when it is time to try again. */
   constructor(onChange) { this.onChange = onChange; }
 
   /** Use another address: with other scores, limits or images, nothing fetched before is valid. */

@@ -1,7 +1,6 @@
-// The state of a review deck: nothing here draws, sends or stores, and no method changes its object.
-//
-// The server decides which decision holds. Drafts are what a person did that the server has not yet
-// confirmed to be on disk; they are laid over the server's decisions, in order.
+// The state of a review deck: nothing here draws, sends or stores, and no method changes its object. The server
+// decides which decision holds. Drafts are what a person did that the server has not yet confirmed to be on disk;
+// they are laid over the server's decisions, in order.
 
 /**
  * @typedef {{event_id: string, order: number, decided_at: string, row_idx: number, decision: string | null,

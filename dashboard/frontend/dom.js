@@ -19,12 +19,8 @@ function build(node, attributes, children) {
   return setAttributes(node, attributes);
 }
 
-/**
- * Return an HTML element; null, undefined and false among the children are left out.
- *
- * @param {string} tag @param {string | Record<string, any>} [attributes] a string is the class
- * @param {...any} children @returns {any}
- */
+// Elements of HTML and SVG; attributes given as a string are the class.
+/** @param {string} tag @param {string | Record<string, any>} [attributes] @param {...any} children @returns {any} */
 const el = (tag, attributes, ...children) => build(document.createElement(tag), attributes, children);
 /** @param {string} tag @param {string | Record<string, any>} [attributes] @param {...any} children @returns {any} */
 const svg = (tag, attributes, ...children) =>

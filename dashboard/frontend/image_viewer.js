@@ -8,10 +8,11 @@ class ImageViewer {
 
   /** @param {{url: string, path: string}} image @param {number} position 0-based, among `total` images */
   constructor(image, position, total) {
-    this.path = image.path;
-    const alt = `Image ${position + 1} of ${total} of this sample`;
+    const problem = el("div", "no-image", el("b", {}, "This image cannot be shown"),
+      el("span", { class: "quiet", "data-role": "problem" }, image.path));
     this.picture = el("img", {
-      class: "picture", alt, draggable: "false", onload: () => this.fit(), onerror: () => this.showProblem(),
+      class: "picture", alt: `Image ${position + 1} of ${total} of this sample`, draggable: "false",
+      onload: () => this.fit(), onerror: () => this.stage.replaceChildren(problem),
     });
     this.stage = el("div", {
       class: "stage", tabindex: 0, role: "group", "aria-label": "Image. Plus and minus zoom, 0 fits.",
@@ -29,11 +30,6 @@ class ImageViewer {
       tool("Zoom in", "+", () => this.setZoom(this.zoom + 1)), tool("Fit", "⤢", () => this.setZoom(0)), this.level,
       el("span", { class: "path quiet", title: image.path }, image.path));
     this.node = el("figure", "viewer", this.stage, caption);
-  }
-
-  showProblem() {
-    this.stage.replaceChildren(el("div", "no-image", el("b", {}, "This image cannot be shown"),
-      el("span", { class: "quiet", "data-role": "problem" }, this.path)));
   }
 
   // Size the image for its frame and zoom; small images are enlarged with visible pixels.
@@ -77,6 +73,7 @@ class ImageViewer {
   }
 
   endDrag() { this.start = null; }
+
   onKey(event) {
     const { zoom } = this;
     const target = { "+": zoom + 1, "=": zoom + 1, "-": zoom - 1, 0: 0 }[event.key];

@@ -1,12 +1,8 @@
 // Decisions that the server has not yet confirmed: stored in the browser, and sent until confirmed.
 
-/**
- * Drafts in the browser's IndexedDB, under one deck (workspace and reviewer). Where a browser refuses
- * IndexedDB they exist in this page only, and `durable` is false so that the page can report it.
- */
+// Drafts in the browser's IndexedDB, under one deck (workspace and reviewer). Where a browser refuses IndexedDB
+// they exist in this page only, and `durable` is false so that the page can report it.
 class Outbox {
-  static NAME = "visnec-review";
-
   durable = true;
 
   constructor(deck) {
@@ -14,7 +10,7 @@ class Outbox {
     /** @type {Promise<IDBDatabase | null>} */
     this.opening = new Promise((resolve) => {
       try {
-        const request = indexedDB.open(Outbox.NAME, 1);
+        const request = indexedDB.open("visnec-review", 1);
         request.onupgradeneeded = () => request.result.createObjectStore("drafts", { keyPath: "event_id" });
         request.onsuccess = () => resolve(request.result);
         request.onerror = request.onblocked = () => resolve(null);
@@ -23,10 +19,7 @@ class Outbox {
     this.opening.then((database) => { this.durable = database !== null; });
   }
 
-  /**
-   * @param {IDBTransactionMode} mode
-   * @param {(store: IDBObjectStore) => any} work returns the request whose result is wanted, or nothing
-   */
+  /** @param {IDBTransactionMode} mode @param {(store: IDBObjectStore) => any} work may return a request */
   async transact(mode, work) {
     const database = await this.opening;
     if (!database) return null;
@@ -64,10 +57,8 @@ class Outbox {
   }
 }
 
-/**
- * Sends drafts, one batch at a time. Each batch holds everything unconfirmed, so a lost one costs
- * nothing; events carry ids, so a repeated one does no harm.
- */
+// Sends drafts, one batch at a time. Each batch holds everything unconfirmed, so a lost one costs nothing; events
+// carry ids, so a repeated one does no harm.
 class DraftSender {
   static QUIET_MS = 120; // pause between keys, before which nothing is sent
   static LATEST_MS = 2500; // after which a draft is sent even without a pause
@@ -81,10 +72,7 @@ class DraftSender {
   lastSent = new Set(); // ids in the last batch
   /** @type {number | null} */ waitingSince = null;
 
-  /**
-   * @param {() => {event_id: string}[]} readDrafts
-   * @param {(n: number) => void} send sends the drafts as batch number `n`
-   */
+  /** @param {() => {event_id: string}[]} readDrafts @param {(n: number) => void} send sends them as batch `n` */
   constructor(readDrafts, send) {
     this.readDrafts = readDrafts;
     this.send = send;

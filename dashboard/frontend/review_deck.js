@@ -1,7 +1,6 @@
-// The review deck: one sample at a time, one key per decision.
-//
-// A key decides about the current sample at that moment. The decision is stored in the browser before
-// the next sample is drawn, and shown as saved only once the server reports it on disk.
+// The review deck: one sample at a time, one key per decision. A key decides about the current sample at that
+// moment. The decision is stored in the browser before the next sample is drawn, and shown as saved only once the
+// server reports it on disk.
 
 const RECENT_SHOWN = 10, MOVE_MS = 500, PREPARE_NEXT_MS = 4;
 const PACE_OVER = 20, PACE_LEAST = 5, PAUSE_MS = 120000;
@@ -9,9 +8,9 @@ const HELP_TEXT = "Click a key to rebind it (stored in this browser). Each decis
   + "once and shown as saved when the server has it on disk. Undo reverts the latest decision and erases nothing. "
   + "Keys are ignored while you type in a field. ";
 
-const newEventId = () => {
+const newStamp = () => {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return { eventId: Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(""), now: Date.now() };
 };
 
 class ReviewDeck extends Widget {
@@ -55,7 +54,6 @@ class ReviewDeck extends Widget {
 
   get row() { return this.state.row; }
   get hasPending() { return this.state.pending.length > 0; }
-  stamp() { return { eventId: newEventId(), now: Date.now() }; }
 
   // ---- from the server ------------------------------------------------------------------------
 
@@ -133,7 +131,7 @@ class ReviewDeck extends Widget {
       this.report(`No decision was saved: reveal the sample first (${this.keymap.label("reveal")}).`);
     } else {
       this.moments.push(Date.now());
-      const stored = this.change(this.state.decide(this.stamp(), decision));
+      const stored = this.change(this.state.decide(newStamp(), decision));
       this.sender.sendSoon();
       await stored;
       this.draw(`${decision} on row ${VN.count(row)}`);
@@ -148,7 +146,7 @@ class ReviewDeck extends Widget {
       this.report(isLoading ? "Older decisions are still loading; try again." : "There is nothing to undo.");
       return;
     }
-    const stored = this.change(this.state.undo(this.stamp()));
+    const stored = this.change(this.state.undo(newStamp()));
     this.sender.sendSoon();
     await stored;
     this.draw(`undone: ${last.decision} on row ${VN.count(last.row_idx)}`);
@@ -171,7 +169,7 @@ class ReviewDeck extends Widget {
 
   saveNote(row, text) {
     if (!this.state.ready || !Number.isInteger(row) || text.trim() === this.noteOf(row)) return;
-    this.change(this.state.writeNote(this.stamp(), row, text.trim()));
+    this.change(this.state.writeNote(newStamp(), row, text.trim()));
     this.sender.sendNow();
     this.drawBar();
   }
@@ -351,8 +349,7 @@ class ReviewDeck extends Widget {
     const gaps = latest.slice(1).map((moment, i) => moment - latest[i]).filter((gap) => gap < PAUSE_MS);
     if (gaps.length < PACE_LEAST) return "";
     const each = gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length;
-    const minutes = Math.ceil((each * left) / 60000);
-    const rest = left ? `, about ${VN.count(minutes)} min left` : "";
+    const rest = left ? `, about ${VN.count(Math.ceil((each * left) / 60000))} min left` : "";
     return ` · ${Math.round(60000 / Math.max(each, 1))} per minute${rest}`;
   }
 

@@ -1,8 +1,7 @@
-// The threshold editor: limits to drag, to step or to type, and what the threshold keeps and drops.
-//
-// While a limit moves, counts are estimated from the histogram's bins and marked as approximate. Once it
-// rests, the exact ones are fetched from the dashboard's own route; only then is the page informed, whose
-// script takes longer. In data and URLs the threshold is called `cut`.
+// The threshold editor: limits to drag, to step or to type, and what the threshold keeps and drops. While a limit
+// moves, counts are estimated from the histogram's bins and marked as approximate. Once it rests, the exact ones
+// are fetched from the dashboard's own route; only then is the page informed, whose script takes longer. In data
+// and URLs the threshold is called `cut`.
 
 const PAUSE_MS = 180; // without a step, after which a limit counts as resting
 const LIMITS = ["low", "high", "cut"];
@@ -163,12 +162,8 @@ class ThresholdEditor extends Widget {
   /** Estimate the scored samples below a limit from the bins. */
   below(limit) {
     const { edges, counts } = this.data;
-    let n = 0;
-    for (let i = 0; i < counts.length; i++) {
-      if (edges[i + 1] <= limit) n += counts[i];
-      else if (edges[i] < limit) n += (counts[i] * (limit - edges[i])) / (edges[i + 1] - edges[i]);
-    }
-    return n;
+    const shareBelow = (i) => clamp((limit - edges[i]) / (edges[i + 1] - edges[i]), 0, 1);
+    return counts.reduce((sum, n, i) => sum + n * shareBelow(i), 0);
   }
 
   get counts() {
