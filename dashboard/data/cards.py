@@ -40,14 +40,8 @@ def build_card(
 ) -> Card:
     """Return the card of one sample.
 
-    Args:
-        sample: The record.
-        detail: What the database has about it.
-        baseline: The blind baseline whose score is shown; others are listed.
-        bands: Limits of the categories.
-        edition: Identifies the dataset in links.
-        tokens: Losses of the answer tokens, if the run has them.
-        noise: Numerical noise of the run's dtype, if known.
+    Its score is the one by ``baseline``; others are listed. ``edition`` identifies the dataset in
+    links, ``tokens`` are the losses of the answer tokens, ``noise`` is that of the run's dtype.
     """
     row = next((row for row in detail.scores if row["baseline"] == baseline), {})
     score = _score(row, bands)

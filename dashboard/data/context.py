@@ -186,13 +186,8 @@ def cached_query(
 ) -> T:
     """Return a result that depends on the database, the context and hashable ``parameters``.
 
-    Args:
-        context: The scope, filter and band limits that the query uses.
-        name: Distinguishes queries with the same parameters.
-        query: Computes the result if it is not cached.
-        parameters: What else the result depends on.
-        decisions: Whether the result depends on decisions even if the filter does not.
-        cache: Where to keep the result.
+    ``name`` distinguishes queries with the same parameters. Without ``decisions``, the result
+    depends on people's decisions only if the filter does.
     """
     store = context.store
     by_decision = decisions or context.filter.needs_decisions
