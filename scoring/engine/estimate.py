@@ -46,11 +46,7 @@ class TokenStats:
 
 @dataclass(frozen=True, slots=True)
 class RunEstimate:
-    """The expected cost of a run on this machine.
-
-    Times per sample are means over the samples tried, including those that get a status instead of
-    a score.
-    """
+    """The expected cost of a run on this machine; times are means over all samples tried."""
 
     run_id: str
     n_samples: int

@@ -73,10 +73,7 @@ class Plan:
         return slice(int(self.chunk_starts[number]), *(following or [len(self.rows)]))
 
     def read_samples(self, positions: NDArray[np.int64]) -> list[Sample]:
-        """Return the samples at ``positions``, in order, without the records' original bytes.
-
-        May be called from several threads.
-        """
+        """Return the samples at ``positions``, in order, without original bytes; thread-safe."""
         samples: list[Sample] = []
         for group in dict.fromkeys((positions // GROUP_ROWS).tolist()):
             mine = positions[positions // GROUP_ROWS == group] % GROUP_ROWS

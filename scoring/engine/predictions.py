@@ -134,10 +134,7 @@ class Predictor:
         )
 
     def prepare(self, samples: Sequence[Sample]) -> list[Question]:
-        """Prepare questions for the model, in the order of their samples. May run in threads.
-
-        Images that neighbours share are decoded once.
-        """
+        """Prepare questions, in order; may run in threads. Shared images are decoded once."""
         loader = ImageLoader(self._roots)
         questions = []
         for sample in samples:

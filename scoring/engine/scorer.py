@@ -105,10 +105,9 @@ def check_baselines(model: VisionLanguageModel, baselines: BaselineSettings) -> 
             "Baseline gray is not defined for this model: no colour is known that it maps to zero; "
             f"leave --baseline {GRAY} out"
         )
-    if REFERENCE not in baselines.names:
-        return
     try:
-        model.encode_masked((Turn(Role.HUMAN, "a", (0,)), Turn(Role.ASSISTANT, "b")))
+        if REFERENCE in baselines.names:
+            model.encode_masked((Turn(Role.HUMAN, "a", (0,)), Turn(Role.ASSISTANT, "b")))
     except PromptProblem as problem:
         raise InputError(f"{problem.reason}; leave --baseline {REFERENCE} out") from problem
 
@@ -135,14 +134,11 @@ class Scorer:
         """
         multimodal = self._multimodal_pass([item.multimodal for item in prepared])
         outcomes: list[SampleScore] = []
+        rows = [item.row_idx for item in prepared]
         for index, baseline in enumerate(self._baselines):
             blind = [item.blind[index] for item in prepared]
-            text = self._text_pass(blind)
-            passes = zip(prepared, blind, text, multimodal, strict=True)
-            outcomes += [
-                self._score_sample(item.row_idx, baseline, blind_pass, *losses)
-                for item, blind_pass, *losses in passes
-            ]
+            passes = zip(rows, blind, self._text_pass(blind), multimodal, strict=True)
+            outcomes += [self._score_sample(row, baseline, *results) for row, *results in passes]
         return outcomes
 
     def compute_rows(self, prepared: list[Prepared]) -> list[dict[str, Any]]:

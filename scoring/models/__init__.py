@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_folder
-from scoring.models.base import VisionLanguageModel
 from scoring.models.options import LoadOptions, ModelOptions, check_template, resolve_model_folder
 
 if TYPE_CHECKING:
     from scoring.models.hf import HfModel
-
-__all__ = ["VisionLanguageModel", "load_model"]
 
 
 def load_model(name: str, **settings: Any) -> HfModel:

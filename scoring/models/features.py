@@ -112,10 +112,8 @@ class FeatureCache:
 def pad_lone_token(
     samples: Sequence[EncodedSample], image_token: int | None
 ) -> list[EncodedSample]:
-    """Return ``samples``, or each twice if together they have only one image token.
-
-    Mistral-3 drops the dimension of a lone token and fails; with two it reads the same image.
-    """
+    """Return ``samples``, or each twice if together they have only one image token."""
+    # Mistral-3 drops the dimension of a lone token and fails; with two it reads the same image.
     counts = [sample.input_ids.count(image_token) for sample in samples]
     return [*samples, *samples] if sum(counts) == 1 else list(samples)
 

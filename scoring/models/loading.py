@@ -69,6 +69,7 @@ SUPPORTED = {
     "llava_next_video": "LLaVA-NeXT-Video",
 }
 """Families whose scores are tested to be exact: ``model_type`` -> the family's common name."""
+_KNOWN_TO_WORK = f"known to work are {', '.join(SUPPORTED.values())}"
 
 _TURN_ENDS = (
     "</s>",
@@ -202,7 +203,7 @@ def load_model_and_processor(
         raise _load_error(name, error) from error
     if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
         raise ModelError(
-            f"The model {name!r} has no processor for images and text; {supported_families()}"
+            f"The model {name!r} has no processor for images and text; {_KNOWN_TO_WORK}"
         )
     backend = image_processor_backend(processor)
     if options.image_processor not in ("auto", backend):
@@ -272,19 +273,14 @@ def _load_error(name: str, error: Exception) -> ModelError:
         return ModelError(f"The model {name!r} needs torchvision: pip install torchvision")
     if len(reason) > _LONGEST_REASON:
         reason = reason[:_LONGEST_REASON] + " ..."
-    return ModelError(f"The model {name!r} cannot be loaded: {reason}; {supported_families()}")
+    return ModelError(f"The model {name!r} cannot be loaded: {reason}; {_KNOWN_TO_WORK}")
 
 
 def unsupported_family(family: str, reason: str) -> ModelError:
     """Return the error for a family that cannot be scored."""
     return ModelError(
-        f"Models of the family {family!r} cannot be scored: {reason}; {supported_families()}"
+        f"Models of the family {family!r} cannot be scored: {reason}; {_KNOWN_TO_WORK}"
     )
-
-
-def supported_families() -> str:
-    """Return a clause that lists the families known to work."""
-    return f"known to work are {', '.join(SUPPORTED.values())}"
 
 
 def choose_template(

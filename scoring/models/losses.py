@@ -31,8 +31,7 @@ def head_losses(
 ) -> torch.Tensor:
     """Return ``answer_token_losses`` from the hidden states (answer_tokens, width) before ``head``.
 
-    The logits are computed in chunks, so a very long answer needs no more memory for them than a
-    short one.
+    The logits are computed in chunks, so very long answers need no more memory for them.
     """
     step = max(1, _LOGITS_PER_CHUNK // vocabulary)
     chunks = [

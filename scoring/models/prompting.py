@@ -252,8 +252,7 @@ def _rebuild_chat(
 def emits_end_marker(render: Render, end_markers: Sequence[str]) -> bool:
     """Return whether the template writes an end-of-turn token after an answer."""
     turns = (Turn(Role.HUMAN, "a"), Turn(Role.ASSISTANT, "b"))
-    plain = render_chat(render, turns, end_markers=())
-    marked = render_chat(render, turns, end_markers)
+    plain, marked = (render_chat(render, turns, ends) for ends in ((), end_markers))
     return marked.answers[0].end > plain.answers[0].end
 
 
