@@ -138,7 +138,10 @@ class Scorer:
         for index, baseline in enumerate(self._baselines):
             blind = [item.blind[index] for item in prepared]
             passes = zip(rows, blind, self._text_pass(blind), multimodal, strict=True)
-            outcomes += [self._score_sample(row, baseline, *results) for row, *results in passes]
+            outcomes += [
+                self._score_sample(row, baseline, encoded, *losses)
+                for row, encoded, *losses in passes
+            ]
         return outcomes
 
     def compute_rows(self, prepared: list[Prepared]) -> list[dict[str, Any]]:
