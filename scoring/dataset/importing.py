@@ -25,8 +25,8 @@ from scoring.dataset.records import (
 )
 from scoring.dataset.staging import ImportState, StagingArea
 from scoring.errors import InputError, WorkspaceError
+from scoring.images.containers import index_keyed_images
 from scoring.images.remote import open_cache
-from scoring.readers.keyed import index_keyed_images
 from scoring.readers.options import ReadOptions
 from scoring.readers.sources import SourceFile, SourceReader, open_sources
 from scoring.readers.values import InlineReference

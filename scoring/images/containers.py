@@ -16,24 +16,31 @@ import base64
 import binascii
 import bisect
 import json
+import mmap
+import re
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scoring.errors import InputError, RecordError
 from scoring.readers.tables import batch_rows, is_parquet, open_arrow, open_parquet
 from scoring.readers.tsv import read_row_at
-from scoring.readers.values import parse_list
+from scoring.readers.values import BYTES_KEYS, IMAGE_KEYS, InlineReference, parse_list
 
 MAX_IMAGE_BYTES: Final = 256 << 20
 _MAX_OPEN_FILES = 8
 _MAX_BATCH_ROWS = 32
+_KEY_COLUMNS = ("id", "key", "image_id", "index", "name", "__key__", "__index_level_0__")
+_MEMBER = re.compile(rb'"((?:[^"\\]|\\.){1,1024})"\s*:\s*("(?:[^"\\]|\\/)*")')
+_START = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:[^"\\]|\\.){1,1024}"\s*:\s*"')
 
 
 class EmbeddedProblem(Exception):
@@ -203,3 +210,67 @@ class _RecordRows:
             raise EmbeddedProblem(f"row {row} is not a JSON record") from None
         # A record that is a list has no keys; the first step is then an index.
         return value if isinstance(value, dict) else dict(zip(map(str, range(len(value))), value))  # noqa: B905
+
+
+def index_keyed_images(files: Sequence[Path]) -> Mapping[str, InlineReference]:
+    """Return the references by key to the images of JSON objects or tables.
+
+    Each file is scanned once for their positions; only the keys are held in memory. Raises
+    InputError if a file contains no images by key, or RecordError if it is damaged.
+    """
+    names = [path.name for path in files]
+    if duplicates := {name for name in names if names.count(name) > 1}:
+        raise InputError(
+            f"Two image files are named {min(duplicates)!r}, but images are looked up by file "
+            "name. Rename one of them."
+        )
+    references: dict[str, InlineReference] = {}
+    for path in files:
+        n_before = len(references)
+        references.update(_index_table(path) if is_parquet(path) else _index_object(path))
+        if len(references) == n_before:
+            raise InputError(
+                f"{path} contains no images indexed by a key. --images accepts folders, JSON files "
+                "with one object (key: base64), and Parquet files with a key column and an image "
+                "column."
+            )
+    return references
+
+
+def _index_object(path: Path) -> Iterator[tuple[str, InlineReference]]:
+    if not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if not _START.match(content):
+            return
+        for member in _MEMBER.finditer(content):
+            key = member[1].decode("utf-8", "surrogateescape")
+            if "\\" in key:
+                with suppress(ValueError):
+                    key = str(json.loads(f'"{key}"'))
+            position = f"offset={member.start(2)}&bytes={member.end(2) - member.start(2)}"
+            quoted = quote(key, errors="replace")
+            yield key, InlineReference(f"{path.name}#{position}&key={quoted}")
+
+
+def _index_table(path: Path) -> Iterator[tuple[str, InlineReference]]:
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            keys = [name for name in _KEY_COLUMNS if name in schema.names]
+            images = [name for name in (*BYTES_KEYS, *IMAGE_KEYS) if name in schema.names]
+            if not keys or not images:
+                raise InputError(
+                    f"{path} has the columns {', '.join(schema.names)}. A table of images needs "
+                    f"a key column ({', '.join(_KEY_COLUMNS)}) and an image column "
+                    f"({', '.join((*BYTES_KEYS, 'image'))})."
+                )
+            is_nested = pa.types.is_struct(schema.field(images[0]).type)
+            at = quote(images[0], safe="") + ("/bytes" if is_nested else "")
+            row = 0
+            for batch in file.iter_batches(10_000, columns=keys[:1]):
+                for value in batch.column(0).to_pylist():
+                    yield str(value), InlineReference(f"{path.name}#row={row}&at=/{at}")
+                    row += 1
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RecordError(f"{path} is not a readable Parquet file: {error}") from error

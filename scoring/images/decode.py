@@ -121,11 +121,8 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImageLocation:
 
     ``path###[left, upper, right, lower]`` is a crop of an image; ``file#position`` is an image
     inside a container file, which must be a root itself; ``base=N#path`` is looked up only in the
-    folders of that base of ``ImageRoots``.
-
-    Raises:
-        ImageProblem: ``refused_path`` for anything outside the roots, also through links;
-            ``missing_image`` if no root contains it.
+    folders of that base of ``ImageRoots``. Raises ImageProblem: ``refused_path`` for anything
+    outside the roots, also through links; ``missing_image`` if no root contains it.
     """
     base, reference = split_base(reference)
     if base is not None:
@@ -226,14 +223,10 @@ def open_image(location: ImageLocation | Path, min_size: int | None = None) -> I
 
     Colours of transparent pixels become visible, as in the training code of common models.
 
-    Args:
-        location: where the image is.
-        min_size: pixels of the longer side that are sufficient. A JPEG may then be decoded to a
-            half, a quarter or an eighth of its size, but never to less than this.
-
-    Raises:
-        ImageProblem: ``bad_image`` if it is not an image, truncated, or larger than MAX_PIXELS;
-            ``missing_image`` if it is gone.
+    If ``min_size`` pixels of the longer side are sufficient, a JPEG may be decoded to a half, a
+    quarter or an eighth of its size, but never to less than this. Raises ImageProblem:
+    ``bad_image`` if it is not an image, truncated, or larger than MAX_PIXELS; ``missing_image`` if
+    it is gone.
     """
     location = ImageLocation(location) if isinstance(location, Path) else location
     name = location.name

@@ -26,24 +26,16 @@ _NUMBERED = re.compile(r"<image[ _]?([0-9]{1,3})>")
 
 ROLES: Mapping[str, Role] = {
     "system": Role.SYSTEM,
-    "human": Role.HUMAN,
-    "user": Role.HUMAN,
-    "gpt": Role.ASSISTANT,
-    "assistant": Role.ASSISTANT,
-    "bot": Role.ASSISTANT,
-    "model": Role.ASSISTANT,
-    "chatgpt": Role.ASSISTANT,
-    "evaluator": Role.ASSISTANT,
-    "pretrain": Role.ASSISTANT,
+    **dict.fromkeys(("human", "user"), Role.HUMAN),
+    **dict.fromkeys(
+        ("gpt", "assistant", "bot", "model", "chatgpt", "evaluator", "pretrain"), Role.ASSISTANT
+    ),
 }
 AUXILIARY_ROLES: Mapping[str, Role] = {
-    "context": Role.HUMAN,
-    "tool": Role.HUMAN,
-    "tool_response": Role.HUMAN,
-    "observation": Role.HUMAN,
-    "function_response": Role.HUMAN,
-    "tool_call": Role.ASSISTANT,
-    "function_call": Role.ASSISTANT,
+    **dict.fromkeys(
+        ("context", "tool", "tool_response", "observation", "function_response"), Role.HUMAN
+    ),
+    **dict.fromkeys(("tool_call", "function_call"), Role.ASSISTANT),
     "function": Role.HUMAN,
 }
 """Roles whose message may precede or follow a turn of the same side; both become one turn."""
@@ -100,17 +92,11 @@ def assemble_turns(
     roles: Mapping[str, Role] | None = None,
     system: str | None = None,
 ) -> ParsedRecord:
-    """Assemble the turns and images of one record.
+    """Assemble the turns and images of one record. Raises BadRecord for no conversation.
 
-    Args:
-        messages: the conversation.
-        images: images that the record lists outside its messages.
-        named: images by the placeholder that refers to each (``<image_00>``).
-        roles: additional role names.
-        system: system prompt, used if the messages do not start with one.
-
-    Raises:
-        BadRecord: the messages are not a conversation.
+    ``images`` are those that the record lists outside its messages, ``named`` those by placeholder
+    (``<image_00>``). ``roles`` are additional role names. The ``system`` prompt is used if the
+    messages do not start with one.
     """
     joined = _merge_messages(messages, {**_ALL_ROLES, **roles} if roles else _ALL_ROLES, system)
     texts = _human_texts(joined)

@@ -29,16 +29,9 @@ _SUFFIXES = {
     ".tsv": "table",
     ".csv": "table",
 }
-_SIDECARS = {
-    "dataset_info.json",
-    "dataset_infos.json",
-    "dataset_dict.json",
-    "state.json",
-    "config.json",
-    "metadata.json",
-    "manifest.json",
-    "workspace.json",
-}
+_DATASET_SIDECARS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+_OTHER_SIDECARS = {"config.json", "metadata.json", "manifest.json", "workspace.json"}
+_SIDECARS = _DATASET_SIDECARS | _OTHER_SIDECARS
 _HUB = re.compile(r"hf:(?://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 _FILE = "file_name"

@@ -120,14 +120,10 @@ def to_sample(
 ) -> Sample:
     """Convert one record.
 
-    Args:
-        row_idx: position in the dataset.
-        record: the raw record.
-        file_stem: ``source`` of a record with neither a source key nor an image in a folder.
-        options: how to read the record.
-        container: prefix of references to images inside the record (``train.parquet#row=7``);
-            None for a JSON record, which is referred to by its position in the dataset.
-        default_family: family of records whose own family is ambiguous.
+    ``file_stem`` is the source of a record with neither a source key nor an image in a folder;
+    ``default_family`` is for records whose own family is ambiguous. ``container`` is the prefix of
+    references to images inside the record (``train.parquet#row=7``); None for a JSON record, which
+    is referred to by its position in the dataset.
     """
     column = options.columns.get("image")
     image_key = column.rpartition(".")[2] if column else None

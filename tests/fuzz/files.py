@@ -15,8 +15,7 @@ from pathlib import Path
 
 from scoring.errors import InputError, RecordError
 from scoring.image_references import split_reference
-from scoring.images.containers import EmbeddedProblem, read_embedded
-from scoring.readers.keyed import index_keyed_images
+from scoring.images.containers import EmbeddedProblem, index_keyed_images, read_embedded
 from scoring.readers.options import ReadOptions
 from scoring.readers.sources import SourceReader, open_sources
 from scoring.samples import Sample
