@@ -11,6 +11,7 @@ import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -96,7 +97,6 @@ class RootDetector:
         self._near = list(dict.fromkeys(near))
         self._roots = [*self._declared, *own, *self._link_targets]
         self._probes: list[str] = []
-        self._detection: RootDetection | None = None
         self.has_inline_images = False
         self.needs_more_probes = True
 
@@ -113,18 +113,14 @@ class RootDetector:
 
     def folders(self) -> tuple[Path, ...]:
         """Return the folders for the file's images: the chosen one, then other declared ones."""
-        detection = self.detect()
+        detection = self.detection
         best = Path(detection.candidates[detection.best_index])
         return tuple(dict.fromkeys((best, *self._declared, *self._link_targets)))
 
-    def detect(self) -> RootDetection:
-        """Return the result; no further probes are accepted."""
+    @cached_property
+    def detection(self) -> RootDetection:
+        """The result; no further probes are accepted."""
         self.needs_more_probes = False
-        if self._detection is None:
-            self._detection = self._search()
-        return self._detection
-
-    def _search(self) -> RootDetection:
         located = {folder: self._find_in(folder) for folder in self._near}
         ambiguous: list[Path] = []
         if not any(located.values()):

@@ -21,6 +21,7 @@ from scoring.dataset.records import (
     DatasetInfo,
     Edition,
     PartWriter,
+    dataset_parts,
     read_dataset_info,
 )
 from scoring.dataset.staging import ImportState, StagingArea
@@ -98,7 +99,8 @@ def import_dataset(
         if base is None:
             staging.publish()
             return new
-        first = Edition(base.fingerprint, base.fingerprint, base.n_samples, staging.n_parts_before)
+        n_parts_before = len(dataset_parts(workspace))
+        first = Edition(base.fingerprint, base.fingerprint, base.n_samples, n_parts_before)
         joined = hashlib.sha256((base.fingerprint + new.fingerprint).encode()).hexdigest()
         last = Edition(joined, new.fingerprint, new.n_samples, state.n_parts)
         info = replace(
@@ -138,7 +140,7 @@ def preview_dataset(
             samples = list(islice(reader.samples(0), MAX_PROBES))
         for sample in samples:
             detector.add_sample(sample)
-        previews.append(Preview(source, samples[0] if samples else None, detector.detect()))
+        previews.append(Preview(source, samples[0] if samples else None, detector.detection))
     return previews
 
 
@@ -220,7 +222,7 @@ def _read_sources(
         n_records, unread = state.n_samples - n_before, dict(reader.unread)
         facts = (layout.family, layout.container, n_records, layout.why, unread, layout.encoding)
         state.files.append(DatasetFile(source.file.name, sha256, size, *facts))
-        state.detections.append(detector.detect())
+        state.detections.append(detector.detection)
         is_last = len(state.files) == len(request.sources)
         if state.n_samples - n_checkpoint >= _CHECKPOINT_ROWS and not is_last:
             writer.close()

@@ -36,13 +36,9 @@ class Relocation:
 def relocate_images(workspace: Workspace, moves: Sequence[str]) -> Relocation:
     """Replace the folders and files that images are looked for in.
 
-    Args:
-        workspace: a workspace with a dataset.
-        moves: ``OLD=NEW`` for each folder or file that moved, including everything below OLD; or
-            only the new folders, which replace all folders.
-
-    Raises:
-        InputError: a folder does not exist, or none of the images is found; nothing is changed.
+    ``moves`` are ``OLD=NEW`` for each folder or file that moved, including everything below OLD; or
+    only the new folders, which replace all folders. Raises InputError, and changes nothing, if a
+    folder does not exist or none of the images is found.
     """
     read_dataset_info(workspace)
     old = workspace.image_roots

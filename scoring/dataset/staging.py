@@ -84,11 +84,6 @@ class StagingArea:
                     pass
                 shutil.rmtree(path, ignore_errors=True)
 
-    @property
-    def n_parts_before(self) -> int:
-        """Number of parts of the dataset that this import adds to."""
-        return len(dataset_parts(self._workspace)) if self.base else 0
-
     def bases_before(self) -> FileBases:
         """Return the image folders of the dataset that this import adds to."""
         if self.base is None:
@@ -104,7 +99,8 @@ class StagingArea:
             raw = json.loads((self.folder / "state.json").read_text("utf-8"))
         except (FileNotFoundError, ValueError):
             n_samples = self.base.n_samples if self.base else 0
-            return ImportState([], [], self.bases_before(), n_samples, self.n_parts_before)
+            n_parts = len(dataset_parts(self._workspace)) if self.base else 0
+            return ImportState([], [], self.bases_before(), n_samples, n_parts)
         bases = [tuple(map(Path, folders)) for folders in raw["bases"]]
         return ImportState(
             [DatasetFile(**file) for file in raw["files"]],

@@ -62,19 +62,14 @@ _SCHEME = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://|data:|file:)", re.IGNORECA
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def _silence_libtiff() -> None:
-    """Stop libtiff from printing into the progress bar; Pillow raises for damaged files anyway."""
-    with suppress(ImportError, OSError, AttributeError):  # a build without libtiff
-        from PIL import _imaging
+# libtiff would print into it too; Pillow raises for damaged files anyway.
+with suppress(ImportError, OSError, AttributeError):  # a build without libtiff
+    from PIL import _imaging
 
-        library = ctypes.CDLL(_imaging.__file__)
-        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-            set_handler = getattr(library, name)
-            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
-            set_handler(None)
-
-
-_silence_libtiff()
+    for _name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        _set_handler = getattr(ctypes.CDLL(_imaging.__file__), _name)
+        _set_handler.argtypes, _set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        _set_handler(None)
 
 
 class ImageProblem(Exception):

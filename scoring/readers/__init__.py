@@ -1,5 +1,5 @@
 """Readers: dataset files in, samples out, one at a time.
 
-Modules for the record families (chats, pairs) and per kind of file (json_stream, tables,
-tars, tsv). ``sources`` combines them.
+``families`` reads kinds of records, a module per kind of file (json_stream, tables, tars, tsv)
+splits it into records, and ``sources`` combines them.
 """

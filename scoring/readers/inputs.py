@@ -85,13 +85,7 @@ def find_inputs(inputs: Sequence[Path | str]) -> list[InputFile]:
     ]
 
 
-def parse_hub_name(name: str) -> tuple[str, str | None] | None:
-    """Return (repository, revision) of ``hf:owner/name@revision``, or None for anything else."""
-    match = _HUB.fullmatch(name)
-    return (match[1], match[2]) if match else None
-
-
-def download_hub_dataset(repository: str, revision: str | None) -> Path:
+def _download_hub_dataset(repository: str, revision: str | None) -> Path:
     """Return the folder of a dataset from the hub. Raises InputError if it cannot be downloaded."""
     from huggingface_hub import snapshot_download
 
@@ -119,8 +113,8 @@ def find_hub_cache(path: Path) -> Path | None:
 
 
 def _expand(given: Path | str) -> list[Path]:
-    if hub := parse_hub_name(str(given)):
-        return _list_folder(download_hub_dataset(*hub))
+    if hub := _HUB.fullmatch(str(given)):
+        return _list_folder(_download_hub_dataset(hub[1], hub[2]))
     path = Path(given)
     if path.is_file():
         return [path]

@@ -135,18 +135,7 @@ def read_json_values(file: IO[bytes], name: str, keep_going: bool = False) -> It
 
     Damage is handled as in ``read_json_array``.
     """
-    buffer = _Buffer(file, name)
-    usual_keys: frozenset[str] | None = None
-    while buffer.peek():
-        try:
-            record = _check_problem(buffer.read_value(), name, keep_going)
-            if isinstance(record.value, dict):
-                usual_keys = usual_keys or frozenset(record.value)
-            yield record
-        except RecordError as error:
-            if not keep_going:
-                raise
-            yield buffer.skip_damage(str(error), "", usual_keys)
+    yield from _read_members(_Buffer(file, name), "", keep_going)
 
 
 def read_json_object(
@@ -190,13 +179,13 @@ def _read_members(
 ) -> Iterator[RawRecord]:
     """Yield the members of an array or object, up to and including its closing bracket.
 
-    ``prefix`` is the start of the origin of members with a key.
+    Without one they are consecutive values. ``prefix`` starts the origin of members with a key.
     """
     usual_keys: frozenset[str] | None = None
     has_members = False
     while True:
         try:
-            if buffer.peek() == closing and not has_members:
+            if buffer.peek() == closing and not (closing and has_members):
                 break
             key = buffer.read_key() if closing == "}" else None
             record = _check_problem(buffer.read_value(), buffer.name, keep_going)
@@ -207,6 +196,8 @@ def _read_members(
                 written = key.original.decode("utf-8", "backslashreplace")
                 record = replace(record, key=str(key.value), origin=f"{prefix}key={written}")
             yield record
+            if not closing:
+                continue
             if buffer.peek() != ",":
                 buffer.check(closing, f"',' or {closing!r}")
                 break
@@ -214,14 +205,15 @@ def _read_members(
         except RecordError as error:
             if not keep_going:
                 raise
-            may_follow = has_members and buffer.peek() in ("{", '"')
+            may_follow = closing and has_members and buffer.peek() in ("{", '"')
             if may_follow and buffer.move_to_record(0, closing, usual_keys):
                 continue  # only a comma is missing
             yield buffer.skip_damage(str(error), closing, usual_keys)
             has_members = True
             if not buffer.peek():
                 return
-    buffer.expect(closing)
+    if closing:
+        buffer.expect(closing)
 
 
 class _Buffer:

@@ -6,44 +6,49 @@ counts in equal counts out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from scoring.image_references import RECORDS_ROOT, explain_refused_url, is_fetchable, is_remote
-from scoring.readers import pairs, values
-from scoring.readers.chats import parse_plain_record, read_llava, read_messages
+from scoring.readers import families, values
 from scoring.readers.conversation import BadRecord, Message, ParsedRecord, assemble_turns
+from scoring.readers.families import parse_plain_record
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.options import ReadOptions
-from scoring.readers.values import Images, InlineReference, as_list
+from scoring.readers.values import Images, InlineReference, as_list, is_image_like
 from scoring.samples import Sample, Status
 from scoring.unicode_text import replace_surrogates
 
 _READERS: Mapping[str, Callable[[Mapping[str, object]], tuple[list[Message], Images]]] = {
-    "llava": read_llava,
-    "messages": read_messages,
-    "qa": pairs.read_qa,
-    "caption": pairs.read_caption,
+    "llava": families.read_llava,
+    "messages": families.read_messages,
+    "qa": families.read_qa,
+    "caption": families.read_caption,
 }
 _IDS = ("id", "question_id", "sample_id", "index", "uid", "__key__", "uuid")
 _SOURCES = ("source", "data_source", "dataset")
 _SHOWN_KEY_CHARACTERS = 100
+_MENTIONS_IMAGES = re.compile("image|img|picture|photo", re.IGNORECASE).search
+_IS_URL = re.compile("https?:", re.IGNORECASE).match
 _DEFAULTS = ReadOptions()
-_LISTS = frozenset(("messages", *pairs.PAIR_LISTS))
-_QUESTION_KEYS = _LISTS | frozenset(pairs.QUESTIONS)
-_ANSWER_KEYS = _LISTS | frozenset((*pairs.ANSWERS, pairs.LABEL))
+_LISTS = frozenset(("messages", *families.PAIR_LISTS))
+_QUESTION_KEYS = _LISTS | frozenset(families.QUESTIONS)
+_ANSWER_KEYS = _LISTS | frozenset((*families.ANSWERS, families.LABEL))
 _REPLACED_KEYS: Mapping[str, frozenset[str]] = {
     "image": frozenset((*values.IMAGE_KEYS, "image_bytes")),
-    "conversations": _QUESTION_KEYS | _ANSWER_KEYS | frozenset(pairs.CAPTIONS),
+    "conversations": _QUESTION_KEYS | _ANSWER_KEYS | frozenset(families.CAPTIONS),
     "question": _QUESTION_KEYS,
     "answer": _ANSWER_KEYS,
-    "caption": _QUESTION_KEYS | _ANSWER_KEYS | frozenset(pairs.CAPTIONS),
+    "caption": _QUESTION_KEYS | _ANSWER_KEYS | frozenset(families.CAPTIONS),
     "system": frozenset(values.SYSTEM_KEYS),
 }
 """Usual keys that a column named by the user replaces."""
 _TEXTS = ("conversations", "question", "answer", "caption")
-KNOWN_KEYS = values.USUAL_KEYS.union(_QUESTION_KEYS, _ANSWER_KEYS, pairs.CAPTIONS, _IDS, _SOURCES)
+KNOWN_KEYS = values.USUAL_KEYS.union(
+    _QUESTION_KEYS, _ANSWER_KEYS, families.CAPTIONS, _IDS, _SOURCES
+)
 
 
 class FamilyGuess(NamedTuple):
@@ -65,10 +70,10 @@ def guess_family(value: object) -> list[FamilyGuess]:
     prompt = as_list(value.get("prompt"))
     if prompt and isinstance(prompt[0], dict):
         return [FamilyGuess("messages", "'prompt' is a list of messages")]
-    question, answer = pairs.question_key(value), pairs.answer_key(value)
+    question, answer = families.question_key(value), families.answer_key(value)
     if question and answer and question != answer:
         return [FamilyGuess("qa", f"{question!r} and {answer!r} are a question and its answer")]
-    caption = pairs.caption_key(value)
+    caption = families.caption_key(value)
     if values.has_image(value) and (guesses := _guess_by_image(value, question, caption)):
         return guesses
     if "conversations" in value or "video" in value:
@@ -90,8 +95,8 @@ def _guess_by_image(
     """
     if question == "prompt" or (question and "question_id" in value):
         return [FamilyGuess("qa", f"{question!r} is a question without an answer")]
-    if caption and value.get(pairs.LABEL) is not None:
-        why = f"{caption!r} has a {pairs.LABEL!r}"
+    if caption and value.get(families.LABEL) is not None:
+        why = f"{caption!r} has a {families.LABEL!r}"
         return [FamilyGuess("qa", why), FamilyGuess("caption", why)]
     return [FamilyGuess("caption", f"an image and {caption!r}, no question")] if caption else []
 
@@ -178,7 +183,8 @@ def _parse_record(value: object, options: ReadOptions, default_family: str) -> P
         family = guesses[0].family if len(guesses) == 1 else default_family
     try:
         messages, (images, named) = _READERS[family](value)
-        system = values.find_system_prompt(value)
+        prompts = (value.get(key) for key in values.SYSTEM_KEYS)
+        system = next((text for text in prompts if isinstance(text, str) and text), None)
         parsed = assemble_turns(messages, images, named=named, roles=options.roles, system=system)
         reason = values.unsupported_media_reason(value)
     except RecursionError as error:
@@ -206,12 +212,20 @@ def apply_columns(value: object, options: ReadOptions) -> object:
 
 
 def unread_columns(value: object, sample: Sample, options: ReadOptions) -> list[str]:
-    """Return the keys that seem to contain an image which the sample does not have."""
+    """Return the keys that seem to contain an image which the sample does not have.
+
+    If it has others, URLs and keys that do not mention images are skipped, because many records
+    name the origin of their image.
+    """
     if not isinstance(value, dict) or KNOWN_KEYS.issuperset(value):
         return []
-    named = {name.split(".")[0] for name in options.columns.values()}
-    unread = values.find_unread_images(value, KNOWN_KEYS | named, bool(sample.images))
-    return [replace_surrogates(key)[:_SHOWN_KEY_CHARACTERS] for key in unread]
+    known = KNOWN_KEYS.union(name.split(".")[0] for name in options.columns.values())
+    keys = [key for key, inner in value.items() if key not in known and is_image_like(inner)]
+    if keys and not any(value.get(key) for key in values.IMAGE_KEYS):
+        keys = [key for key in keys if not values.is_numbered(key)]  # those are read
+    if sample.images:
+        keys = [key for key in keys if _MENTIONS_IMAGES(key) and not _IS_URL(str(value[key]))]
+    return [replace_surrogates(key)[:_SHOWN_KEY_CHARACTERS] for key in keys]
 
 
 def _rename_turn_keys(turn: object, keys: tuple[str, str]) -> object:

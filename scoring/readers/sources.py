@@ -274,6 +274,5 @@ def _unpack_lists(records: Iterable[RawRecord]) -> Iterator[RawRecord]:
 
 
 def _add_prefix(prefix: str, image: str) -> str:
-    """Return ``image`` below the image folder that its dataset names."""
     is_complete = isinstance(image, InlineReference) or "://" in image
     return image if is_complete or PurePosixPath(image).is_absolute() else prefix + image

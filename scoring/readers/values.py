@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -67,12 +67,13 @@ def replace_inline_images(
         ]
     is_image = isinstance(value, bytes) and bool(value)
     if isinstance(value, str):
-        is_named = key == image_key or key in _INLINE_KEYS or _is_numbered(key)
+        is_named = key == image_key or key in _INLINE_KEYS or is_numbered(key)
         is_image = _is_encoded_image(value, is_named)
     return InlineReference(f"{prefix}&at={at}") if is_image else value
 
 
-def _is_numbered(key: str) -> bool:
+def is_numbered(key: str) -> bool:
+    """Return whether a key is one of several columns with an image each."""
     return _NUMBERED.fullmatch(key) is not None
 
 
@@ -141,29 +142,11 @@ def collect_images(value: Mapping[str, object]) -> Images:
 def has_image(value: Mapping[str, object]) -> bool:
     """Return whether a record has an image under one of the usual keys."""
     return any(
-        inner and (key in IMAGE_KEYS or _is_numbered(str(key))) for key, inner in value.items()
+        inner and (key in IMAGE_KEYS or is_numbered(str(key))) for key, inner in value.items()
     )
 
 
-def find_unread_images(
-    value: Mapping[str, object], known: Container[str], any_read: bool
-) -> list[str]:
-    """Return the keys not in ``known`` that seem to contain an image that was not read.
-
-    If images were read (``any_read``), URLs and keys that do not mention images are skipped,
-    because many records name the origin of their image.
-    """
-    keys = [key for key, inner in value.items() if key not in known and is_image_like(inner)]
-    if keys and not any(value.get(key) for key in IMAGE_KEYS):
-        keys = [key for key in keys if not _is_numbered(key)]  # those are read
-    if not any_read:
-        return keys
-    return [key for key in keys if _MENTIONS_IMAGES(key) and not _IS_URL(str(value[key]))]
-
-
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_MENTIONS_IMAGES = re.compile("image|img|picture|photo", re.IGNORECASE).search
-_IS_URL = re.compile("https?:", re.IGNORECASE).match
 
 
 def is_image_like(value: object) -> bool:
@@ -252,9 +235,3 @@ def find_reference(value: object) -> str | None:
             if reference := find_reference(value.get(key)):
                 return reference
     return None
-
-
-def find_system_prompt(value: Mapping[str, object]) -> str | None:
-    """Return the system prompt that a record has outside its messages."""
-    texts = (value.get(key) for key in SYSTEM_KEYS)
-    return next((text for text in texts if isinstance(text, str) and text), None)

@@ -27,7 +27,7 @@ from scoring.errors import InputError, RecordError
 from scoring.images import containers
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.readers import sources, tables
-from scoring.readers.inputs import find_inputs, parse_hub_name
+from scoring.readers.inputs import find_inputs
 from scoring.readers.options import ReadOptions
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace, create_workspace, open_workspace
@@ -541,10 +541,19 @@ def test_images_inside_a_cached_file_are_found_by_the_name_of_the_link(tmp_path:
     assert colours(imported(tmp_path, snapshot)) == [[COLOURS["lime"]]]
 
 
-def test_hub_names_are_parsed() -> None:
-    assert parse_hub_name("hf:a/b") == ("a/b", None)
-    assert parse_hub_name("hf://datasets/a/b-c.d@main") == ("a/b-c.d", "main")
-    assert parse_hub_name("a/b") is None
+def test_hub_names_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_lines(tmp_path / "a.jsonl", [record(0)])
+    asked = []
+
+    def download(name: str, revision: str | None, **_: object) -> str:
+        asked.append((name, revision))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    find_inputs(["hf:a/b", "hf://datasets/a/b-c.d@main"])
+    assert asked == [("a/b", None), ("a/b-c.d", "main")]
+    with pytest.raises(InputError, match="a/b does not exist"):
+        find_inputs(["a/b"])
 
 
 def test_a_preview_reports_the_format_and_images(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.readers import records
-from scoring.readers.chats import parse_plain_record
+from scoring.readers.families import parse_plain_record
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.records import to_sample
 from scoring.samples import Role, Sample, Status, Turn
