@@ -8,7 +8,7 @@ samples. Opening images later only reads this cache and needs no network.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,16 +59,21 @@ def fetch_images(
         )
     counts = dict.fromkeys(("fetched", "present", "refused", "failed"), 0)
 
-    def collect(done: set[Future[str]], n_known: int) -> None:
+    def collect(done: set[Future[str]]) -> None:
         for download in done:
             counts[download.result()] += 1
         if progress:
-            progress(sum(counts.values()), n_known)
+            progress(sum(counts.values()), len(seen))
 
+    per_sample = pending_images(workspace)
+    urls = (image for images in per_sample for image in images if is_fetchable(image))
+    seen: set[str] = set()
     waiting: set[Future[str]] = set()
-    n_known = 0
     with ThreadPoolExecutor(_THREADS) as pool:
-        for n_known, url in enumerate(remote_references(workspace), start=1):
+        for url in urls:
+            if url in seen:
+                continue
+            seen.add(url)
             if stop is not None and stop.is_set():
                 break
             if cached_path(folder, url).is_file():
@@ -77,20 +82,10 @@ def fetch_images(
             waiting.add(pool.submit(_fetch_image, folder, url, fetcher))
             if len(waiting) >= 4 * _THREADS:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                collect(done, n_known)
+                collect(done)
         done, _ = wait(waiting)
-        collect(done, n_known)
+        collect(done)
     return FetchReport(**counts)
-
-
-def remote_references(workspace: Workspace) -> Iterator[str]:
-    """Yield every URL of the samples that may be scored, once, in dataset order."""
-    seen: set[str] = set()
-    for images in pending_images(workspace):
-        for image in images:
-            if is_fetchable(image) and image not in seen:
-                seen.add(image)
-                yield image
 
 
 def _fetch_image(folder: Path, url: str, fetcher: Fetcher) -> str:

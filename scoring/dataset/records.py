@@ -141,16 +141,38 @@ def read_samples(
     workspace: Workspace, rows: Sequence[int] | NDArray[np.int64] | None = None
 ) -> Iterator[Sample]:
     """Yield all samples or those of ``rows``, in ascending order of row_idx."""
-    for table in _read_groups(workspace, rows, None):
+    for table in read_columns(workspace, None, rows):
         for row in table.to_pylist():
             yield sample_from_row(row)
 
 
 def read_columns(
-    workspace: Workspace, columns: Sequence[str], rows: NDArray[np.int64] | None = None
+    workspace: Workspace,
+    columns: Sequence[str] | None,
+    rows: Sequence[int] | NDArray[np.int64] | None = None,
 ) -> Iterator[pa.Table]:
-    """Yield the named columns of the whole dataset, or of ``rows``, one row group at a time."""
-    yield from _read_groups(workspace, rows, list(columns))
+    """Yield the named columns, or all, of the dataset or of ``rows``, by row group.
+
+    Groups without any of the rows are skipped by statistics.
+    """
+    names = None if columns is None else list(columns)
+    wanted = None if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
+    for path in dataset_parts(workspace):
+        stat = path.stat()
+        first, last = _group_limits(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        groups = np.arange(len(first))
+        if wanted is not None:
+            low, high = np.searchsorted(wanted, first), np.searchsorted(wanted, last + 1)
+            groups = np.flatnonzero(low < high)
+        if not len(groups):
+            continue
+        with pq.ParquetFile(path) as file:
+            for group in groups:
+                table = file.read_row_group(int(group), columns=names)
+                if wanted is not None:
+                    inside = pa.array(wanted[low[group] : high[group]])
+                    table = table.filter(pc.is_in(table.column("row_idx"), inside))
+                yield table
 
 
 def pending_images(workspace: Workspace) -> Iterator[list[str]]:
@@ -177,29 +199,6 @@ def count_statuses(workspace: Workspace) -> tuple[Counter[str], Counter[tuple[st
             if needs_attention and (key in reasons or len(reasons) < _MAX_REASONS):
                 reasons[key] += 1
     return statuses, reasons
-
-
-def _read_groups(
-    workspace: Workspace, rows: Sequence[int] | NDArray[np.int64] | None, columns: list[str] | None
-) -> Iterator[pa.Table]:
-    """Yield row groups filtered to ``rows``; groups without any are skipped by statistics."""
-    wanted = None if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
-    for path in dataset_parts(workspace):
-        stat = path.stat()
-        first, last = _group_limits(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        groups = np.arange(len(first))
-        if wanted is not None:
-            low, high = np.searchsorted(wanted, first), np.searchsorted(wanted, last + 1)
-            groups = np.flatnonzero(low < high)
-        if not len(groups):
-            continue
-        with pq.ParquetFile(path) as file:
-            for group in groups:
-                table = file.read_row_group(int(group), columns=columns)
-                if wanted is not None:
-                    inside = pa.array(wanted[low[group] : high[group]])
-                    table = table.filter(pc.is_in(table.column("row_idx"), inside))
-                yield table
 
 
 @lru_cache(maxsize=4096)
