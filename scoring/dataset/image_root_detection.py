@@ -93,8 +93,7 @@ class RootDetector:
         # The whole file system is not an image folder, even if a list names it.
         lists = [listed] if listed is not None and listed != listed.parent else []
         defaults = [*lists, folder, folder.parent, *known]
-        near = [*self._declared, *own] if self._declared else defaults
-        self._near = list(dict.fromkeys(near))
+        self._near = list(dict.fromkeys([*self._declared, *own] if self._declared else defaults))
         self._roots = [*self._declared, *own, *self._link_targets]
         self._probes: list[str] = []
         self.has_inline_images = False

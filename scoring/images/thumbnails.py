@@ -41,9 +41,8 @@ _HEADER = struct.Struct("<16sI16s")  # key, length, digest of the content
 def load_thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> bytes:
     """Return a JPEG of at most ``size`` x ``size`` pixels of the image that ``reference`` names.
 
-    The image is resolved only inside the workspace's image roots. Raises ImageProblem
-    (missing_image, bad_image, refused_path) for an image that cannot be shown; problems are not
-    cached.
+    It is resolved only inside the workspace's image roots. Raises ImageProblem for an image that
+    cannot be shown; problems are not cached.
     """
     location = resolve_image(reference, workspace.image_roots)
     key = _cache_key(location, size)

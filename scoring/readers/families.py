@@ -215,8 +215,8 @@ def _parse_part(position: int, part: object) -> Piece:
 
 def question_key(value: Mapping[str, object]) -> str | None:
     """Return the key of the question; a statement with a label counts as one."""
-    key = _text_key(value, QUESTIONS)
-    return key or (_text_key(value, CAPTIONS) if answer_key(value) == LABEL else None)
+    key = text_key(value, QUESTIONS)
+    return key or (text_key(value, CAPTIONS) if answer_key(value) == LABEL else None)
 
 
 def answer_key(value: Mapping[str, object]) -> str | None:
@@ -230,17 +230,13 @@ def answer_key(value: Mapping[str, object]) -> str | None:
         return key
     if isinstance(label, bool) or label.strip().lower() in _TRUTHS:
         return LABEL
-    asked = _text_key(value, QUESTIONS)
+    asked = text_key(value, QUESTIONS)
     clear = asked and ("question_id" in value or str(value[asked]).rstrip().endswith("?"))
     return LABEL if clear and label.strip() and not label.strip().isdigit() else None
 
 
-def caption_key(value: Mapping[str, object]) -> str | None:
-    """Return the key of the caption."""
-    return _text_key(value, CAPTIONS)
-
-
-def _text_key(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
+def text_key(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
+    """Return the first of ``keys`` that has a text."""
     return next((key for key in keys if isinstance(value.get(key), str)), None)
 
 
@@ -268,7 +264,7 @@ def read_caption(value: Mapping[str, object]) -> tuple[list[Message], Images]:
     """Return an empty question that contains the images, and the caption as its answer."""
     images, named = collect_images(value)
     images = list(named.values()) if named else images
-    key = caption_key(value)
+    key = text_key(value, CAPTIONS)
     if key is None:
         raise BadRecord(f"no text among the keys {', '.join(map(str, value))}")
     text = str(value[key])
@@ -296,7 +292,7 @@ def _parse_pair(turn: object) -> tuple[str, str]:
 
 def _full_question(value: Mapping[str, object]) -> str | None:
     """Return the question with its input, hint and options."""
-    key = question_key(value) or (None if _listed_pairs(value) else caption_key(value))
+    key = question_key(value) or (None if _listed_pairs(value) else text_key(value, CAPTIONS))
     if key is None:
         return None
     question = str(value[key])
@@ -324,7 +320,7 @@ def _listed_choices(value: Mapping[str, object]) -> list[object] | None:
     if listed is None and (options := value.get("options")):
         listed = options if isinstance(options, list) else parse_list(options)
         listed = None if listed == [options] else listed
-        asked = str(value.get(_text_key(value, QUESTIONS) or "", ""))
+        asked = str(value.get(text_key(value, QUESTIONS) or "", ""))
         if listed and all(str(option) in asked for option in listed):
             return None
     return None if listed is None else listed[: len(_LETTERS)]

@@ -73,7 +73,7 @@ def guess_family(value: object) -> list[FamilyGuess]:
     question, answer = families.question_key(value), families.answer_key(value)
     if question and answer and question != answer:
         return [FamilyGuess("qa", f"{question!r} and {answer!r} are a question and its answer")]
-    caption = families.caption_key(value)
+    caption = families.text_key(value, families.CAPTIONS)
     if values.has_image(value) and (guesses := _guess_by_image(value, question, caption)):
         return guesses
     if "conversations" in value or "video" in value:

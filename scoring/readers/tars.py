@@ -58,10 +58,13 @@ class _MemberGroup:
         self.members.append(member.name)
         path = PurePosixPath(member.name)
         suffix = path.suffix.removeprefix(".").lower()
-        if path.is_absolute() or ".." in path.parts or "\0" in member.name:
-            self._refuse(f"the member {member.name!r} leads outside the archive")
-        elif not member.isreg():
-            self._refuse(f"the member {member.name!r} is a link or a device, not a file")
+        is_outside = path.is_absolute() or ".." in path.parts or "\0" in member.name
+        if is_outside or not member.isreg():
+            what = (
+                "leads outside the archive" if is_outside else "is a link or a device, not a file"
+            )
+            reason = replace_surrogates(f"the member {member.name!r} {what}")
+            self.refused = self.refused or reason
         elif suffix in IMAGE_SUFFIXES:
             quoted = quote(member.name, errors="replace")
             position = f"offset={member.offset_data}&bytes={member.size}&member={quoted}"
@@ -77,9 +80,6 @@ class _MemberGroup:
                 return
             content = archive.extractfile(member)
             self.texts[member.name] = content.read() if content else b""
-
-    def _refuse(self, reason: str) -> None:
-        self.refused = self.refused or replace_surrogates(reason)
 
 
 def read_webdataset(
