@@ -8,12 +8,12 @@ export made by this version is verified with its card byte by byte: keep these t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from scoring.exports.croissant import croissant_bytes
 from scoring.exports.export_plan import ExportPlan
-from scoring.exports.files import BytesFile, FileDigest, OutputFile
+from scoring.exports.files import BytesFile, OutputFile
 from scoring.exports.manifest import Manifest
 from scoring.exports.options import FORMATS
 from scoring.exports.plots import draw_score_histogram, draw_source_bars
@@ -27,15 +27,8 @@ _LOADERS = {
     "webdataset": 'webdataset.WebDataset("samples-{000000..LAST}.tar")',
 }
 _DATA_FILES = {"parquet": "samples.parquet", "jsonl": "samples.jsonl", "llava": "samples.json"}
-_SIZES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (10**6, "100K<n<1M"),
-    (10**7, "1M<n<10M"),
-    (10**8, "10M<n<100M"),
-    (10**9, "100M<n<1B"),
-)
+_SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
+_SIZES += [(10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B")]
 
 
 def card_outputs(plan: ExportPlan, manifest: Manifest) -> list[OutputFile]:
@@ -50,11 +43,25 @@ def card_outputs(plan: ExportPlan, manifest: Manifest) -> list[OutputFile]:
 
 
 def card_text(manifest: Manifest) -> str:
-    """Return the card in Markdown."""
-    counts = manifest.counts
-    notes = manifest.image_notes() if manifest.options.version > 2 else []
+    """Return the card in Markdown, after the YAML that the Hugging Face hub reads."""
+    counts, options = manifest.counts, manifest.options
+    size = next((name for limit, name in _SIZES if counts["selected"] < limit), "1B<n<10B")
+    front = ["---", "task_categories:", "- image-text-to-text", "tags:", "- visnec"]
+    front += ["size_categories:", f"- {size}"]  # no text of the dataset
+    if options.license is not None:
+        front.append(f"license: {json.dumps(options.license)}")
+    if name := _DATA_FILES.get(manifest.format):
+        front += ["configs:", "- config_name: default", f"  data_files: {name}"]
+    files = [
+        f"| {code_span(file.name)} | {file.bytes:,} | `{file.sha256[:16]}…` |"
+        for file in manifest.outputs
+    ]
+    notes = manifest.image_notes() if options.version > 2 else []
+    loaders = [_LOADERS.get(manifest.format)]
+    if n_images := counts.get("written", {}).get("most_images_of_a_sample"):
+        loaders.append(_shard_loader(int(n_images)))
     parts = [
-        _front_matter(manifest),
+        "\n".join([*front, "---"]),
         f"# {manifest.subset.name}",
         _summary(manifest),
         _describe_changes(manifest),
@@ -62,14 +69,16 @@ def card_text(manifest: Manifest) -> str:
         "![VisNec scores before and after](plots/scores.svg)",
         "![Samples by source before and after](plots/sources.svg)",
         "## Samples before and after",
-        _counts_table("source", counts["by_source"]),
-        _counts_table("status", counts["by_status"]),
-        _counts_table("category", counts["by_category"]),
+        *(
+            _counts_table(title, counts[f"by_{title}"])
+            for title in ("source", "status", "category")
+        ),
         "## How it was chosen",
-        "\n".join(f"- {name}: {code_span(value)}" for name, value in _choices(manifest)),
+        _list_choices(manifest),
         "## Files",
-        _files_table(manifest.outputs),
-        *_loading(manifest),
+        "\n".join(["| file | bytes | sha256 |", "|---|---:|---|", *files]),
+        f"Format {code_span(manifest.format)}: {FORMATS[manifest.format]}.",
+        *(f"    {loader}" for loader in loaders if loader),
         "## Rebuild it",
         "`manifest.json` names every input with its digest. Beside its workspace this rebuilds "
         "the export and compares it:",
@@ -84,19 +93,6 @@ def code_span(text: object) -> str:
     plain = " ".join(plain.replace("`", "'").replace("|", "¦").split())
     plain = plain if len(plain) <= _MAX_CODE else plain[: _MAX_CODE - 1] + "…"
     return f"`{plain}`" if plain else "(none)"
-
-
-def _front_matter(manifest: Manifest) -> str:
-    """Return the YAML that the Hugging Face hub reads. It contains no text of the dataset."""
-    n = int(manifest.counts["selected"])
-    size = next((name for limit, name in _SIZES if n < limit), "1B<n<10B")
-    lines = ["---", "task_categories:", "- image-text-to-text", "tags:", "- visnec"]
-    lines += ["size_categories:", f"- {size}"]
-    if manifest.options.license is not None:
-        lines.append(f"license: {json.dumps(manifest.options.license)}")
-    if name := _DATA_FILES.get(manifest.format):
-        lines += ["configs:", "- config_name: default", f"  data_files: {name}"]
-    return "\n".join([*lines, "---"])
 
 
 def _summary(manifest: Manifest) -> str:
@@ -135,10 +131,10 @@ def _describe_changes(manifest: Manifest) -> str:
     return "**Derived data.** " + " ".join(sentences)
 
 
-def _choices(manifest: Manifest) -> list[tuple[str, object]]:
+def _list_choices(manifest: Manifest) -> str:
     subset, run, bands = manifest.subset, manifest.inputs.run, manifest.bands
     clustering = manifest.inputs.clustering
-    return [
+    choices: list[tuple[str, object]] = [
         ("rule", subset.rule),
         ("scores of the model", run.get("model")),
         ("blind baseline", subset.baseline),
@@ -153,6 +149,7 @@ def _choices(manifest: Manifest) -> list[tuple[str, object]]:
         ("dataset files", ", ".join(file["name"] for file in manifest.inputs.dataset["files"])),
         ("dataset fingerprint", manifest.inputs.dataset["fingerprint"]),
     ]
+    return "\n".join(f"- {name}: {code_span(value)}" for name, value in choices)
 
 
 def _counts_table(title: str, counts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -167,23 +164,6 @@ def _counts_table(title: str, counts: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _files_table(files: Sequence[FileDigest]) -> str:
-    rows = [
-        f"| {code_span(file.name)} | {file.bytes:,} | `{file.sha256[:16]}…` |" for file in files
-    ]
-    return "\n".join(["| file | bytes | sha256 |", "|---|---:|---|", *rows])
-
-
-def _loading(manifest: Manifest) -> list[str]:
-    """Return how to load the files."""
-    lines = [f"Format {code_span(manifest.format)}: {FORMATS[manifest.format]}."]
-    if loader := _LOADERS.get(manifest.format):
-        lines.append(f"    {loader}")
-    if n_images := manifest.counts.get("written", {}).get("most_images_of_a_sample"):
-        lines.append(f"    {_shard_loader(int(n_images))}")
-    return lines
-
-
 def _shard_loader(most_images: int) -> str:
     """Return how ``datasets`` opens tar files.
 
@@ -191,12 +171,8 @@ def _shard_loader(most_images: int) -> str:
     skip the images of all others if these have none.
     """
     images = [f"{n}.jpg" for n in range(most_images)] if most_images > 1 else ["jpg"]
-    columns = {
-        "json": "Json()",
-        **dict.fromkeys(images, "Image()"),
-        "__key__": 'Value("string")',
-        "__url__": 'Value("string")',
-    }
+    columns = {"json": "Json()", **dict.fromkeys(images, "Image()")}
+    columns |= dict.fromkeys(("__key__", "__url__"), 'Value("string")')
     features = ", ".join(f'"{name}": datasets.{kind}' for name, kind in columns.items())
     return (
         'datasets.load_dataset("webdataset", data_files="samples-*.tar", split="train", '

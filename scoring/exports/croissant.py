@@ -7,7 +7,7 @@ records are not guessed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,7 +16,6 @@ from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import FileDigest
 from scoring.exports.tables import table_schema
 
-CONFORMS_TO: Final = "http://mlcommons.org/croissant/1.0"
 _FORMATS: Final = {
     ".json": "application/json",
     ".jsonl": "application/jsonlines",
@@ -55,14 +54,25 @@ _IMAGES: Final = {
     "encodingFormat": "image/*",
     "includes": "images/**",
 }
-_OWN_NAMES: Final = {
-    "citeAs", "column", "conformsTo", "dataBiases", "dataCollection", "equivalentProperty",
-    "extract", "field", "fileProperty", "fileObject", "fileSet", "format", "includes",
-    "isLiveDataset", "jsonPath",
-    "key", "md5", "parentField", "path", "personalSensitiveInformation", "recordSet",
-    "references", "regex", "repeated", "replace", "samplingRate", "separator", "source",
-    "subField", "transform",
-}  # fmt: skip
+_OWN_NAMES: Final = (
+    "citeAs column conformsTo dataBiases dataCollection equivalentProperty extract field "
+    "fileObject fileProperty fileSet format includes isLiveDataset jsonPath key md5 parentField "
+    "path personalSensitiveInformation recordSet references regex repeated replace samplingRate "
+    "separator source subField transform"
+)
+_CONTEXT: Final = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    **{name: f"cr:{name}" for name in _OWN_NAMES.split()},
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+}
 
 
 def croissant_bytes(plan: ExportPlan, files: Sequence[FileDigest], description: str) -> bytes:
@@ -73,84 +83,67 @@ def croissant_bytes(plan: ExportPlan, files: Sequence[FileDigest], description: 
         "url": options.url,
         "datePublished": options.date_published,
     }
+    distribution: list[Mapping[str, object]] = [
+        {
+            "@type": "cr:FileObject",
+            "@id": file.name,
+            "name": file.name,
+            "contentUrl": file.name,
+            "contentSize": f"{file.bytes} B",
+            "encodingFormat": _FORMATS.get(
+                file.name[file.name.rindex(".") :], "application/octet-stream"
+            ),
+            "sha256": file.sha256,
+        }
+        for file in files
+    ]
+    if options.images in ("copy", "link"):
+        distribution.append(_IMAGES)
     value: dict[str, Any] = {
-        "@context": _context(),
+        "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "name": plan.outcome.definition.name,
-        "conformsTo": CONFORMS_TO,
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
         "description": description,
         **{name: text for name, text in from_owner.items() if text is not None},
-        "distribution": [_file_object(file) for file in files],
+        "distribution": distribution,
     }
-    if options.images in ("copy", "link"):
-        value["distribution"].append(_IMAGES)
     if options.format == "parquet" and options.columns != "source":
+        descriptions = _COLUMNS | {options.weight_key: _WEIGHT}
         value["recordSet"] = [
             {
                 "@type": "cr:RecordSet",
                 "@id": "samples",
                 "name": "samples",
                 "key": {"@id": "samples/row_idx"},
-                "field": [_field(field, options.weight_key) for field in table_schema(plan)],
+                "field": [_describe_field(field, descriptions) for field in table_schema(plan)],
             }
         ]
     return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
-def _context() -> dict[str, Any]:
-    terms = {name: f"cr:{name}" for name in sorted(_OWN_NAMES)}
-    return {
-        "@language": "en",
-        "@vocab": "https://schema.org/",
-        **terms,
-        "conformsTo": "dct:conformsTo",
-        "cr": "http://mlcommons.org/croissant/",
-        "data": {"@id": "cr:data", "@type": "@json"},
-        "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-        "dct": "http://purl.org/dc/terms/",
-        "examples": {"@id": "cr:examples", "@type": "@json"},
-        "rai": "http://mlcommons.org/croissant/RAI/",
-        "sc": "https://schema.org/",
-    }
-
-
-def _file_object(file: FileDigest) -> dict[str, Any]:
-    suffix = file.name[file.name.rindex(".") :]
-    return {
-        "@type": "cr:FileObject",
-        "@id": file.name,
-        "name": file.name,
-        "contentUrl": file.name,
-        "contentSize": f"{file.bytes} B",
-        "encodingFormat": _FORMATS.get(suffix, "application/octet-stream"),
-        "sha256": file.sha256,
-    }
-
-
-def _field(field: pa.Field, weight_key: str) -> dict[str, Any]:
+def _describe_field(field: pa.Field, descriptions: Mapping[str, str]) -> dict[str, Any]:
     is_list = pa.types.is_list(field.type)
     kind = field.type.value_type if is_list else field.type
-    is_weight = field.name == weight_key
     value: dict[str, Any] = {
         "@type": "cr:Field",
         "@id": f"samples/{field.name}",
         "name": field.name,
-        "description": _WEIGHT if is_weight else _COLUMNS[field.name],
+        "description": descriptions[field.name],
     }
     source = {"fileObject": {"@id": "samples.parquet"}, "extract": {"column": field.name}}
     if is_list:
         value["repeated"] = True
     if not pa.types.is_struct(kind):
         return value | {"dataType": _TYPES[str(kind)], "source": source}
-    names = [kind.field(number).name for number in range(kind.num_fields)]
     value["subField"] = [
         {
             "@type": "cr:Field",
-            "@id": f"samples/{field.name}/{name}",
-            "name": name,
+            "@id": f"samples/{field.name}/{inner.name}",
+            "name": inner.name,
             "dataType": "sc:Text",  # sc:ImageObject is one image, not a list
-            "source": source | {"transform": {"jsonPath": name}},
+            "source": source | {"transform": {"jsonPath": inner.name}},
         }
-        for name in names
+        for inner in kind
     ]
     return value

@@ -22,23 +22,18 @@ from scoring.exports.card import card_outputs
 from scoring.exports.export_plan import ExportPlan, plan_export
 from scoring.exports.files import BytesFile, FileDigest, OutputFile
 from scoring.exports.formats import plan_outputs
-from scoring.exports.images import LIST, list_missing_images
-from scoring.exports.manifest import (
-    ExportInputs,
-    Manifest,
-    build_manifest,
-    read_inputs,
-    read_manifest,
-)
+from scoring.exports.images import LIST, distinct_images
+from scoring.exports.manifest import Manifest, build_manifest, read_inputs, read_manifest
 from scoring.exports.options import FOLDERS, MANIFEST, ExportOptions, is_output_name
 from scoring.exports.source_tables import resolve_columns
-from scoring.exports.staging import StagingArea
+from scoring.exports.staging import clear_leftovers, stage_folder
+from scoring.image_references import image_path
+from scoring.images.decode import ImageProblem, resolve_image
 from scoring.reviews.decisions import log_offsets
 from scoring.subsets.definitions import ResolvedSubset, SubsetDefinition, resolve_definition
 from scoring.workspace import Workspace, open_workspace
 
 _WAIT_SECONDS = 0.2  # between two attempts while another export is running
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SHOWN = 3  # missing images that an error names
 _STEP = 1000  # samples between two reports of progress
 
@@ -105,22 +100,32 @@ def export_subset(
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
     options = resolve_columns(workspace, options)
     folder = (to or workspace.exports_dir / definition.name).absolute()
+    owner = workspace.settings.workspace_id
     with _explain_os_errors(folder), _lock_exports(workspace, folder, on_wait):
-        staging = StagingArea(folder, workspace)
-        staging.clear_leftovers()
+        clear_leftovers(folder, owner)
         check_folder(folder, overwrite)
-        outcome, inputs = _resolve_subset(workspace, store, definition)
+        while True:  # until no build has changed the database between the two reads
+            generation = store.generation
+            rows, parts = read_candidates(store, definition.scope), store.part_names()
+            if store.generation == generation:
+                break
+        offsets: Mapping[str, int] = log_offsets(workspace) if definition.hand_wins else {}
+        outcome = resolve_definition(workspace, definition, rows, offsets)
+        inputs = read_inputs(workspace, definition, parts, offsets)
         plan = plan_export(workspace, store, outcome, options)
         manifest = build_manifest(plan, inputs, asdict(workspace.bands))
         missing = folder.with_name(f"{folder.name}.missing-images.jsonl")
-        with staging as temporary:
+        with stage_folder(folder, owner) as temporary:
             if not allow_missing_images and options.takes_images:  # before hours of copying
-                references = _with_progress(plan, progress)
-                roots = workspace.image_roots
-                _refuse_missing(list_missing_images(references, roots), missing)
+                _refuse_missing(_list_missing(plan, progress), missing)
             manifest = _write_files(plan, manifest, temporary, progress)
-            if manifest.n_missing_images and not allow_missing_images:
-                _refuse_missing(_read_missing(temporary), missing)
+            if manifest.n_missing_images and not allow_missing_images:  # missing since then
+                with (temporary / LIST).open("rb") as file:
+                    lines = map(json.loads, file)
+                    _refuse_missing(
+                        (line for line in lines if "problem" in line and "undecodable" not in line),
+                        missing,
+                    )
         missing.unlink(missing_ok=True)
     return ExportResult(folder, manifest, plan.outcome, store.build_state().n_new_parts)
 
@@ -144,20 +149,6 @@ def check_folder(folder: Path, overwrite: bool = False) -> None:
     if not overwrite:
         raise InputError(f"{folder} contains an export. Name another folder, or overwrite it.")
     read_manifest(folder)
-
-
-def _resolve_subset(
-    workspace: Workspace, store: Store, definition: SubsetDefinition
-) -> tuple[ResolvedSubset, ExportInputs]:
-    """Resolve the subset and read the inputs it came from, while builds and reviews may run."""
-    while True:
-        generation = store.generation
-        rows, parts = read_candidates(store, definition.scope), store.part_names()
-        if store.generation == generation:
-            break
-    offsets: Mapping[str, int] = log_offsets(workspace) if definition.hand_wins else {}
-    outcome = resolve_definition(workspace, definition, rows, offsets)
-    return outcome, read_inputs(workspace, definition, parts, offsets)
 
 
 def _write_files(
@@ -188,20 +179,25 @@ def _write_files(
     return manifest
 
 
-def _with_progress(plan: ExportPlan, progress: Progress | None) -> Iterator[tuple[int, str]]:
-    """Yield the images of all samples, and call ``progress``, which may stop the export."""
-    for number, reference in enumerate(plan.read_references()):
-        if progress and number % _STEP == 0:
-            progress(0, plan.n_steps)
-        yield reference
+def _list_missing(plan: ExportPlan, progress: Progress | None) -> Iterator[Mapping[str, object]]:
+    """Yield the images that are in none of the folders; ``progress`` may stop it."""
 
+    def read_references() -> Iterator[tuple[int, str]]:
+        for number, reference in enumerate(plan.read_references()):
+            if progress and number % _STEP == 0:
+                progress(0, plan.n_steps)
+            yield reference
 
-def _read_missing(folder: Path) -> Iterator[Mapping[str, object]]:
-    """Yield images that went missing while they were written."""
-    with (folder / LIST).open("rb") as file:
-        for line in map(json.loads, file):
-            if "problem" in line and "undecodable" not in line:
-                yield line
+    for row_idx, reference in distinct_images(read_references()):
+        try:
+            resolve_image(reference, plan.workspace.image_roots)
+        except ImageProblem as problem:
+            yield {
+                "image": image_path(reference),
+                "row_idx": row_idx,
+                "status": str(problem.status),
+                "problem": str(problem),
+            }
 
 
 def _refuse_missing(missing: Iterator[Mapping[str, object]], path: Path) -> None:
@@ -233,7 +229,7 @@ def _explain_os_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         problem = error.strerror or str(error)
         remedy = "Export again"
-        if error.errno in _DISK_FULL:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             remedy = "Free disk space and export again"
         elif error.filename is not None:
             if _is_in_target(Path(os.fsdecode(error.filename)), folder):
@@ -249,12 +245,12 @@ def _explain_os_errors(folder: Path) -> Iterator[None]:
 
 def _is_in_target(path: Path, folder: Path) -> bool:
     """Return whether an export to ``folder`` writes to ``path``, or to a folder inside it."""
-    hidden = f".{folder.name}."
-    is_inside = path.is_relative_to(folder) or any(
-        parent.parent == folder.parent and parent.name.startswith(hidden)
+    is_staged = any(
+        parent.parent == folder.parent and parent.name.startswith(f".{folder.name}.")
         for parent in (path, *path.parents)
     )
-    return is_inside or folder.is_relative_to(path) or path.name.endswith(".lock")
+    is_inside = path.is_relative_to(folder) or folder.is_relative_to(path)
+    return is_staged or is_inside or path.name.endswith(".lock")
 
 
 @contextmanager

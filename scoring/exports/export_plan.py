@@ -15,10 +15,7 @@ from scoring.database.connection import Store
 from scoring.database.queries.export import turns_outside
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import RuleError, WorkspaceError
-from scoring.exports.images import exported_path, read_image_bytes
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
-from scoring.image_references import image_path
-from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
 from scoring.readers.detect import JSON
 from scoring.readers.json_stream import Member, parse_member
 from scoring.rules.candidates import Floats, Ints
@@ -62,12 +59,12 @@ class ExportPlan:
     workspace: Workspace
     outcome: ResolvedSubset
     options: ExportOptions
-    hits: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    emptied: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    weights: Floats | None = None
-    repeats: Ints | None = None
-    bad_rows: frozenset[int] = frozenset()
-    decoded: NDArray[np.bool_] | None = None
+    hits: Mapping[int, tuple[int, ...]]
+    emptied: Ints
+    weights: Floats | None
+    repeats: Ints | None
+    bad_rows: frozenset[int]
+    decoded: NDArray[np.bool_] | None
     stats: ExportStats = field(default_factory=ExportStats)
 
     @property
@@ -88,11 +85,6 @@ class ExportPlan:
         twice = self.options.images != "none" or self.options.format in ("ids", "webdataset")
         return self.n_written * (2 if twice else 1)
 
-    @property
-    def places_records(self) -> bool:
-        """Whether images are exported as files that the records name."""
-        return self.options.places_images and self.options.format in RECORDS
-
     def n_repeats(self, position: int) -> int:
         """Return how often the sample at this position is written."""
         return 1 if self.repeats is None else int(self.repeats[position])
@@ -103,17 +95,22 @@ class ExportPlan:
         Raises:
             WorkspaceError: The dataset lacks a row.
         """
-        position = 0
+        position, missing = 0, None
         for table in read_columns(self.workspace, ["row_idx", *columns], self.rows):
             present = table.column("row_idx").to_numpy()
             expected = self.rows[position : position + len(present)]
             if not np.array_equal(present, expected):
-                raise _missing_row(int(np.setdiff1d(expected, present)[0]))
+                missing = np.setdiff1d(expected, present)[0]
+                break
             if len(present):
                 yield position, table
             position += len(present)
         if position < len(self.rows):
-            raise _missing_row(int(self.rows[position]))
+            missing = self.rows[position] if missing is None else missing
+            raise WorkspaceError(
+                f"The dataset parts lack row {missing}, so they are not what was imported. Restore "
+                "them, or import the dataset into a new workspace."
+            )
 
     def read_references(self) -> Iterator[tuple[int, str]]:
         """Yield (row_idx, image) of every image of every sample, in order."""
@@ -122,12 +119,6 @@ class ExportPlan:
                 if self.n_repeats(position):
                     for image in images:
                         yield int(self.rows[position]), image
-
-    def read_ids(self) -> Iterator[tuple[int, str]]:
-        """Yield (position, id) of every row; the id is empty where a record has none."""
-        for start, table in self.read_tables(["id"]):
-            for position, identifier in enumerate(table.column("id").to_pylist(), start):
-                yield position, identifier or ""
 
     def read_members(self) -> Iterator[Member | None]:
         """Yield the place of each row in the JSON object that contained it; None without one."""
@@ -144,38 +135,6 @@ class ExportPlan:
         if len(files) != 1 or files[0].container != "object" or self.repeats is not None:
             return False
         return all(self.read_members())
-
-    def exported_path(self, reference: str) -> str:
-        """Return the path by which the export names an image."""
-        if not self.options.places_images or self.options.version < 3:
-            return image_path(reference)
-        return exported_path(reference, self.workspace.image_roots)
-
-    def read_image(self, position: int, reference: str) -> bytes:
-        """Return an image of the sample at ``position``, for a format that embeds images.
-
-        Raises:
-            ImageProblem: The image is missing or cannot be decoded.
-        """
-        location = resolve_image(reference, self.workspace.image_roots)
-        trusted = self.decoded is not None and bool(self.decoded[position])
-        if not trusted and self.options.version > 2:
-            self._try_decoding(reference, location)
-        return read_image_bytes(location)
-
-    def _try_decoding(self, reference: str, location: ImageLocation) -> None:
-        stats = self.stats
-        if reference in stats.decodable:
-            return
-        try:
-            if reason := stats.undecodable.get(reference):
-                raise ImageProblem(Status.BAD_IMAGE, reason)
-            open_image(replace(location, box=None), min_size=1)
-        except ImageProblem as problem:
-            if problem.status is Status.BAD_IMAGE:
-                stats.undecodable[reference] = problem.reason
-            raise
-        stats.decodable.add(reference)
 
     def count_changes(self) -> dict[str, Any]:
         """Return what the options changed, for the manifest; empty where nothing."""
@@ -206,12 +165,14 @@ class ExportPlan:
 
     def derived_kinds(self) -> list[str]:
         """Return in which ways records differ from the imported ones; empty where they do not."""
+        options = self.options
         files = read_dataset_info(self.workspace).files
-        weights_in_table = self.options.format in TABLES and self.weights is not None
-        weights_in_table = weights_in_table and self.options.columns != "source"
+        has_weight_column = (
+            self.weights is not None and options.format in TABLES and options.columns != "source"
+        )
         kinds = {
-            "turns": self.options.turns != "keep",
-            "weights": self.options.weights in ("column", "repeat") or weights_in_table,
+            "turns": options.turns != "keep",
+            "weights": options.weights in ("column", "repeat") or has_weight_column,
             "records": bool(self.stats.rebuilt),
             "encoding": any(file.encoding and file.container in JSON for file in files),
             "images": bool(self.stats.repointed),
@@ -231,23 +192,29 @@ def plan_export(
     emptied = np.empty(0, np.int64)
     if options.turns != "keep":
         hits, emptied = _plan_turns(store, outcome, options)
-        outcome = _without_rows(outcome, emptied)
-    weights, repeats = _plan_weights(outcome, options)
-    candidates, kept = outcome.candidates, outcome.subset.kept
-    is_bad = candidates.has_status(Status.BAD_RECORD) & kept
-    decoded = None
+        outcome = _drop_emptied(outcome, emptied)
+    candidates, subset = outcome.candidates, outcome.subset
+    if subset.weights is None and options.weights in ("column", "repeat"):
+        raise RuleError(
+            f"The rule {outcome.definition.rule} gives no weights. Select with the rule weights, "
+            "or export without them."
+        )
+    if subset.weights is not None and options.weights is None and options.format in RECORDS:
+        raise RuleError(
+            "This subset has weights. Choose how to export them: --weights column, repeat or "
+            "ignore."
+        )
+    weights = repeats = decoded = None
+    if subset.weights is not None and options.weights != "ignore":
+        weights = subset.weights[subset.kept]
+        if options.weights == "repeat":
+            repeats = repeat_counts(subset.selected, weights, options.epoch_size, options.seed)
     if options.holds_images and not read_run(workspace, outcome.definition.run_id).imported_from:
-        decoded = candidates.scored[kept]  # imported scores do not prove that images decode here
+        decoded = candidates.scored[subset.kept]  # imported scores do not prove that images decode
+    is_bad = candidates.has_status(Status.BAD_RECORD) & subset.kept
+    bad_rows = frozenset(candidates.row_idx[is_bad].tolist())
     return ExportPlan(
-        workspace,
-        outcome,
-        options,
-        hits,
-        emptied,
-        weights,
-        repeats,
-        frozenset(candidates.row_idx[is_bad].tolist()),
-        decoded,
+        workspace, outcome, options, hits, emptied, weights, repeats, bad_rows, decoded
     )
 
 
@@ -270,10 +237,10 @@ def _plan_turns(
     return hits, rows[is_empty].astype(np.int64)
 
 
-def _without_rows(outcome: ResolvedSubset, rows: Ints) -> ResolvedSubset:
+def _drop_emptied(outcome: ResolvedSubset, emptied: Ints) -> ResolvedSubset:
     """Drop samples that have no answer left."""
     subset = outcome.subset
-    removed = np.isin(subset.row_idx, rows)
+    removed = np.isin(subset.row_idx, emptied)
     kept = subset.kept & ~removed
     changed = replace(
         subset,
@@ -284,33 +251,3 @@ def _without_rows(outcome: ResolvedSubset, rows: Ints) -> ResolvedSubset:
         weights=None if subset.weights is None else np.where(kept, subset.weights, 0.0),
     )
     return replace(outcome, subset=changed)
-
-
-def _plan_weights(
-    outcome: ResolvedSubset, options: ExportOptions
-) -> tuple[Floats | None, Ints | None]:
-    subset = outcome.subset
-    if subset.weights is None:
-        if options.weights in ("column", "repeat"):
-            raise RuleError(
-                f"The rule {outcome.definition.rule} gives no weights. Select with the rule "
-                "weights, or export without them."
-            )
-        return None, None
-    if options.weights is None and options.format in RECORDS:
-        raise RuleError(
-            "This subset has weights. Choose how to export them: --weights column, repeat or "
-            "ignore."
-        )
-    weights = subset.weights[subset.kept]
-    if options.weights == "repeat":
-        repeats = repeat_counts(subset.selected, weights, options.epoch_size, options.seed)
-        return weights, repeats
-    return (None if options.weights == "ignore" else weights), None
-
-
-def _missing_row(row_idx: int) -> WorkspaceError:
-    return WorkspaceError(
-        f"The dataset parts lack row {row_idx}, so they are not what was imported. Restore them, "
-        "or import the dataset into a new workspace."
-    )

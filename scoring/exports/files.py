@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,12 +22,6 @@ from numpy.typing import NDArray
 
 from scoring.readers.tables import batch_size, open_parquet
 
-_TEXTS = (
-    pa.types.is_string,
-    pa.types.is_binary,
-    pa.types.is_large_string,
-    pa.types.is_large_binary,
-)
 Chunk = tuple[int | None, bytes]
 """The row whose record it is (None for bytes around records), and the bytes."""
 
@@ -56,8 +50,7 @@ class FileDigest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the digest as JSON values."""
-        value: dict[str, Any] = {"name": self.name, "bytes": self.bytes, "sha256": self.sha256}
-        return value | ({"content_sha256": self.content_sha256} if self.content_sha256 else {})
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def has_same_content(self, other: FileDigest) -> bool:
         """Return whether both files have the same bytes or, as tables, the same values."""
@@ -89,47 +82,42 @@ class BytesFile:
 
     def write(self, path: Path, on_samples: OnSamples) -> FileDigest:
         """Write the chunks in order."""
-        digest, size = hashlib.sha256(), 0
         path.parent.mkdir(exist_ok=True)
         with path.open("wb") as file:
-            for row_idx, chunk in self.chunks:
-                file.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
-                if row_idx is not None:
-                    on_samples(self.name, 1)
+            digest = digest_chunks(
+                self.name,
+                self.chunks,
+                on_samples,
+                lambda _offset, _row_idx, chunk: file.write(chunk),
+            )
             flush_file(file)
-        return FileDigest(self.name, size, digest.hexdigest())
+        return digest
 
     def compare(self, path: Path, on_samples: OnSamples) -> FileDigest:
         """Compare byte by byte."""
-        digest, size = hashlib.sha256(), 0
-        with open_output(path, self.name) as file:
-            for row_idx, chunk in self.chunks:
-                actual = file.read(len(chunk))
-                if actual != chunk:
-                    raise self._describe_difference(size, row_idx, actual, chunk)
-                digest.update(chunk)
-                size += len(chunk)
-                if row_idx is not None:
-                    on_samples(self.name, 1)
-            if extra := file.read(_SHOWN):
-                raise FileMismatch(f"{self.name} has extra bytes from byte {size} on: {extra!r}")
-        return FileDigest(self.name, size, digest.hexdigest())
 
-    def _describe_difference(
-        self, offset: int, row_idx: int | None, actual: bytes, expected: bytes
-    ) -> FileMismatch:
-        pairs = zip(actual, expected, strict=False)
-        same = next(
-            (i for i, (a, b) in enumerate(pairs) if a != b), min(len(actual), len(expected))
-        )
-        where = f"row {row_idx}" if row_idx is not None else "between two records"
-        shown = repr(actual[same : same + _SHOWN]) if actual[same:] else "the end of the file"
-        return FileMismatch(
-            f"{self.name} differs from what the workspace rebuilds, first at byte {offset + same} "
-            f"({where}): found {shown}, expected {expected[same : same + _SHOWN]!r}"
-        )
+        def check_chunk(offset: int, row_idx: int | None, expected: bytes) -> None:
+            actual = file.read(len(expected))
+            if actual == expected:
+                return
+            pairs = zip(actual, expected, strict=False)
+            shorter = min(len(actual), len(expected))
+            same = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
+            where = f"row {row_idx}" if row_idx is not None else "between two records"
+            shown = repr(actual[same : same + _SHOWN]) if actual[same:] else "the end of the file"
+            raise FileMismatch(
+                f"{self.name} differs from what the workspace rebuilds, first at byte "
+                f"{offset + same} ({where}): found {shown}, expected "
+                f"{expected[same : same + _SHOWN]!r}"
+            )
+
+        with open_output(path, self.name) as file:
+            digest = digest_chunks(self.name, self.chunks, on_samples, check_chunk)
+            if extra := file.read(_SHOWN):
+                raise FileMismatch(
+                    f"{self.name} has extra bytes from byte {digest.bytes} on: {extra!r}"
+                )
+        return digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +169,23 @@ class TableFile:
     def _digest_file(self, path: Path, values: ContentDigest) -> FileDigest:
         digest = digest_file(path.parent, path.name)
         return replace(digest, name=self.name, content_sha256=values.hexdigest())
+
+
+def digest_chunks(
+    name: str,
+    chunks: Iterable[Chunk],
+    on_samples: OnSamples,
+    handle_chunk: Callable[[int, int | None, bytes], object],
+) -> FileDigest:
+    """Call ``handle_chunk`` with (offset, row or None, bytes) of each chunk; return the digest."""
+    digest, size = hashlib.sha256(), 0
+    for row_idx, chunk in chunks:
+        handle_chunk(size, row_idx, chunk)
+        digest.update(chunk)
+        size += len(chunk)
+        if row_idx is not None:
+            on_samples(name, 1)
+    return FileDigest(name, size, digest.hexdigest())
 
 
 def open_output(path: Path, name: str) -> Any:
@@ -241,9 +246,11 @@ class ContentDigest:
     its own digests of which values are present, of their lengths and of the values themselves.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *tables: pa.Table) -> None:
         self._n_rows = 0
         self._columns: dict[str, _ColumnDigest] = {}
+        for table in tables:
+            self.update(table)
 
     def update(self, table: pa.Table) -> None:
         """Add the next rows."""
@@ -282,7 +289,7 @@ class _ColumnDigest:
         elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
             self._lengths.update(_to_little_endian(pc.list_value_length(values)))
             self._update_inner(0, values.flatten())
-        elif any(is_text(kind) for is_text in _TEXTS):
+        elif kind in (pa.string(), pa.binary(), pa.large_string(), pa.large_binary()):
             self._lengths.update(_to_little_endian(pc.binary_length(values)))
             self._values.update(_text_bytes(values))
         else:
@@ -306,8 +313,8 @@ def _text_bytes(values: pa.Array) -> bytes | memoryview:
     _, offsets, content = values.buffers()
     if not len(values) or content is None:
         return b""
-    large = pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type)
-    ends = np.frombuffer(offsets, np.int64 if large else np.int32)
+    is_large = values.type in (pa.large_string(), pa.large_binary())
+    ends = np.frombuffer(offsets, np.int64 if is_large else np.int32)
     first, last = int(ends[values.offset]), int(ends[values.offset + len(values)])
     return memoryview(content)[first:last]
 
@@ -347,12 +354,7 @@ def _align_tables(
 
 def _are_equal(a: pa.Table, b: pa.Table) -> bool:
     """Compare by digest: unlike ``==``, NaN equals NaN and 0 differs from -0."""
-    digests = []
-    for table in (a, b):
-        digest = ContentDigest()
-        digest.update(table)
-        digests.append(digest.hexdigest())
-    return digests[0] == digests[1]
+    return ContentDigest(a).hexdigest() == ContentDigest(b).hexdigest()
 
 
 def _describe_table_difference(

@@ -1,36 +1,162 @@
-"""The formats of an export and the files that each consists of."""
+"""The formats of an export and the files of each. The text formats are written here.
+
+Records are never parsed and printed again, which preserves unknown keys, key order, number forms
+and escapes.
+
+- ``llava``: ``samples.json``, a JSON array of the records byte for byte. Records of one object are
+  written as an object again, under their keys.
+- ``jsonl``: ``samples.jsonl``, a record per line. White space with a line break between the tokens
+  of a record is removed; everything else is byte for byte the same.
+- ``ids``: ``ids.txt`` and ``row_idx.txt``, a sample per line in the same order. ``row_idx`` is the
+  identity; an id may repeat, a missing one is an empty line, and a line break in one is written
+  as ``\\n`` or ``\\r``.
+- ``dropped``: ``dropped.jsonl``, a line per sample that is not in the subset.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Iterator
 
+from scoring.dataset.records import read_columns
+from scoring.errors import RecordError
 from scoring.exports.export_plan import ExportPlan
-from scoring.exports.files import OutputFile
-from scoring.exports.shards import image_list, shard_outputs
+from scoring.exports.export_records import read_records
+from scoring.exports.files import BytesFile, Chunk, OutputFile
+from scoring.exports.images import ImagesFile
+from scoring.exports.json_edits import remove_line_breaks
+from scoring.exports.shards import shard_outputs
 from scoring.exports.source_tables import source_outputs
 from scoring.exports.tables import folder_outputs, parquet_outputs
-from scoring.exports.texts import array_outputs, dropped_outputs, id_outputs, line_outputs
+from scoring.readers.json_stream import Member
+from scoring.reviews.decision_log import Decision
+from scoring.samples import Status
+from scoring.subsets.selection import REASONS, Reason
 
-_FORMAT_OUTPUTS: Mapping[str, Callable[[ExportPlan], list[OutputFile]]] = {
-    "llava": array_outputs,
-    "jsonl": line_outputs,
-    "parquet": parquet_outputs,
-    "huggingface": folder_outputs,
-    "webdataset": shard_outputs,
-    "ids": id_outputs,
-    "dropped": dropped_outputs,
-}
+# Every character at which some reader of text files ends a line.
+_BREAKS = str.maketrans(
+    {
+        character: character.encode("unicode_escape").decode()
+        for character in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+    }
+)
+_DROPPED_BY = {
+    Reason.REVIEWER: "reviewer",
+    Reason.RULE: "rule",
+    Reason.NOT_POSITIVE: "rule",
+    Reason.NO_TURN: "turns",
+}  # any other reason is a choice for samples without a score
 
 
 def plan_outputs(plan: ExportPlan) -> list[OutputFile]:
     """Return the files of an export. Write or compare them in this order, each to its end."""
-    options = plan.options
-    make_outputs = (
-        source_outputs if options.columns == "source" else _FORMAT_OUTPUTS[options.format]
+    if plan.options.columns == "source":
+        outputs = source_outputs(plan)
+    else:
+        match plan.options.format:
+            case "llava":
+                chunks = _object_chunks if plan.is_object() else _array_chunks
+                outputs = [BytesFile("samples.json", chunks(plan))]
+            case "jsonl":
+                outputs = [BytesFile("samples.jsonl", _line_chunks(plan))]
+            case "parquet":
+                outputs = parquet_outputs(plan)
+            case "huggingface":
+                outputs = folder_outputs(plan)
+            case "webdataset":
+                outputs = shard_outputs(plan)
+            case "ids":
+                row_idx_file = BytesFile("row_idx.txt", _row_idx_chunks(plan))
+                outputs = [BytesFile("ids.txt", _id_chunks(plan)), row_idx_file]
+            case _:
+                outputs = [BytesFile("dropped.jsonl", _dropped_chunks(plan))]
+    return [*outputs, ImagesFile(plan)] if plan.options.takes_images else outputs
+
+
+def _array_chunks(plan: ExportPlan) -> Iterator[Chunk]:
+    before = b"[\n"
+    for position, (record, member) in _number_records(plan):
+        plan.stats.keyless += member is not None
+        for _ in range(plan.n_repeats(position)):
+            yield None, before
+            yield int(plan.rows[position]), record
+            before = b",\n"
+    yield None, b"[]\n" if before == b"[\n" else b"\n]\n"
+
+
+def _object_chunks(plan: ExportPlan) -> Iterator[Chunk]:
+    """Write the members under their keys, inside another key where the file had one."""
+    before, closing = b"{\n", b"\n}\n"
+    for position, (record, member) in _number_records(plan):
+        if member is None:
+            continue
+        if member.within and before == b"{\n":
+            before, closing = b"{\n" + member.within + b": {\n", b"\n}\n}\n"
+        yield None, before + member.key + b": "
+        yield int(plan.rows[position]), record
+        before = b",\n"
+    yield None, b"{}\n" if before == b"{\n" else closing
+
+
+def _number_records(plan: ExportPlan) -> Iterator[tuple[int, tuple[bytes, Member | None]]]:
+    """Yield (position, (record, its place in the JSON object that contained it))."""
+    return enumerate(zip(read_records(plan), plan.read_members(), strict=True))
+
+
+def _line_chunks(plan: ExportPlan) -> Iterator[Chunk]:
+    for position, (record, member) in _number_records(plan):
+        plan.stats.keyless += member is not None
+        row_idx, line = int(plan.rows[position]), remove_line_breaks(record)
+        if b"\n" in line or b"\r" in line:
+            raise RecordError(
+                f"Row {row_idx} has a raw line break inside a string, which a line of JSON cannot "
+                "contain. Export it as llava."
+            )
+        for _ in range(plan.n_repeats(position)):
+            yield row_idx, line
+            yield None, b"\n"
+
+
+def _id_chunks(plan: ExportPlan) -> Iterator[Chunk]:
+    for start, table in plan.read_tables(["id"]):
+        for position, identifier in enumerate(table.column("id").to_pylist(), start):
+            text = (identifier or "").translate(_BREAKS)
+            for _ in range(plan.n_repeats(position)):
+                yield int(plan.rows[position]), text.encode() + b"\n"
+
+
+def _row_idx_chunks(plan: ExportPlan) -> Iterator[Chunk]:
+    for position, row_idx in enumerate(plan.rows.tolist()):
+        for _ in range(plan.n_repeats(position)):
+            yield row_idx, b"%d\n" % row_idx
+
+
+def _dropped_chunks(plan: ExportPlan) -> Iterator[Chunk]:
+    """Write the dropped samples; ``by`` is who dropped each.
+
+    This is the rule, the choice for samples without a score, the reviewer against both, or both a
+    rule (or choice) and the reviewer.
+    """
+    subset, candidates, decisions = (
+        plan.outcome.subset,
+        plan.outcome.candidates,
+        plan.outcome.decisions,
     )
-    outputs = make_outputs(plan)
-    if options.images != "none" and options.format != "webdataset":
-        outputs.append(
-            image_list(plan, link=options.images == "link", keep=options.images != "embed")
-        )
-    return outputs
+    dropped = ~subset.kept
+    reasons = [REASONS[code] for code in subset.why[dropped].tolist()]
+    scores = candidates.visnec[dropped].tolist()
+    statuses = [tuple(Status)[code] for code in candidates.status[dropped].tolist()]
+    tables = read_columns(plan.workspace, ["row_idx", "id", "source"], subset.dropped)
+    rows = (row for table in tables for row in table.to_pylist())
+    for row, reason, status, score in zip(rows, reasons, statuses, scores, strict=False):
+        by = _DROPPED_BY.get(reason, "choice")
+        if by != "reviewer" and decisions.get(row["row_idx"]) is Decision.DROP:
+            by = "both"
+        line = {
+            **{name: row[name] for name in ("row_idx", "id", "source")},
+            "by": by,
+            "reason": str(reason),
+            "status": str(status),
+            "visnec": None if score != score else score,
+        }
+        yield row["row_idx"], json.dumps(line, ensure_ascii=False).encode() + b"\n"

@@ -12,24 +12,27 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from scoring.errors import InputError
+from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import (
     BytesFile,
     Chunk,
     FileDigest,
     FileMismatch,
     OnSamples,
+    digest_chunks,
+    digest_file,
     open_output,
 )
 from scoring.exports.options import VERSION
 from scoring.image_references import image_path, split_reference
 from scoring.images.containers import EmbeddedProblem, read_embedded
-from scoring.images.decode import ImageLocation, ImageProblem, resolve_image
+from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
 from scoring.samples import Status
 
 FOLDER = "images"
@@ -47,11 +50,30 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 _UNSUPPORTED_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 _NAME_IN_USE = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
-PlaceImage = Callable[[ImageLocation, bytes, str], None]
-"""Called with an image, its bytes and its name inside the export."""
+
+def read_image(plan: ExportPlan, position: int, reference: str) -> bytes:
+    """Return an image of the sample at ``position``, for a format that embeds images.
+
+    Raises:
+        ImageProblem: The image is missing or cannot be decoded.
+    """
+    location = resolve_image(reference, plan.workspace.image_roots)
+    stats = plan.stats
+    has_decoded = plan.decoded is not None and bool(plan.decoded[position])
+    if not has_decoded and plan.options.version > 2 and reference not in stats.decodable:
+        try:
+            if reason := stats.undecodable.get(reference):
+                raise ImageProblem(Status.BAD_IMAGE, reason)
+            open_image(replace(location, box=None), min_size=1)
+        except ImageProblem as problem:
+            if problem.status is Status.BAD_IMAGE:
+                stats.undecodable[reference] = problem.reason
+            raise
+        stats.decodable.add(reference)
+    return _read_image_bytes(location)
 
 
-def read_image_bytes(location: ImageLocation) -> bytes:
+def _read_image_bytes(location: ImageLocation) -> bytes:
     """Return the encoded image, whole even where the record uses a part. Raise ImageProblem."""
     try:
         if location.member:
@@ -68,21 +90,13 @@ def image_suffix(content: bytes) -> str:
     return next((s for magic, s in _SUFFIXES.items() if content.startswith(magic)), ".img")
 
 
-def keeps_path(path: str, version: int = VERSION) -> bool:
-    """Return whether the path that a record gives leads to the image inside ``images/`` too."""
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts:
-        return False
-    return version > 2 or all(len(part) <= 200 and part.isprintable() for part in parts)
-
-
 def image_name(
     reference: str, location: ImageLocation, content: bytes | None = None, version: int = VERSION
 ) -> str:
     """Return the name inside ``images/``, with ``/``: never absolute, and without ``..``."""
     path = image_path(reference)
     whole = path.partition("###[")[0] if location.box else path
-    if not location.member and keeps_path(whole, version):
+    if not location.member and _keeps_path(whole, version):
         return "/".join(PurePosixPath(whole).parts)
     digest = hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()[:20]
     if not location.member:
@@ -90,40 +104,34 @@ def image_name(
         if version > 2 and not _SUFFIX.fullmatch(suffix):
             suffix = ".img"
         return f"elsewhere/{digest}{suffix}"
-    content = read_image_bytes(location) if content is None else content
+    content = _read_image_bytes(location) if content is None else content
     return f"embedded/{digest}{image_suffix(content)}"
 
 
-def exported_path(reference: str, roots: Sequence[Path]) -> str:
-    """Return the path inside ``images/`` that leads to the image, with the record's box if any.
+def exported_path(plan: ExportPlan, reference: str) -> str:
+    """Return the path by which the export names an image, with the record's box if any.
 
     This is the record's own path where that works, and where the image is missing.
     """
     path = image_path(reference)
-    if split_reference(path) is None and keeps_path(path):
+    if not plan.options.places_images or plan.options.version < 3:
+        return path
+    if split_reference(path) is None and _keeps_path(path):
         return path
     try:
-        location = resolve_image(reference, roots)
+        location = resolve_image(reference, plan.workspace.image_roots)
         name = image_name(reference, location)
     except ImageProblem:
         return path
     return name + "".join(path.partition("###[")[1:]) if location.box else name
 
 
-def list_missing_images(
-    references: Iterable[tuple[int, str]], roots: Sequence[Path]
-) -> Iterator[dict[str, object]]:
-    """Yield the lines of ``images.jsonl`` for images that are in none of the folders."""
-    for row_idx, reference in distinct_images(references):
-        try:
-            resolve_image(reference, roots)
-        except ImageProblem as problem:
-            yield {
-                "image": image_path(reference),
-                "row_idx": row_idx,
-                "status": str(problem.status),
-                "problem": str(problem),
-            }
+def _keeps_path(path: str, version: int = VERSION) -> bool:
+    """Return whether the path that a record gives leads to the image inside ``images/`` too."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts:
+        return False
+    return version > 2 or all(len(part) <= 200 and part.isprintable() for part in parts)
 
 
 def distinct_images(references: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
@@ -140,126 +148,111 @@ def distinct_images(references: Iterable[tuple[int, str]]) -> Iterator[tuple[int
 class ImagesFile:
     """``images.jsonl``, with a line per image used, and the files it names.
 
-    ``references`` are the images of the samples with their rows; each image counts once. A line
-    gives the file of the image, its size and sha256, or why it was not exported. ``undecodable``
-    maps images that are present but left out to the reason.
+    A line gives the file of the image (unless the export contains images in other files), its size
+    and sha256, or why it was not exported.
     """
 
-    references: Iterable[tuple[int, str]]
-    roots: Sequence[Path]
-    link: bool = False
-    keep_files: bool = True  # webdataset and embedding tables contain the images themselves
-    counts: dict[str, int] = field(default_factory=dict)  # files, bytes, missing, undecodable
-    undecodable: Mapping[str, str] = field(default_factory=dict)
-    version: int = VERSION
+    plan: ExportPlan
     name: str = LIST
 
     def write(self, path: Path, on_samples: OnSamples) -> FileDigest:
         """Write the list and place the files next to it."""
-        place_image = self._image_placer(path.parent) if self.keep_files else None
-        digest = BytesFile(self.name, self.generate_lines(place_image)).write(path, on_samples)
-        if self.keep_files:
+        folder = path.parent if self.plan.options.places_images else None
+        if folder:
+            (folder / FOLDER).mkdir(exist_ok=True)
+        digest = BytesFile(self.name, self._generate_lines(folder)).write(path, on_samples)
+        if folder:
             os.sync()  # thousands of small files: one flush instead of one for each
         return digest
 
     def compare(self, path: Path, on_samples: OnSamples) -> FileDigest:
         """Compare with the images of the workspace as they are now, and check the files."""
-        digest, size = hashlib.sha256(), 0
-        with open_output(path, self.name) as file:
-            for row_idx, line in self.generate_lines(None):
-                value = json.loads(line)
-                if (actual := file.readline()) != line:
-                    raise FileMismatch(
-                        f"{self.name} differs from what the workspace rebuilds, first for the "
-                        f"image {value['image']!r} of row {row_idx}: found {actual[:120]!r}, "
-                        f"expected {line[:120]!r}"
-                    )
-                if "file" in value:
-                    _check_image(path.parent, value["file"], value["sha256"])
-                digest.update(line)
-                size += len(line)
-                on_samples(self.name, 1)
-            if file.read(1):
-                raise FileMismatch(f"{self.name} has extra bytes from byte {size} on")
-        return FileDigest(self.name, size, digest.hexdigest())
 
-    def generate_lines(self, place_image: PlaceImage | None) -> Iterator[Chunk]:
-        """Yield the lines of the list, calling ``place_image`` for each image."""
-        self.counts.update(files=0, bytes=0, missing=0)
-        for row_idx, reference in distinct_images(self.references):
+        def check_line(_: int, row_idx: int | None, line: bytes) -> None:
+            value = json.loads(line)
+            if (actual := file.readline()) != line:
+                raise FileMismatch(
+                    f"{self.name} differs from what the workspace rebuilds, first for the "
+                    f"image {value['image']!r} of row {row_idx}: found {actual[:120]!r}, "
+                    f"expected {line[:120]!r}"
+                )
+            if name := value.get("file"):
+                try:
+                    digest = digest_file(path.parent, name)
+                except OSError:
+                    raise FileMismatch(f"{name} is missing next to the manifest") from None
+                if digest.sha256 != value["sha256"]:
+                    raise FileMismatch(f"{name} has changed since the export")
+
+        with open_output(path, self.name) as file:
+            digest = digest_chunks(self.name, self._generate_lines(None), on_samples, check_line)
+            if file.read(1):
+                raise FileMismatch(f"{self.name} has extra bytes from byte {digest.bytes} on")
+        return digest
+
+    def _generate_lines(self, folder: Path | None) -> Iterator[Chunk]:
+        """Yield the lines of the list; place the images in ``folder``."""
+        stats = self.plan.stats
+        stats.images.update(files=0, bytes=0, missing=0)
+        for row_idx, reference in distinct_images(self.plan.read_references()):
             line: dict[str, object] = {"image": image_path(reference)}
-            if reason := self.undecodable.get(reference):
+            if reason := stats.undecodable.get(reference):
                 line |= {"status": str(Status.BAD_IMAGE), "problem": reason, "undecodable": True}
-                self.counts["undecodable"] = self.counts.get("undecodable", 0) + 1
+                stats.images["undecodable"] = stats.images.get("undecodable", 0) + 1
             else:
-                line |= self._export_image(reference, place_image)
+                line |= self._export_image(reference, folder)
             yield row_idx, json.dumps(line, ensure_ascii=True).encode() + b"\n"
 
-    def _export_image(self, reference: str, place_image: PlaceImage | None) -> dict[str, object]:
+    def _export_image(self, reference: str, folder: Path | None) -> dict[str, object]:
+        plan, counts = self.plan, self.plan.stats.images
         try:
-            location = resolve_image(reference, self.roots)
-            content = read_image_bytes(location)
+            location = resolve_image(reference, plan.workspace.image_roots)
+            content = _read_image_bytes(location)
         except ImageProblem as problem:
-            self.counts["missing"] += 1
+            counts["missing"] += 1
             return {"status": str(problem.status), "problem": str(problem)}
-        name = f"{FOLDER}/{image_name(reference, location, content, self.version)}"
-        self.counts["files"] += 1
-        self.counts["bytes"] += len(content)
-        if place_image is not None:
-            place_image(location, content, name)
-        line: dict[str, object] = {"file": name} if self.keep_files else {}
+        name = f"{FOLDER}/{image_name(reference, location, content, plan.options.version)}"
+        counts["files"] += 1
+        counts["bytes"] += len(content)
+        if folder:
+            try:
+                _place_image(location, content, folder / name, plan.options.images == "link")
+            except OSError as error:
+                if explanation := _explain_name_error(name, error):
+                    raise InputError(explanation) from error
+                raise
+        line: dict[str, object] = {"file": name} if plan.options.places_images else {}
         return line | {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
-    def _image_placer(self, folder: Path) -> PlaceImage:
-        (folder / FOLDER).mkdir(exist_ok=True)
 
-        def place_image(location: ImageLocation, content: bytes, name: str) -> None:
-            try:
-                self._place_image(location, content, folder / name)
-            except OSError as error:
-                if error.errno in _UNSUPPORTED_NAME:
-                    raise _unsupported_name(name, error) from error
-                if error.errno in _NAME_IN_USE:
-                    raise _ambiguous_name(name) from error
-                raise
-
-        return place_image
-
-    def _place_image(self, location: ImageLocation, content: bytes, target: Path) -> None:
-        if target.is_file():  # another reference to the same file
-            if target.read_bytes() != content:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+def _place_image(location: ImageLocation, content: bytes, target: Path, link: bool) -> None:
+    if target.is_file():  # another reference to the same file
+        if target.read_bytes() != content:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if link and not location.member:
+        with suppress(OSError):  # another disk, or a file system without links
+            os.link(location.path, target)
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if self.link and not location.member:
-            with suppress(OSError):  # another disk, or a file system without links
-                os.link(location.path, target)
-                return
-        target.write_bytes(content)
+    target.write_bytes(content)
 
 
-def _check_image(folder: Path, name: str, sha256: str) -> None:
-    try:
-        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    except OSError:
-        raise FileMismatch(f"{name} is missing next to the manifest") from None
-    if digest != sha256:
-        raise FileMismatch(f"{name} has changed since the export")
-
-
-def _ambiguous_name(name: str) -> InputError:
-    return InputError(
-        f"Files of this dataset name two different images {name.removeprefix(FOLDER + '/')!r}, "
-        "each in a folder of its own. One image folder cannot contain both under the path that the "
-        "records give. Export as webdataset or with images embedded in a table, or export the "
-        "sources one by one."
-    )
-
-
-def _unsupported_name(name: str, error: OSError) -> InputError:
+def _explain_name_error(name: str, error: OSError) -> str | None:
+    """Return why an image cannot have its name in the export; None for another kind of error."""
     path = name.removeprefix(f"{FOLDER}/")
-    shown = path if len(path) <= 160 else f"{path[:80]}...{path[-60:]}"
-    return InputError(
-        f"The image {shown!r} cannot have that name in the export ({error.strerror}). Export to a "
-        "shorter path or another file system, as webdataset, or with images embedded in a table."
-    )
+    if error.errno in _NAME_IN_USE:
+        return (
+            f"Files of this dataset name two different images {path!r}, each in a folder of its "
+            "own. One image folder cannot contain both under the path that the records give. "
+            "Export as webdataset or with images embedded in a table, or export the sources one by "
+            "one."
+        )
+    if error.errno in _UNSUPPORTED_NAME:
+        shown = path if len(path) <= 160 else f"{path[:80]}...{path[-60:]}"
+        return (
+            f"The image {shown!r} cannot have that name in the export ({error.strerror}). Export "
+            "to a shorter path or another file system, as webdataset, or with images embedded in a "
+            "table."
+        )
+    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +19,14 @@ from scoring.dataset.records import DatasetFile, read_columns, read_dataset_info
 from scoring.errors import InputError, RecordError, WorkspaceError
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import OutputFile, TableFile, repeat_rows
+from scoring.exports.images import exported_path
 from scoring.exports.options import ExportOptions
 from scoring.image_references import image_path, split_reference
 from scoring.images.decode import find_container
 from scoring.readers.tables import read_rows, read_table_schema
-from scoring.rules.candidates import Ints
 from scoring.workspace import Workspace
 
-TABLE_KINDS = ("parquet", "arrow")
+_TABLE_KINDS = ("parquet", "arrow")
 
 
 def resolve_columns(workspace: Workspace, options: ExportOptions) -> ExportOptions:
@@ -37,18 +38,14 @@ def resolve_columns(workspace: Workspace, options: ExportOptions) -> ExportOptio
         InputError: The options ask for the dataset's own columns, and it has none, or several
             kinds.
     """
-    if options.format != "parquet" or options.columns == "understood":
-        return options
     if options.columns == "source":
         source_schema(workspace)
-        return options
-    if options.images == "embed" or options.turns != "keep":
-        return options
-    try:
-        source_schema(workspace)
-    except (InputError, WorkspaceError, RecordError):
-        return options
-    return replace(options, columns="source")
+    is_open = options.format == "parquet" and options.columns is None
+    if is_open and options.images != "embed" and options.turns == "keep":
+        with suppress(InputError, WorkspaceError, RecordError):
+            source_schema(workspace)
+            return replace(options, columns="source")
+    return options
 
 
 def source_schema(workspace: Workspace) -> pa.Schema:
@@ -60,7 +57,7 @@ def source_schema(workspace: Workspace) -> pa.Schema:
     """
     common: pa.Schema | None = None
     for file in read_dataset_info(workspace).files:
-        if file.container not in TABLE_KINDS:
+        if file.container not in _TABLE_KINDS:
             raise InputError(
                 f"{file.name} is not a Parquet or Arrow file, so the dataset has no columns of its "
                 "own. Export with --columns understood."
@@ -82,21 +79,15 @@ def source_outputs(plan: ExportPlan) -> list[OutputFile]:
     schema = source_schema(plan.workspace)
     if plan.weights is not None and plan.options.weights == "column":
         schema = _add_weight_column(schema, plan.options.weight_key)
-    if plan.options.places_images:
-        _check_paths(plan)
-    return [TableFile("samples.parquet", schema, _read_rows(plan, schema))]
-
-
-def _check_paths(plan: ExportPlan) -> None:
-    """Raise InputError where a row names an image by a path that its copy cannot have."""
-    for row_idx, reference in plan.read_references():
+    for row_idx, reference in plan.read_references() if plan.options.places_images else ():
         path = image_path(reference)
-        if split_reference(path) is None and plan.exported_path(reference) != path:
+        if split_reference(path) is None and exported_path(plan, reference) != path:
             raise InputError(
                 f"Row {row_idx} names its image {path!r}, which is outside of the export's images, "
                 "and rows are exported unchanged. Export with --columns understood, whose paths "
                 "lead to the copies."
             )
+    return [TableFile("samples.parquet", schema, _read_rows(plan, schema))]
 
 
 def _add_weight_column(schema: pa.Schema, key: str) -> pa.Schema:
@@ -113,46 +104,30 @@ def _add_weight_column(schema: pa.Schema, key: str) -> pa.Schema:
 
 
 def _read_rows(plan: ExportPlan, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the selected rows of one file after the other."""
     yield schema.empty_table()
-    first_row = position = 0
+    end_row = position = 0
     for file in read_dataset_info(plan.workspace).files:
-        end_row = first_row + file.n_records
+        end_row += file.n_records
         end = int(np.searchsorted(plan.rows, end_row))
-        if end > position:
-            yield from _read_file_rows(plan, schema, file, position, end)
-        first_row, position = end_row, end
-
-
-def _read_file_rows(
-    plan: ExportPlan, schema: pa.Schema, file: DatasetFile, start: int, end: int
-) -> Iterator[pa.Table]:
-    """Yield the rows of the samples at positions ``start`` to ``end``, all from one file."""
-    rows = _rows_in_file(plan, start, end)
-    position = start
-    for batch in read_rows(_locate_file(plan.workspace, file), file.name, rows):
-        table = pa.Table.from_batches([batch])
-        span = slice(position, position + len(batch))
-        position += len(batch)
-        if len(schema) > table.num_columns and plan.weights is not None:
-            table = table.append_column(schema.field(-1), pa.array(plan.weights[span]))
-        table = table.replace_schema_metadata(schema.metadata)
-        yield from [table] if plan.repeats is None else repeat_rows(table, plan.repeats[span])
-    if position < end:
-        raise WorkspaceError(
-            f"{file.name} has fewer rows than were imported. Restore the file, or export with "
-            "--columns understood."
-        )
-
-
-def _rows_in_file(plan: ExportPlan, start: int, end: int) -> Ints:
-    """Return the rows within their own file of the samples at these positions."""
-    rows = np.empty(end - start, np.int64)
-    n = 0
-    for table in read_columns(plan.workspace, ["row_idx", "origin"], plan.rows[start:end]):
-        origins = table.column("origin").to_pylist()
-        rows[n : n + len(origins)] = [int(origin.rpartition("#row=")[2]) for origin in origins]
-        n += len(origins)
-    return rows[:n]
+        if end == position:
+            continue
+        columns = read_columns(plan.workspace, ["row_idx", "origin"], plan.rows[position:end])
+        origins = (origin for table in columns for origin in table.column("origin").to_pylist())
+        rows = np.fromiter((int(origin.rpartition("#row=")[2]) for origin in origins), np.int64)
+        for batch in read_rows(_locate_file(plan.workspace, file), file.name, rows):
+            table = pa.Table.from_batches([batch])
+            span = slice(position, position + len(batch))
+            position += len(batch)
+            if len(schema) > table.num_columns and plan.weights is not None:
+                table = table.append_column(schema.field(-1), pa.array(plan.weights[span]))
+            table = table.replace_schema_metadata(schema.metadata)
+            yield from [table] if plan.repeats is None else repeat_rows(table, plan.repeats[span])
+        if position < end:
+            raise WorkspaceError(
+                f"{file.name} has fewer rows than were imported. Restore the file, or export with "
+                "--columns understood."
+            )
 
 
 def _locate_file(workspace: Workspace, file: DatasetFile) -> Path:

@@ -9,56 +9,48 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from scoring.workspace import Workspace
+
+def clear_leftovers(target: Path, owner: str) -> None:
+    """Remove what a killed export left, after restoring the export that it was replacing."""
+    for path in sorted(target.parent.iterdir()) if target.parent.is_dir() else ():
+        if path.name.startswith(_hidden_stem(target, owner)) and path.name.endswith(".tmp"):
+            if path.name.endswith(".old.tmp") and not target.exists():
+                path.rename(target)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
 
 
-class StagingArea:
-    """A folder that replaces ``target`` when its block succeeds, and otherwise leaves no trace."""
-
-    def __init__(self, target: Path, workspace: Workspace) -> None:
-        self._target = target
-        # Named after the workspace: another one may be exporting into the same parent folder.
-        self._stem = f".{target.name}.{workspace.settings.workspace_id[:8]}."
-        token = secrets.token_hex(4)
-        self._new = target.with_name(f"{self._stem}{token}.tmp")
-        self._old = target.with_name(f"{self._stem}{token}.old.tmp")
-
-    def __enter__(self) -> Path:
-        self._target.parent.mkdir(parents=True, exist_ok=True)
-        self._new.mkdir()
-        return self._new
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+@contextmanager
+def stage_folder(target: Path, owner: str) -> Iterator[Path]:
+    """Yield a folder that replaces ``target`` if the block succeeds, and else leaves no trace."""
+    stem = _hidden_stem(target, owner) + secrets.token_hex(4)
+    new, old = (target.with_name(stem + suffix) for suffix in (".tmp", ".old.tmp"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new.mkdir()
+    try:
+        yield new
+        _flush_folder(new)
+        if target.exists():
+            target.rename(old)
         try:
-            if kind is None:
-                self._replace_target()
-        finally:
-            shutil.rmtree(self._new, ignore_errors=True)
-
-    def _replace_target(self) -> None:
-        _flush_folder(self._new)
-        if self._target.exists():
-            self._target.rename(self._old)
-        try:
-            self._new.rename(self._target)
+            new.rename(target)
         except BaseException:
-            if self._old.exists():
-                self._old.rename(self._target)
+            if old.exists():
+                old.rename(target)
             raise
-        _flush_folder(self._target.parent)
-        shutil.rmtree(self._old, ignore_errors=True)
+        _flush_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
-    def clear_leftovers(self) -> None:
-        """Remove what a killed export left, after restoring the export that it was replacing."""
-        folder = self._target.parent
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.name.startswith(self._stem) and path.name.endswith(".tmp"):
-                if path.name.endswith(".old.tmp") and not self._target.exists():
-                    path.rename(self._target)
-                else:
-                    shutil.rmtree(path, ignore_errors=True)
+
+def _hidden_stem(target: Path, owner: str) -> str:
+    """Return a name with the workspace's id: another one may export into the same folder."""
+    return f".{target.name}.{owner[:8]}."
 
 
 def _flush_folder(folder: Path) -> None:

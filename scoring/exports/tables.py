@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from scoring.exports.export_records import (
     train_mask,
 )
 from scoring.exports.files import BytesFile, OutputFile, TableFile, repeat_rows
+from scoring.exports.images import exported_path, read_image
 from scoring.image_references import image_path
 from scoring.images.decode import ImageProblem
 from scoring.rules.candidates import STATUSES
@@ -74,25 +75,36 @@ def folder_outputs(plan: ExportPlan) -> list[OutputFile]:
     shard_rows = _EMBEDDED_SHARD_ROWS if plan.options.images == "embed" else _SHARD_ROWS
     n = max(1, -(-plan.n_written // shard_rows))
     names = [f"data-{shard:05d}-of-{n:05d}.arrow" for shard in range(n)]
-    splitter = _ShardSplitter(_build_tables(plan, schema), shard_rows)
+    tables = _build_tables(plan, schema)
+    rest: list[pa.Table] = []  # of the table in which the last shard ended
+
+    def read_shard() -> Iterator[pa.Table]:
+        """Yield the tables of the next shard, which must be read to its end."""
+        n_left = shard_rows
+        while n_left and (table := rest.pop() if rest else next(tables, None)) is not None:
+            if len(table) > n_left:
+                rest.append(table.slice(n_left))
+            yield table.slice(0, n_left)
+            n_left -= min(n_left, len(table))
+
     files: list[OutputFile] = [
-        TableFile(name, schema, splitter.next_shard(), _STREAM_ROWS) for name in names
+        TableFile(name, schema, read_shard(), _STREAM_ROWS) for name in names
     ]
+    subset = plan.outcome.definition.to_dict()
+    del subset["created_at"]
+    rows = hashlib.sha256(np.ascontiguousarray(plan.rows, "<i8").tobytes()).hexdigest()
+    source = {"subset": subset, "rows": rows, "options": plan.options.to_dict()}
+    fingerprint = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]
     info = {
-        "citation": "",
-        "description": "",
+        **dict.fromkeys(("citation", "description", "homepage", "license"), ""),
         "features": _features(schema),
-        "homepage": "",
-        "license": "",
     }
     state: dict[str, Any] = {
+        **dict.fromkeys(("_format_columns", "_format_type", "_split")),
         "_data_files": [{"filename": name} for name in names],
-        "_fingerprint": _fingerprint(plan),
-        "_format_columns": None,
+        "_fingerprint": fingerprint,
         "_format_kwargs": {},
-        "_format_type": None,
         "_output_all_columns": False,
-        "_split": None,
     }
     for name, value in (("dataset_info.json", info), ("state.json", state)):
         content = json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"
@@ -100,49 +112,23 @@ def folder_outputs(plan: ExportPlan) -> list[OutputFile]:
     return files
 
 
-class _ShardSplitter:
-    """Splits one stream of tables into shards, each of which must be read to its end."""
-
-    def __init__(self, tables: Iterator[pa.Table], rows: int) -> None:
-        self._tables, self._rows = tables, rows
-        self._rest: pa.Table | None = None
-
-    def next_shard(self) -> Iterator[pa.Table]:
-        """Yield the tables of the next shard."""
-        n_left = self._rows
-        while n_left:
-            table = self._rest if self._rest is not None else next(self._tables, None)
-            if table is None:
-                return
-            self._rest = table.slice(n_left) if len(table) > n_left else None
-            yield table.slice(0, n_left)
-            n_left -= min(n_left, len(table))
-
-
 def _build_tables(plan: ExportPlan, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows in pieces whose images fit into memory."""
     for start, table in plan.read_tables(_DATASET_COLUMNS):
-        for first, piece, images in _split_by_images(plan, start, table):
-            built = _build_table(plan, schema, first, piece, images)
+        first = n_bytes = 0
+        images: list[list[Any]] = []
+        for offset, references in enumerate(table.column("images").to_pylist()):
+            images.append(_image_values(plan, start + offset, references))
+            n_bytes += sum(len(image["bytes"]) for image in images[-1] if isinstance(image, dict))
+            if n_bytes < _PIECE_BYTES and offset + 1 < len(table):
+                continue
+            piece = table.slice(first, len(images))
+            built = _build_table(plan, schema, start + first, piece, images)
             if plan.repeats is None:
                 yield built
             else:
-                yield from repeat_rows(built, plan.repeats[first : first + len(piece)])
-
-
-def _split_by_images(
-    plan: ExportPlan, start: int, table: pa.Table
-) -> Iterator[tuple[int, pa.Table, list[list[Any]]]]:
-    """Yield (position of the first row, rows, images of each), in pieces of bounded memory."""
-    first = n_bytes = 0
-    images: list[list[Any]] = []
-    for offset, references in enumerate(table.column("images").to_pylist()):
-        images.append(_image_values(plan, start + offset, references))
-        n_bytes += sum(len(image["bytes"]) for image in images[-1] if isinstance(image, dict))
-        if n_bytes >= _PIECE_BYTES:
-            yield start + first, table.slice(first, len(images)), images
+                yield from repeat_rows(built, plan.repeats[start + first : start + offset + 1])
             first, n_bytes, images = offset + 1, 0, []
-    if images:
-        yield start + first, table.slice(first), images
 
 
 def _build_table(
@@ -152,7 +138,7 @@ def _build_table(
     rows = table.to_pylist()
     samples = [sample_from_row(row) for row in rows]
     records = [
-        build_record(plan, position, row["original"], sample).record
+        build_record(plan, position, row["original"], sample)
         for position, (row, sample) in enumerate(zip(rows, samples, strict=True), start)
     ]
     candidates = plan.outcome.candidates
@@ -166,15 +152,14 @@ def _build_table(
             [conversation_turn(turn) for turn in exported_turns(plan, sample)] for sample in samples
         ],
         "status": [str(STATUSES[code]) for code in candidates.status[indices].tolist()],
-        "loss_text": _nan_to_null(candidates.loss_text[indices]),
-        "loss_multimodal": _nan_to_null(candidates.loss_multimodal[indices]),
-        "visnec": _nan_to_null(candidates.visnec[indices]),
         "n_answer_tokens": pa.array(
             candidates.n_answer_tokens[indices], mask=~candidates.scored[indices]
         ),
         "turn_mask": [train_mask(plan, sample) for sample in samples],
         "record": records,
     }
+    for name in ("loss_text", "loss_multimodal", "visnec"):  # null where NaN
+        columns[name] = pa.array(getattr(candidates, name)[indices], from_pandas=True)
     if plan.weights is not None:
         columns[plan.options.weight_key] = plan.weights[start : start + len(rows)]
     arrays = {field.name: pa.array(columns[field.name], field.type) for field in schema}
@@ -188,11 +173,11 @@ def _image_values(plan: ExportPlan, position: int, references: list[str]) -> lis
     a path without bytes.
     """
     if plan.options.images != "embed":
-        return list(map(plan.exported_path, references))
+        return [exported_path(plan, reference) for reference in references]
     values: list[dict[str, Any] | None] = []
     for reference in references if plan.n_repeats(position) else ():
         try:
-            content = plan.read_image(position, reference)
+            content = read_image(plan, position, reference)
         except ImageProblem:
             values.append(None)
         else:
@@ -200,31 +185,18 @@ def _image_values(plan: ExportPlan, position: int, references: list[str]) -> lis
     return values
 
 
-def _nan_to_null(values: Any) -> pa.Array:
-    return pa.array(values, pa.float64(), from_pandas=True)
-
-
-def _features(schema: pa.Schema) -> dict[str, Any]:
-    """Return the columns in the notation of ``datasets``."""
-    return {field.name: _feature(field.type) for field in schema}
+def _features(fields: Iterable[pa.Field]) -> dict[str, Any]:
+    """Return columns, or fields of a struct, in the notation of ``datasets``."""
+    return {field.name: _feature(field.type) for field in fields}
 
 
 def _feature(kind: pa.DataType) -> Any:
     if kind == _IMAGE:
         return {"_type": "Image"}
-    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and kind.value_type != _IMAGE:
-        return [_feature(kind.value_type)]
     if pa.types.is_list(kind):
-        return {"_type": "Sequence", "feature": _feature(kind.value_type)}
+        feature = _feature(kind.value_type)
+        is_list_of_structs = pa.types.is_struct(kind.value_type) and kind.value_type != _IMAGE
+        return [feature] if is_list_of_structs else {"_type": "Sequence", "feature": feature}
     if pa.types.is_struct(kind):
-        return {kind.field(i).name: _feature(kind.field(i).type) for i in range(kind.num_fields)}
-    names = {"double": "float64"}
-    return {"_type": "Value", "dtype": names.get(str(kind), str(kind))}
-
-
-def _fingerprint(plan: ExportPlan) -> str:
-    subset = plan.outcome.definition.to_dict()
-    del subset["created_at"]
-    rows = hashlib.sha256(np.ascontiguousarray(plan.rows, "<i8").tobytes()).hexdigest()
-    value = {"subset": subset, "rows": rows, "options": plan.options.to_dict()}
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+        return _features(kind)
+    return {"_type": "Value", "dtype": "float64" if kind == pa.float64() else str(kind)}
