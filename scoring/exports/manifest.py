@@ -16,7 +16,6 @@ from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
 
-import pandas as pd
 from numpy.typing import NDArray
 
 import scoring
@@ -27,9 +26,9 @@ from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import FileDigest, digest_file
 from scoring.exports.options import MANIFEST, VERSION, ExportOptions, is_output_name
 from scoring.necessity import Bands
-from scoring.reviews.decisions import log_digests, log_offsets
+from scoring.reviews.decisions import log_digests
 from scoring.runs.record import read_run
-from scoring.subsets.definitions import ResolvedSubset, SubsetDefinition, definition_from_dict
+from scoring.subsets.definitions import SubsetDefinition, definition_from_dict
 from scoring.workspace import Workspace
 
 _PART = re.compile(r"(dataset|runs/[^/]+/scores|clusters/[^/]+)/[^/]+\.parquet")
@@ -59,6 +58,11 @@ class ExportInputs:
     clustering: Mapping[str, Any] | None
     parts: tuple[FileDigest, ...]
     decision_logs: Mapping[str, LogDigest]
+
+    @property
+    def log_ends(self) -> dict[str, int]:
+        """The last event of each decision log."""
+        return {name: log.until for name, log in self.decision_logs.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +106,11 @@ class Manifest:
 
     def image_notes(self) -> list[str]:
         """Return sentences about images that were not exported; the card contains them."""
-        images = self.counts.get("written", {}).get("images", {})
         notes = []
         if n := self.n_missing_images:
             count = f"{n:,} images were" if n > 1 else "1 image was"
             notes.append(f"{count} missing and not exported; images.jsonl lists them")
-        if n := int(images.get("undecodable", 0)):
+        if n := int(self.counts.get("written", {}).get("images", {}).get("undecodable", 0)):
             count = f"{n:,} images" if n > 1 else "1 image"
             notes.append(
                 f"{count} cannot be decoded and would stop a reader, so not exported; "
@@ -187,15 +190,37 @@ def manifest_path(path: Path) -> Path:
 
 def build_manifest(plan: ExportPlan, inputs: ExportInputs, bands: Mapping[str, float]) -> Manifest:
     """Return the manifest of an export that is not written yet: ``outputs`` are empty."""
-    outcome = plan.outcome
+    outcome, subset = plan.outcome, plan.outcome.subset
+    frames = {
+        "by_source": outcome.by_source(),
+        "by_status": outcome.by_status(),
+        "by_category": outcome.by_category(Bands(**bands)),
+    }
+    counts: dict[str, Any] = {
+        "samples": len(outcome.candidates),
+        "selected": len(subset.selected),
+        "hand_kept": subset.n_hand_kept,
+        "hand_dropped": subset.n_hand_dropped,
+        "hand_unknown": subset.n_hand_unknown,
+        "by_reason": [
+            {"kept": count.kept, "reason": str(count.reason), "samples": count.n}
+            for count in subset.count_reasons()
+        ],
+    }
+    for name, frame in frames.items():
+        before, after = frame["samples"].tolist(), frame["kept"].tolist()
+        counts[name] = {
+            str(group): {"before": n_before, "after": n_after}
+            for group, n_before, n_after in zip(frame.index, before, after, strict=True)
+        }
     return Manifest(
         options=plan.options,
         derived=(),
         subset=outcome.definition,
         inputs=inputs,
         bands=bands,
-        counts=_count_samples(outcome, bands),
-        selected_sha256=digest_rows(outcome.subset.selected),
+        counts=counts,
+        selected_sha256=digest_rows(subset.selected),
         outputs=(),
         versions=library_versions(),
     )
@@ -205,7 +230,7 @@ def read_inputs(
     workspace: Workspace,
     definition: SubsetDefinition,
     parts: Iterable[str],
-    until: Mapping[str, int] | None = None,
+    until: Mapping[str, int],
 ) -> ExportInputs:
     """Read the inputs of a subset as they are now.
 
@@ -213,28 +238,21 @@ def read_inputs(
         workspace: The workspace.
         definition: The subset. Decision logs count only where decisions override its rule.
         parts: Names inside the workspace; those that this subset does not use are left out.
-        until: Last event of each decision log; by default their ends.
+        until: Last event of each decision log.
 
     Raises:
         FileNotFoundError: A part is gone.
     """
-    folders = (
-        "dataset/",
-        f"runs/{definition.run_id}/scores/",
-        f"clusters/{definition.clustering_id}/",
-    )
-    offsets = dict(until if until is not None else log_offsets(workspace))
-    digests = log_digests(workspace, offsets) if definition.hand_wins else {}
+    scores, clusters = f"runs/{definition.run_id}/scores/", f"clusters/{definition.clustering_id}/"
+    names = sorted(part for part in parts if part.startswith(("dataset/", scores, clusters)))
+    digests = log_digests(workspace, until) if definition.hand_wins else {}
     return ExportInputs(
         workspace_id=workspace.settings.workspace_id,
         dataset=dataset_facts(workspace),
         run=run_facts(workspace, definition.run_id),
         clustering=clustering_facts(workspace, definition.clustering_id),
-        parts=tuple(
-            digest_file(workspace.root, name)
-            for name in sorted(part for part in parts if part.startswith(folders))
-        ),
-        decision_logs={name: LogDigest(offsets[name], digest) for name, digest in digests.items()},
+        parts=tuple(digest_file(workspace.root, name) for name in names),
+        decision_logs={name: LogDigest(until[name], digest) for name, digest in digests.items()},
     )
 
 
@@ -289,33 +307,8 @@ def _strip_folders(name: str) -> str:
     return PurePath(name).name if PurePath(name).is_absolute() else name
 
 
-def _count_samples(outcome: ResolvedSubset, bands: Mapping[str, float]) -> dict[str, Any]:
-    subset = outcome.subset
-    return {
-        "samples": len(outcome.candidates),
-        "selected": len(subset.selected),
-        "hand_kept": subset.n_hand_kept,
-        "hand_dropped": subset.n_hand_dropped,
-        "hand_unknown": subset.n_hand_unknown,
-        "by_reason": [
-            {"kept": count.kept, "reason": str(count.reason), "samples": count.n}
-            for count in subset.count_reasons()
-        ],
-        "by_source": _before_and_after(outcome.by_source()),
-        "by_status": _before_and_after(outcome.by_status()),
-        "by_category": _before_and_after(outcome.by_category(Bands(**bands))),
-    }
-
-
-def _before_and_after(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
-    return {
-        str(name): {"before": int(before), "after": int(after)}
-        for name, before, after in zip(frame.index, frame["samples"], frame["kept"], strict=True)
-    }
-
-
 def _parse_manifest(value: Mapping[str, Any], version: int) -> Manifest:
-    inputs = _parse_inputs(value)
+    inputs = value["inputs"]
     outputs = tuple(FileDigest(**output) for output in value["outputs"])
     if version < 3:  # whose digests of values depended on how rows were batched
         outputs = tuple(replace(output, content_sha256=None) for output in outputs)
@@ -323,38 +316,33 @@ def _parse_manifest(value: Mapping[str, Any], version: int) -> Manifest:
     invalid = [output.name for output in outputs if not is_output_name(output.name)]
     if invalid or not outputs:
         raise ValueError(f"the outputs are not those of an export: {invalid[:1]}")
+    parts = tuple(FileDigest(**part) for part in inputs["parts"])
+    for part in parts:
+        if not _PART.fullmatch(part.name) or ".." in part.name:
+            raise ValueError(f"{part.name!r} is not a part of a workspace")
+    clustering = inputs["clustering"]
+    if clustering:  # the first versions kept the whole path of a local embedder
+        clustering = clustering | {"embedder": _strip_folders(str(clustering["embedder"]))}
     return Manifest(
         options=ExportOptions(
             **{"format": value["format"], **value.get("options", {}), "version": version}
         ),
         derived=tuple(value.get("derived", ())),
         subset=definition_from_dict(value["subset"]),
-        inputs=inputs,
+        inputs=ExportInputs(
+            workspace_id=str(value["workspace_id"]),
+            dataset=inputs["dataset"],
+            run=inputs["run"],
+            clustering=clustering,
+            parts=parts,
+            decision_logs={
+                name: LogDigest(int(log["until"]), log["sha256"])
+                for name, log in inputs["decision_logs"].items()
+            },
+        ),
         bands=value["bands"],
         counts=value["counts"],
         selected_sha256=value["selected_sha256"],
         outputs=outputs,
         versions=value["versions"],
-    )
-
-
-def _parse_inputs(value: Mapping[str, Any]) -> ExportInputs:
-    inputs = value["inputs"]
-    clustering = inputs["clustering"]
-    if clustering:  # the first versions kept the whole path of a local embedder
-        clustering = clustering | {"embedder": _strip_folders(str(clustering["embedder"]))}
-    parts = tuple(FileDigest(**part) for part in inputs["parts"])
-    for part in parts:
-        if not _PART.fullmatch(part.name) or ".." in part.name:
-            raise ValueError(f"{part.name!r} is not a part of a workspace")
-    return ExportInputs(
-        workspace_id=str(value["workspace_id"]),
-        dataset=inputs["dataset"],
-        run=inputs["run"],
-        clustering=clustering,
-        parts=parts,
-        decision_logs={
-            name: LogDigest(int(log["until"]), log["sha256"])
-            for name, log in inputs["decision_logs"].items()
-        },
     )

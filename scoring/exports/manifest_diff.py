@@ -40,34 +40,20 @@ def resolve_manifest(workspace: Workspace, store: Store, manifest: Manifest) -> 
             f"{manifest.inputs.workspace_id}, and {workspace.root} is workspace "
             f"{workspace.settings.workspace_id}. Name the right one with -w."
         )
-    outcome = _resolve_in_store(workspace, store, manifest)
-    if outcome is not None and _has_samples(outcome, manifest):
-        return outcome
+    inputs = read_inputs(workspace, manifest.subset, store.part_names(), manifest.inputs.log_ends)
+    if inputs.parts == manifest.inputs.parts:  # the database was built from them
+        rows = read_candidates(store, manifest.subset.scope)
+        outcome = resolve_definition(workspace, manifest.subset, rows, manifest.inputs.log_ends)
+        outcome = plan_export(workspace, store, outcome, manifest.options).outcome
+        if digest_rows(outcome.subset.selected) == manifest.selected_sha256:
+            return outcome
     with rebuilt_plan(manifest, workspace) as plan:
-        outcome = plan.outcome
-    if not _has_samples(outcome, manifest):
-        raise InputError(
-            f"The workspace no longer gives the samples of the export of {manifest.subset.name}. "
-            "Run visnec verify to see what changed."
-        )
-    return outcome
-
-
-def _resolve_in_store(
-    workspace: Workspace, store: Store, manifest: Manifest
-) -> ResolvedSubset | None:
-    """Use the current database; return None where it was built from other parts."""
-    until = {name: log.until for name, log in manifest.inputs.decision_logs.items()}
-    inputs = read_inputs(workspace, manifest.subset, store.part_names(), until)
-    if inputs.parts != manifest.inputs.parts:
-        return None
-    rows = read_candidates(store, manifest.subset.scope)
-    outcome = resolve_definition(workspace, manifest.subset, rows, until)
-    return plan_export(workspace, store, outcome, manifest.options).outcome
-
-
-def _has_samples(outcome: ResolvedSubset, manifest: Manifest) -> bool:
-    return digest_rows(outcome.subset.selected) == manifest.selected_sha256
+        if digest_rows(plan.outcome.subset.selected) == manifest.selected_sha256:
+            return plan.outcome
+    raise InputError(
+        f"The workspace no longer gives the samples of the export of {manifest.subset.name}. "
+        "Run visnec verify to see what changed."
+    )
 
 
 def diff_manifests(a: Manifest, b: Manifest) -> list[tuple[str, Any, Any]]:

@@ -8,6 +8,7 @@ with the inputs that changed.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +29,6 @@ from scoring.exports.files import FileDigest, FileMismatch, OutputFile, digest_f
 from scoring.exports.formats import plan_outputs
 from scoring.exports.manifest import (
     PROGRAM,
-    ExportInputs,
     Manifest,
     build_manifest,
     clustering_facts,
@@ -83,7 +83,11 @@ def verify_manifest(
     """
     path = manifest_path(path)
     manifest = read_manifest(path)
-    workspace = workspace or _find_workspace(path)
+    if workspace is None:
+        roots = (each for each in path.absolute().parents if (each / "workspace.json").exists())
+        if (root := next(roots, None)) is None:
+            raise InputError(f"{path} is not inside a workspace. Name its workspace with -w.")
+        workspace = open_workspace(root)
     if workspace.settings.workspace_id != manifest.inputs.workspace_id:
         raise InputError(
             f"{path} was exported from workspace {manifest.inputs.workspace_id}, and "
@@ -115,12 +119,11 @@ def rebuilt_plan(
     manifest: Manifest, workspace: Workspace, progress: Progress | None = None
 ) -> Iterator[ExportPlan]:
     """Yield the plan of an export, selected again from the inputs that its manifest names."""
-    offsets = {name: log.until for name, log in manifest.inputs.decision_logs.items()}
     with _linked_workspace(workspace, manifest) as copy:
         build_database(copy, progress)
         store = Store(copy)
         rows = read_candidates(store, manifest.subset.scope)
-        outcome = resolve_definition(workspace, manifest.subset, rows, offsets)
+        outcome = resolve_definition(workspace, manifest.subset, rows, manifest.inputs.log_ends)
         yield plan_export(workspace, store, outcome, manifest.options)
 
 
@@ -162,19 +165,17 @@ def _compare_export(
 
 def _compare_cards(manifest: Manifest, path: Path, cards: list[OutputFile]) -> list[FileDigest]:
     """Compare cards byte by byte; those of another version of this program by their digest."""
+    if manifest.versions.get(PROGRAM) == library_versions()[PROGRAM]:
+        return [card.compare(path.parent / card.name, lambda *_: None) for card in cards]
     recorded = {output.name: output for output in manifest.outputs}
-    files: list[FileDigest] = []
-    for card in cards:
-        if manifest.versions.get(PROGRAM) == library_versions()[PROGRAM]:
-            files.append(card.compare(path.parent / card.name, lambda *_: None))
-        elif card.name in recorded:
-            try:
-                file = digest_file(path.parent, card.name)
-            except FileNotFoundError:
-                raise FileMismatch(f"{card.name} is missing next to the manifest") from None
-            if file != recorded[card.name]:
-                raise FileMismatch(f"{card.name} is not the file of the manifest")
-            files.append(file)
+    files = []
+    for name in [card.name for card in cards if card.name in recorded]:
+        try:
+            files.append(digest_file(path.parent, name))
+        except FileNotFoundError:
+            raise FileMismatch(f"{name} is missing next to the manifest") from None
+        if files[-1] != recorded[name]:
+            raise FileMismatch(f"{name} is not the file of the manifest")
     return files
 
 
@@ -182,8 +183,7 @@ def _compare_manifests(manifest: Manifest, rebuilt: Manifest) -> None:
     """Compare a manifest with the rebuilt one; library versions may differ."""
     recorded = {output.name: output for output in manifest.outputs}
     files = {output.name: output for output in rebuilt.outputs}
-    if recorded.keys() != files.keys():
-        names = ", ".join(sorted(recorded.keys() ^ files.keys()))
+    if names := ", ".join(sorted(recorded.keys() ^ files.keys())):
         raise FileMismatch(f"the manifest names other files than are rebuilt: {names}")
     changed = [name for name in recorded if not recorded[name].has_same_content(files[name])]
     if changed:
@@ -207,13 +207,14 @@ def _changed_inputs(manifest: Manifest, workspace: Workspace) -> list[str]:
     """Describe every recorded input that has changed."""
     inputs, subset = manifest.inputs, manifest.subset
     changed: list[str] = []
-    facts: list[tuple[str, Any, Callable[[], Any]]] = [
+    run_id, clustering_id = subset.run_id, subset.clustering_id
+    facts: list[tuple[str, Mapping[str, Any] | None, Callable[[], Mapping[str, Any] | None]]] = [
         ("the dataset's record (dataset.json)", inputs.dataset, lambda: dataset_facts(workspace)),
-        (f"run {subset.run_id}", inputs.run, lambda: run_facts(workspace, subset.run_id)),
+        (f"run {run_id}", inputs.run, lambda: run_facts(workspace, run_id)),
         (
-            f"clustering {subset.clustering_id}",
+            f"clustering {clustering_id}",
             inputs.clustering,
-            lambda: clustering_facts(workspace, subset.clustering_id),
+            lambda: clustering_facts(workspace, clustering_id),
         ),
     ]
     for title, before, read_facts in facts:
@@ -221,45 +222,21 @@ def _changed_inputs(manifest: Manifest, workspace: Workspace) -> list[str]:
             now = read_facts()
         except (VisnecError, OSError, ValueError, TypeError, KeyError) as error:
             changed.append(f"{title} cannot be read ({error})")
-        else:
-            changed += _changed_facts(title, before, now)
-    return changed + _changed_parts(inputs, workspace) + _changed_logs(inputs, workspace)
-
-
-def _changed_facts(
-    title: str, before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
-) -> list[str]:
-    if before is None or now is None:
-        return [] if before == now else [f"{title} {'is new' if before is None else 'is gone'}"]
-    keys = [key for key in {**before, **now} if _as_json(before.get(key)) != _as_json(now.get(key))]
-    return [f"{title}: {', '.join(keys)}"] if keys else []
-
-
-def _as_json(value: object) -> object:
-    """Convert tuples to lists, as JSON does."""
-    if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
-    return value
-
-
-def _changed_parts(inputs: ExportInputs, workspace: Workspace) -> list[str]:
-    changed = []
+            continue
+        if before is None or now is None:
+            if before != now:
+                changed.append(f"{title} {'is new' if before is None else 'is gone'}")
+            continue
+        now = json.loads(json.dumps(now))  # with lists for tuples, as in the manifest
+        keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        changed += [f"{title}: {', '.join(keys)}"] if keys else []
     for part in inputs.parts:
         try:
-            now = digest_file(workspace.root, part.name)
+            if digest_file(workspace.root, part.name) != part:
+                changed.append(part.name)
         except FileNotFoundError:
             changed.append(f"{part.name} is gone")
-        else:
-            changed += [part.name] if now != part else []
-    return changed
-
-
-def _changed_logs(inputs: ExportInputs, workspace: Workspace) -> list[str]:
-    offsets = {name: log.until for name, log in inputs.decision_logs.items()}
-    digests = log_digests(workspace, offsets)
-    changed = []
+    digests = log_digests(workspace, inputs.log_ends)
     for name, log in inputs.decision_logs.items():
         if name not in digests:
             changed.append(f"the decision log {name} lacks event {log.until} or is gone")
@@ -277,12 +254,9 @@ def _later_inputs(manifest: Manifest, workspace: Workspace) -> list[str]:
     scores = f"runs/{subset.run_id}/scores/"
     if n := sum(name.startswith(scores) for name in present - recorded):
         notes.append(f"{n} score part(s) of run {subset.run_id} are newer and were ignored")
-    if subset.hand_wins:
-        until = {name: log.until for name, log in inputs.decision_logs.items()}
-        ends = log_offsets(workspace)
-        later = sorted(name for name, end in ends.items() if end > until.get(name, 0))
-        if later:
-            notes.append(f"later decisions in {', '.join(later)} were ignored")
+    ends = log_offsets(workspace) if subset.hand_wins else {}
+    if later := sorted(name for name, end in ends.items() if end > inputs.log_ends.get(name, 0)):
+        notes.append(f"later decisions in {', '.join(later)} were ignored")
     return notes
 
 
@@ -322,10 +296,3 @@ def _linked_workspace(workspace: Workspace, manifest: Manifest) -> Iterator[Work
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(original)
         yield Workspace(root, workspace.settings)
-
-
-def _find_workspace(path: Path) -> Workspace:
-    for folder in path.absolute().parents:
-        if (folder / "workspace.json").exists():
-            return open_workspace(folder)
-    raise InputError(f"{path} is not inside a workspace. Name its workspace with -w.")

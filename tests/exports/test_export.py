@@ -19,7 +19,7 @@ from filelock import FileLock
 from scoring.database.connection import Store
 from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
 from scoring.exports.export import check_folder, export_subset
-from scoring.exports.export_plan import ExportPlan
+from scoring.exports.export_plan import ExportPlan, plan_export
 from scoring.exports.files import OutputFile
 from scoring.exports.formats import plan_outputs
 from scoring.exports.json_edits import remove_line_breaks
@@ -260,7 +260,8 @@ def test_rows_missing_from_the_dataset_are_reported(workspace: Workspace, store:
     outcome = read_outcome(workspace, store, ALL)
     lacking = replace(outcome, subset=replace(outcome.subset, selected=np.array([1, 4, 6])))
     for file_format in ("llava", "jsonl", "ids", "parquet", "huggingface", "webdataset"):
-        chosen = ExportPlan(workspace, lacking, ExportOptions(file_format))
+        plan = plan_export(workspace, store, outcome, ExportOptions(file_format))
+        chosen = replace(plan, outcome=lacking)
         with pytest.raises(WorkspaceError, match="The dataset parts lack row 6"):
             for output in plan_outputs(chosen):
                 output.write(workspace.root / output.name.replace("/", "-"), lambda *_: None)
