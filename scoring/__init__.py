@@ -47,7 +47,7 @@ _HOMES = {
     "import_scores": "scoring.exchange.imported_scores",
     "export_scores": "scoring.exchange.score_export",
     "import_predictions": "scoring.predictions.imported",
-    "EvaluationOptions": "scoring.evaluation.options",
+    "EvaluationOptions": "scoring.evaluation.evaluate",
     "evaluate_predictions": "scoring.database.queries.evaluation",
     "evaluate": "scoring.database.queries.evaluation:evaluate_predictions",
     "Store": "scoring.database.connection",

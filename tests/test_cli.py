@@ -25,7 +25,7 @@ from scoring.database.build.build import build_database
 from scoring.engine.baselines import BaselineSettings
 from scoring.engine.options import ScoreOptions
 from scoring.errors import InputError
-from scoring.evaluation.options import EvaluationOptions
+from scoring.evaluation.evaluate import EvaluationOptions
 from scoring.exports.options import ExportOptions
 from scoring.models.options import ModelOptions
 from scoring.readers.options import ReadOptions

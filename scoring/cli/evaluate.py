@@ -14,9 +14,13 @@ from scoring.database.filters import parse_filter
 from scoring.database.queries.evaluation import evaluate_predictions, read_cell_rows
 from scoring.database.values import Scope
 from scoring.evaluation.accuracy import MEASURES, Accuracy
-from scoring.evaluation.evaluate import SELF_SELECTION_NOTE, Evaluation, GroupResult
-from scoring.evaluation.model_ranks import Ranking
-from scoring.evaluation.options import EvaluationOptions
+from scoring.evaluation.evaluate import (
+    SELF_SELECTION_NOTE,
+    Evaluation,
+    EvaluationOptions,
+    GroupResult,
+    Ranking,
+)
 from scoring.options import Option
 from scoring.predictions.files import Sight
 from scoring.predictions.imported import (

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -80,14 +80,8 @@ class Gain:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the gain as JSON values."""
-        return {
-            "value": self.value,
-            "low": self.low,
-            "high": self.high,
-            "seen": self.seen.value,
-            "blind": self.blind.value,
-            "n": self.seen.n,
-        }
+        shares = {"seen": self.seen.value, "blind": self.blind.value, "n": self.seen.n}
+        return {"value": self.value, "low": self.low, "high": self.high, **shares}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,27 +98,23 @@ class Leakage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the leakage as JSON values."""
-        return {
-            "value": self.value,
-            "blind": self.blind.value,
-            "text_model": self.text_model.value,
-            "n": self.blind.n,
-        }
+        shares = {"blind": self.blind.value, "text_model": self.text_model.value}
+        return {"value": self.value, **shares, "n": self.blind.n}
 
 
 @dataclass(frozen=True, slots=True)
 class ContingencyTable:
     """Blind right or wrong against seen right or wrong, over samples judged on both sides."""
 
-    both_right: int
-    only_blind: int
-    only_seen: int
-    both_wrong: int
+    blind_right_seen_right: int
+    blind_right_seen_wrong: int
+    blind_wrong_seen_right: int
+    blind_wrong_seen_wrong: int
 
     @property
     def n(self) -> int:
         """Samples in all four cells."""
-        return self.both_right + self.only_blind + self.only_seen + self.both_wrong
+        return sum(astuple(self))
 
     def count(self, blind: str, seen: str) -> int:
         """Return the samples of one cell; ``blind`` and ``seen`` are ``right`` or ``wrong``."""
@@ -132,12 +122,7 @@ class ContingencyTable:
 
     def to_dict(self) -> dict[str, int]:
         """Return the table as JSON values."""
-        return {
-            "blind_right_seen_right": self.both_right,
-            "blind_right_seen_wrong": self.only_blind,
-            "blind_wrong_seen_right": self.only_seen,
-            "blind_wrong_seen_wrong": self.both_wrong,
-        }
+        return asdict(self)
 
 
 def measure_accuracy(correctness: Correctness) -> Accuracy:
@@ -149,8 +134,7 @@ def cross_tabulate(blind: Correctness, seen: Correctness) -> ContingencyTable:
     """Count the samples judged on both sides in a contingency table."""
     both = (blind != UNJUDGED) & (seen != UNJUDGED)
     counts = np.bincount(2 * (blind[both] == RIGHT) + (seen[both] == RIGHT), minlength=4)
-    both_wrong, only_seen, only_blind, both_right = counts.tolist()
-    return ContingencyTable(both_right, only_blind, only_seen, both_wrong)
+    return ContingencyTable(*counts[::-1].tolist())
 
 
 def list_cell_rows(
@@ -172,14 +156,14 @@ def measure_gain(table: ContingencyTable, confidence: float = 0.95) -> Gain | No
     n = table.n
     if not n:
         return None
-    difference = table.only_seen - table.only_blind
-    n_discordant = table.only_seen + table.only_blind
+    both_right, only_blind, only_seen, _ = astuple(table)
+    difference, n_discordant = only_seen - only_blind, only_seen + only_blind
     value, padded = difference / n, n + 2
     spread = math.sqrt(n_discordant + 1 - difference * difference / padded) / padded
     half = NormalDist().inv_cdf((1 + confidence) / 2) * spread
     return Gain(
-        seen=Accuracy(table.both_right + table.only_seen, n),
-        blind=Accuracy(table.both_right + table.only_blind, n),
+        seen=Accuracy(both_right + only_seen, n),
+        blind=Accuracy(both_right + only_blind, n),
         value=value,
         low=max(-1.0, min(value, difference / padded - half)),
         high=min(1.0, max(value, difference / padded + half)),

@@ -7,16 +7,19 @@ every accuracy, and one without a score is only in the group of all samples. Bot
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import (
+    DEFAULT_MEASURE,
+    MEASURES,
+    UNJUDGED,
     Accuracy,
     ContingencyTable,
     Correctness,
@@ -27,11 +30,11 @@ from scoring.evaluation.accuracy import (
     measure_gain,
     measure_leakage,
 )
-from scoring.evaluation.model_ranks import Ranking, rank_models
 from scoring.necessity import Bands, Category
+from scoring.options import Option
 from scoring.rules.candidates import ANSWER_KINDS
 
-DEFAULT_SCORE_BANDS = 5
+_DEFAULT_SCORE_BANDS = 5
 SELF_SELECTION_NOTE = (
     "its own losses choose the necessary part, so its accuracy and gain there are subject to "
     "selection; compare models on a part that the scores of another model choose"
@@ -39,6 +42,32 @@ SELF_SELECTION_NOTE = (
 """The note for a model with ``chose_part``."""
 
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """Which models are evaluated, what counts as right, and where the necessary part starts."""
+
+    threshold: Annotated[
+        float | None,
+        Option("Lowest VisNec score of the necessary part. Default: the upper band limit."),
+    ] = None
+    measure: Annotated[
+        str,
+        Option(
+            "What counts as right. "
+            + "; ".join(f"{name}: {meaning}" for name, meaning in MEASURES.items())
+        ),
+    ] = DEFAULT_MEASURE
+    models: Annotated[
+        tuple[str, ...], Option("Evaluate only these models (repeatable).", "--model")
+    ] = ()
+    n_bands: Annotated[
+        int, Option("Number of score bands, of about the same number of samples.", "--bands", min=1)
+    ] = _DEFAULT_SCORE_BANDS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "models", tuple(self.models or ()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +104,22 @@ class ModelCorrectness:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupResult:
+class _Result:
+    """Figures that are reported as JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+
+        def convert(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return [convert(item) for item in value]
+            return value.to_dict() if hasattr(value, "to_dict") else value
+
+        return {field.name: convert(getattr(self, field.name)) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult(_Result):
     """One model on one group of samples; None where there are no predictions.
 
     ``low`` and ``high`` are the limits of a score band (``low <= visnec < high``), None for other
@@ -94,18 +138,14 @@ class GroupResult:
     high: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON values."""
-        saved: dict[str, Any] = {"name": self.name, "n_samples": self.n_samples}
-        for name in ("seen", "blind", "text_model", "gain", "leakage", "cells"):
-            figure = getattr(self, name)
-            saved[name] = None if figure is None else figure.to_dict()
-        if self.low is not None or self.high is not None:
-            saved |= {"from": self.low, "below": self.high}
-        return saved
+        """Return the result as JSON values, with limits for a score band alone."""
+        values = _Result.to_dict(self)
+        limits = {"from": values.pop("low"), "below": values.pop("high")}
+        return values if self.low is None and self.high is None else values | limits
 
 
 @dataclass(frozen=True, slots=True)
-class ModelResult:
+class ModelResult(_Result):
     """One model on all samples, on the necessary part, on the other scored ones, and by group.
 
     ``chose_part``: its own losses choose the necessary part, so its accuracy and gain there are
@@ -113,6 +153,7 @@ class ModelResult:
     """
 
     model: str
+    chose_part: bool
     all: GroupResult
     necessary: GroupResult
     rest: GroupResult
@@ -120,20 +161,36 @@ class ModelResult:
     by_band: tuple[GroupResult, ...]
     by_source: tuple[GroupResult, ...]
     by_kind: tuple[GroupResult, ...]
-    chose_part: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON values."""
-        saved: dict[str, Any] = {"model": self.model, "chose_part": self.chose_part}
-        for name in ("all", "necessary", "rest"):
-            saved[name] = getattr(self, name).to_dict()
-        for name in ("by_category", "by_band", "by_source", "by_kind"):
-            saved[name] = [group.to_dict() for group in getattr(self, name)]
-        return saved
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class RankedModel(_Result):
+    """A model's ranks on all samples and on the necessary part: 1 is best, ties are averaged."""
+
+    model: str
+    on_all: Accuracy
+    rank_all: float
+    on_necessary: Accuracy
+    rank_necessary: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(_Result):
+    """Models over the samples that all of them answered with the image, best on all first.
+
+    ``spearman`` and ``kendall`` (tau-b) compare the two rankings; None if all models are equal in
+    one of them. ``n_necessary`` of the ``n_common`` samples are in the necessary part.
+    """
+
+    n_common: int
+    n_necessary: int
+    spearman: float | None
+    kendall: float | None
+    models: tuple[RankedModel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation(_Result):
     """All models on one benchmark: ``n_necessary`` samples have ``visnec >= threshold``."""
 
     threshold: float
@@ -142,17 +199,6 @@ class Evaluation:
     n_necessary: int
     models: tuple[ModelResult, ...]
     ranking: Ranking | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the evaluation as JSON values."""
-        return {
-            "threshold": self.threshold,
-            "n_samples": self.n_samples,
-            "n_scored": self.n_scored,
-            "n_necessary": self.n_necessary,
-            "models": [model.to_dict() for model in self.models],
-            "ranking": None if self.ranking is None else self.ranking.to_dict(),
-        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,7 +214,7 @@ def evaluate_models(
     models: Sequence[ModelCorrectness],
     threshold: float,
     bands: Bands,
-    n_bands: int = DEFAULT_SCORE_BANDS,
+    n_bands: int = _DEFAULT_SCORE_BANDS,
 ) -> Evaluation:
     """Evaluate models on all samples, on the necessary part (``visnec >= threshold``) and by group.
 
@@ -191,10 +237,10 @@ def evaluate_models(
     def evaluate_model(model: ModelCorrectness) -> ModelResult:
         return ModelResult(
             model=model.model,
+            chose_part=model.chose_part,
             all=_evaluate_group(model, everything),
             necessary=_evaluate_group(model, needing),
             rest=_evaluate_group(model, rest),
-            chose_part=model.chose_part,
             **{
                 name: tuple(_evaluate_group(model, group) for group in listed)
                 for name, listed in groups.items()
@@ -211,6 +257,38 @@ def evaluate_models(
             {model.model: model.seen for model in models if model.seen is not None}, necessary
         ),
     )
+
+
+def rank_models(
+    correctness: Mapping[str, Correctness], necessary: NDArray[np.bool_]
+) -> Ranking | None:
+    """Rank models over the samples that all of them answered; none gains by skipping hard ones.
+
+    None for fewer than two models, or if all models answered no common necessary sample.
+    """
+    if len(correctness) < 2:
+        return None
+    common = np.logical_and.reduce([column != UNJUDGED for column in correctness.values()])
+    inside = common & necessary
+    if not inside.any():
+        return None
+    from scipy.stats import kendalltau, rankdata, spearmanr  # slow to import, rarely needed
+
+    on_all = [measure_accuracy(column[common]) for column in correctness.values()]
+    on_necessary = [measure_accuracy(column[inside]) for column in correctness.values()]
+    ranks, ranks_necessary = (
+        rankdata([-accuracy.right for accuracy in accuracies]).tolist()
+        for accuracies in (on_all, on_necessary)
+    )
+    columns = zip(correctness, on_all, ranks, on_necessary, ranks_necessary, strict=True)
+    models = [RankedModel(*values) for values in columns]
+    spearman = kendall = None
+    if len(set(ranks)) > 1 and len(set(ranks_necessary)) > 1:
+        # Rounded, because scipy's coefficient of equal ranks may be 1 minus one unit of rounding.
+        spearman = round(float(spearmanr(ranks, ranks_necessary).statistic), 15)
+        kendall = round(float(kendalltau(ranks, ranks_necessary).statistic), 15)
+    models.sort(key=lambda ranked: (ranked.rank_all, ranked.rank_necessary, ranked.model))
+    return Ranking(int(common.sum()), int(inside.sum()), spearman, kendall, tuple(models))
 
 
 def _check_input(

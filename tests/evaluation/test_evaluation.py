@@ -21,9 +21,9 @@ from scoring.evaluation.evaluate import (
     Evaluation,
     ModelCorrectness,
     evaluate_models,
+    rank_models,
     split_into_bands,
 )
-from scoring.evaluation.model_ranks import rank_models
 from scoring.necessity import Bands
 
 NAN = math.nan
@@ -102,7 +102,7 @@ def test_the_worked_example_of_mmstar() -> None:
 
 
 def test_the_interval_of_a_gain() -> None:
-    gain = measure_gain(ContingencyTable(both_right=40, only_blind=10, only_seen=30, both_wrong=20))
+    gain = measure_gain(ContingencyTable(40, 10, 30, 20))
     assert gain is not None
     assert gain.value == pytest.approx(0.2)
     # (30.5 - 10.5) / 102 = 0.196; sqrt(41 - 400 / 102) / 102 = 0.0597

@@ -18,8 +18,13 @@ from dashboard.widgets import figures, filter_bar, notices, page_frame
 from scoring.database.filters import Range
 from scoring.database.queries.prediction_correctness import PredictingModel, fetch_models
 from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES, Accuracy, Gain, Leakage
-from scoring.evaluation.evaluate import SELF_SELECTION_NOTE, Evaluation, GroupResult, ModelResult
-from scoring.evaluation.model_ranks import Ranking
+from scoring.evaluation.evaluate import (
+    SELF_SELECTION_NOTE,
+    Evaluation,
+    GroupResult,
+    ModelResult,
+    Ranking,
+)
 from scoring.necessity import Category
 from scoring.predictions.imported import list_predictions
 

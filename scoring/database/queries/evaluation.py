@@ -14,8 +14,13 @@ from scoring.database.queries.prediction_correctness import correctness_query, l
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import UNJUDGED, Correctness, list_cell_rows
-from scoring.evaluation.evaluate import Benchmark, Evaluation, ModelCorrectness, evaluate_models
-from scoring.evaluation.options import EvaluationOptions
+from scoring.evaluation.evaluate import (
+    Benchmark,
+    Evaluation,
+    EvaluationOptions,
+    ModelCorrectness,
+    evaluate_models,
+)
 from scoring.necessity import Bands
 from scoring.predictions.files import Sight
 
