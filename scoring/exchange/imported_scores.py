@@ -11,13 +11,14 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from scoring.database.build.build import build_database
@@ -25,14 +26,19 @@ from scoring.database.queries.score_import import ScoreMatcher
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.engine.baselines import BASELINES
 from scoring.errors import InputError, RunConflictError, WorkspaceError
-from scoring.exchange.score_csv import OnBytes, read_score_cells
+from scoring.exchange.score_export import PAPER_COLUMNS
 from scoring.issues import ImportIssues
 from scoring.runs.record import RunRecord, read_run, settings_digest, utc_now
 from scoring.workspace import Workspace, check_name, write_json
 
-UNKNOWN_MODEL = "unknown"
 _PART_ROWS = 100_000
 _MOST_PARTS = 256
+_REQUIRED = ("row_idx", "loss_multimodal", "loss_text")
+_CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+_BLOCK_BYTES = 8 << 20
+
+OnBytes = Callable[[int, int], None]
+"""Called with bytes read so far, bytes in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ def import_scores(
     workspace: Workspace,
     path: Path,
     *,
-    model: str = UNKNOWN_MODEL,
+    model: str = "unknown",
     run_id: str | None = None,
     baseline: str = "none",
     check: bool = True,
@@ -85,27 +91,39 @@ def import_scores(
     if not path.is_file():
         raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
     record = _build_record(workspace, path, model, run_id, baseline, check)
-    if (workspace.run_dir(record.run_id) / "run.json").exists():
+    run_dir = workspace.run_dir(record.run_id)
+    if (run_dir / "run.json").exists():
         return _read_earlier_report(workspace, record)
     with tempfile.TemporaryDirectory(prefix=".import-scores.", dir=workspace.root) as name:
-        folder = Path(name)
+        folder = Path(name) / "run"
         issues = ImportIssues()
-        with ScoreMatcher(folder) as matcher:
+        with ScoreMatcher(Path(name)) as matcher:
             n_rows = matcher.add_rows(read_score_cells(path, issues, on_bytes))
             n_rows += issues.counts.get("row with the wrong number of cells", 0)
             columns = ["row_idx", "id", "images", "status", "reason"]
             samples = read_columns(workspace, columns)
-            n_used = matcher.match_samples(samples, issues, check=check)
-            if not n_used:
+            if not matcher.match_samples(samples, issues, check=check):
                 raise _no_row_fits(path, n_samples, issues)
+            statuses: Counter[str] = Counter()
+            (folder / "scores").mkdir(parents=True)
             part_rows = max(_PART_ROWS, -(-n_samples // _MOST_PARTS))
-            parts = matcher.read_scores(path.name, baseline, part_rows)
-            statuses = _write_run(folder / "run", record, parts)
+            for number, part in enumerate(matcher.read_scores(path.name, baseline, part_rows)):
+                statuses.update(part.column("status").to_pylist())
+                part_path = folder / "scores" / f"part-{number:06d}-imported.parquet"
+                pq.write_table(part, part_path, compression="zstd")
         report = ImportReport(
-            record.run_id, path.name, n_rows, n_samples, statuses, issues.as_rows()
+            record.run_id, path.name, n_rows, n_samples, dict(statuses), issues.as_rows()
         )
-        write_json(folder / "run" / "import.json", asdict(report))
-        _publish_run(workspace, folder / "run", record.run_id)
+        write_json(folder / "run.json", asdict(record))
+        write_json(folder / "import.json", asdict(report))
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(run_dir)
+        except OSError as error:
+            raise RunConflictError(
+                f"Cannot move the run to {run_dir} ({error.strerror}). Another command may have "
+                "created it. Give these scores another name with --run."
+            ) from error
     build_database(workspace)
     return report
 
@@ -137,17 +155,17 @@ def _build_record(
     return RunRecord(
         run_id=check_name(name, "run"),
         model=model,
-        model_fingerprint="",
-        model_family="",
         dataset_fingerprint=dataset,
         baselines=(baseline,),
+        created_at=utc_now(),
+        model_fingerprint="",
+        model_family="",
         template="",
         dtype="",
         device="",
         score_eos=None,
         max_length=None,
         truncate=None,
-        created_at=utc_now(),
         notice=f"Scores computed elsewhere, imported from {path.name}.",
         imported_from=f"{path.name} sha256:{digest}" + ("" if check else " unchecked"),
     )
@@ -179,26 +197,65 @@ def _no_row_fits(path: Path, n_samples: int, issues: ImportIssues) -> InputError
     )
 
 
-def _write_run(folder: Path, record: RunRecord, parts: Iterable[pa.Table]) -> dict[str, int]:
-    """Write the run's parts and its record; return the samples by status."""
-    statuses: Counter[str] = Counter()
-    (folder / "scores").mkdir(parents=True)
-    for number, part in enumerate(parts):
-        counts = pc.value_counts(part.column("status")).to_pylist()
-        statuses.update({count["values"]: count["counts"] for count in counts})
-        path = folder / "scores" / f"part-{number:06d}-imported.parquet"
-        pq.write_table(part, path, compression="zstd")
-    write_json(folder / "run.json", asdict(record))
-    return dict(statuses)
+def read_score_cells(
+    path: Path, issues: ImportIssues, on_bytes: OnBytes | None = None
+) -> Iterator[pa.Table]:
+    """Yield the rows of a score file in blocks, plain or compressed (.gz, .bz2, .zst).
 
+    Columns may come in any order. Other columns, and rows that are not as wide as the header, are
+    counted as issues and left out.
 
-def _publish_run(workspace: Workspace, folder: Path, run_id: str) -> None:
-    target = workspace.run_dir(run_id)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    Yields:
+        Tables of ``line`` (1-based position among the rows) and the raw bytes of each of
+        ``PAPER_COLUMNS``, null where the file lacks the column.
+
+    Raises:
+        InputError: The file cannot be read or its header lacks a required column.
+    """
+
+    def skip_row(row: pa.csv.InvalidRow) -> str:
+        example = f"{row.actual_columns} cells instead of {row.expected_columns}: {row.text[:80]!r}"
+        issues.add("row with the wrong number of cells", 1, [example])
+        return "skip"
+
+    total, n_lines, codec = path.stat().st_size, 0, _CODECS.get(path.suffix)
     try:
-        folder.rename(target)
-    except OSError as error:
-        raise RunConflictError(
-            f"Cannot move the run to {target} ({error.strerror}). Another command may have created "
-            "it. Give these scores another name with --run."
-        ) from error
+        with pa.OSFile(str(path)) as file:
+            reader = pa.csv.open_csv(
+                pa.CompressedInputStream(file, codec) if codec else file,
+                pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
+                pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip_row),
+                # Bytes first: a cell that is not a number or not UTF-8 must not stop the import.
+                pa.csv.ConvertOptions(
+                    column_types=dict.fromkeys(PAPER_COLUMNS, pa.binary()), check_utf8=False
+                ),
+            )
+            names = reader.schema.names
+            _check_header(path, names, issues)
+            for batch in reader:
+                lines = np.arange(n_lines + 1, n_lines + 1 + len(batch), dtype=np.int64)
+                n_lines += len(batch)
+                absent = pa.nulls(len(batch), pa.binary())
+                cells = {
+                    name: batch.column(name) if name in names else absent for name in PAPER_COLUMNS
+                }
+                yield pa.table({"line": lines, **cells})
+                if on_bytes:
+                    on_bytes(min(file.tell(), total), total)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} cannot be read as CSV: {error}") from error
+
+
+def _check_header(path: Path, names: Sequence[str], issues: ImportIssues) -> None:
+    problem = ""
+    if missing := [name for name in _REQUIRED if name not in names]:
+        problem = f"lacks {', '.join(missing)}"
+    elif duplicates := [name for name in PAPER_COLUMNS if names.count(name) > 1]:
+        problem = f"has more than one column named {', '.join(duplicates)}"
+    if problem:
+        raise InputError(
+            f"The header of {path} {problem}. Found: {', '.join(names)[:300]!r}. Scores are "
+            f"read from {','.join(PAPER_COLUMNS)} (id, image_path and visnec are optional)."
+        )
+    others = [name for name in names if name not in PAPER_COLUMNS]
+    issues.add("column ignored", len(others), others)

@@ -1,12 +1,13 @@
 """Export the scores of a run: as the paper's CSV, or as one with every column.
 
 The paper's form contains scored samples only, because its readers expect a score in every row. The
-other form contains every sample with its status.
+other form contains every sample with its status. Losses and scores are in nats per answer token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -14,10 +15,11 @@ from scoring.database.connection import Store
 from scoring.database.queries.export import SCORE_COLUMNS, read_score_rows
 from scoring.database.values import Scope
 from scoring.errors import InputError
-from scoring.exchange.score_csv import PAPER_COLUMNS, write_score_csv
 
+PAPER_COLUMNS = ("row_idx", "id", "image_path", "loss_multimodal", "loss_text", "visnec")
 FORMATS = {"visnec-csv": PAPER_COLUMNS, "csv": SCORE_COLUMNS}
 _VISNEC = SCORE_COLUMNS.index("visnec")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet treats such a cell as a formula
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +71,39 @@ def export_scores(
         file, columns, read_batches(), decimals=decimals, neutralise=not is_paper_form
     )
     return ScoreExport(n_rows, n_samples - n_rows)
+
+
+def write_score_csv(
+    file: IO[str],
+    columns: Sequence[str],
+    batches: Iterable[Sequence[tuple[Any, ...]]],
+    *,
+    decimals: int | None = None,
+    neutralise: bool = True,
+) -> int:
+    """Write a header and the rows of ``batches``, in order.
+
+    Args:
+        file: An open text file.
+        columns: The names in the header.
+        batches: Rows with a value for each column; None becomes a blank cell.
+        decimals: Decimals of each float; by default those that ``repr`` gives.
+        neutralise: Put an apostrophe before text that a spreadsheet would run as a formula.
+
+    Returns:
+        The number of rows written.
+    """
+
+    def format_cell(value: Any) -> Any:
+        if isinstance(value, float):
+            return value if decimals is None else f"{value:.{decimals}f}"
+        is_formula = neutralise and isinstance(value, str) and value.startswith(_FORMULA)
+        return f"'{value}" if is_formula else value
+
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    n_rows = 0
+    for batch in batches:
+        writer.writerows([format_cell(value) for value in row] for row in batch)
+        n_rows += len(batch)
+    return n_rows

@@ -21,9 +21,8 @@ from scoring.database.queries.score_import import ScoreMatcher
 from scoring.database.values import Scope
 from scoring.errors import InputError, RunConflictError
 from scoring.exchange import imported_scores
-from scoring.exchange.imported_scores import import_scores
-from scoring.exchange.score_csv import read_score_cells, write_score_csv
-from scoring.exchange.score_export import export_scores
+from scoring.exchange.imported_scores import import_scores, read_score_cells
+from scoring.exchange.score_export import export_scores, write_score_csv
 from scoring.issues import ImportIssues
 from scoring.runs.record import read_run
 from scoring.samples import Status
