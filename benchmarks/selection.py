@@ -42,9 +42,8 @@ from scoring.rules import (
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates
 from scoring.samples import Status
 from scoring.subsets.comparison import compare_subsets
-from scoring.subsets.selection import select
+from scoring.subsets.selection import repeat_counts, select
 from scoring.subsets.stability import inclusion_probabilities
-from scoring.subsets.weights import repeat_counts
 
 SOURCES = ("charts", "chat", "digits", "documents", "scenes", "words")
 N_CLUSTERS = 20

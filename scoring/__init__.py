@@ -39,7 +39,7 @@ _HOMES = {
     "read_outcome": "scoring.subsets.definitions",
     "compare_subsets": "scoring.subsets.comparison",
     "inclusion_probabilities": "scoring.subsets.stability",
-    "repeat_counts": "scoring.subsets.weights",
+    "repeat_counts": "scoring.subsets.selection",
     "SubsetDefinition": "scoring.subsets.definitions",
     "export_subset": "scoring.exports.export",
     "ExportOptions": "scoring.exports.options",

@@ -34,13 +34,13 @@ from scoring.subsets.definitions import (
     read_overlaps,
 )
 from scoring.subsets.near_threshold import format_near_threshold
+from scoring.subsets.selection import effective_share, repeat_counts
 from scoring.subsets.stability import (
     ReplicateResult,
     format_basis,
     inclusion_probabilities,
     read_replicates,
 )
-from scoring.subsets.weights import effective_share, repeat_counts
 
 _MAX_REPEATS: Final = 5
 _N_UNSURE: Final = 21

@@ -331,7 +331,7 @@ def _show_subset(resolved: ResolvedSubset, noise: Noise | None) -> None:
         "dropped"
     )
     if subset.weights is not None:
-        from scoring.subsets.weights import effective_share
+        from scoring.subsets.selection import effective_share
 
         share = effective_share(subset.weights)
         show_message(f"The weights are equivalent to {share:.1%} of the samples at equal weight")

@@ -22,8 +22,7 @@ from scoring.rules.candidates import Floats, Ints
 from scoring.runs.record import read_run
 from scoring.samples import Status
 from scoring.subsets.definitions import ResolvedSubset
-from scoring.subsets.selection import REASONS, Reason
-from scoring.subsets.weights import repeat_counts
+from scoring.subsets.selection import REASONS, Reason, repeat_counts
 from scoring.workspace import Workspace
 
 

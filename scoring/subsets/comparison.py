@@ -43,14 +43,10 @@ def compare_subsets(a: Subset, b: Subset, candidates: Candidates) -> SubsetDiff:
     """Compare two subsets of ``candidates``. Raises RuleError for subsets of other rows."""
     for subset in (a, b):
         _check_same_rows(subset.row_idx, candidates.row_idx)
-    masks = {
-        "samples": np.ones(len(candidates), np.bool_),
-        "a": a.kept,
-        "b": b.kept,
-        "both": a.kept & b.kept,
-        "only_a": a.kept & ~b.kept,
-        "only_b": b.kept & ~a.kept,
-    }
+    both, only_a, only_b = a.kept & b.kept, a.kept & ~b.kept, b.kept & ~a.kept
+    everything = np.ones(len(candidates), np.bool_)
+    masks = {"samples": everything, "a": a.kept, "b": b.kept}
+    masks |= {"both": both, "only_a": only_a, "only_b": only_b}
     n_sources = len(candidates.sources)
     frame = pd.DataFrame(
         {
@@ -64,9 +60,9 @@ def compare_subsets(a: Subset, b: Subset, candidates: Candidates) -> SubsetDiff:
     return SubsetDiff(
         n_a=int(a.kept.sum()),
         n_b=int(b.kept.sum()),
-        both=candidates.row_idx[masks["both"]],
-        only_a=candidates.row_idx[masks["only_a"]],
-        only_b=candidates.row_idx[masks["only_b"]],
+        both=candidates.row_idx[both],
+        only_a=candidates.row_idx[only_a],
+        only_b=candidates.row_idx[only_b],
         by_source=frame,
     )
 

@@ -104,13 +104,7 @@ class SelectOptions:
     max_weight: Annotated[float | None, Option("Highest weight.", panel=_RULE)] = None
     seed: Annotated[int | None, Option("Seed of a random rule, or of --arms.", panel=_RULE)] = None
     run_id: Annotated[str | None, Option(RUN_HELP, "--run", _SCORES)] = None
-    baseline: Annotated[
-        str | None,
-        Option(
-            BASELINE_HELP,
-            panel=_SCORES,
-        ),
-    ] = None
+    baseline: Annotated[str | None, Option(BASELINE_HELP, panel=_SCORES)] = None
     clustering_id: Annotated[
         str | None, Option("The clustering to use. Default: the newest.", "--clustering", _SCORES)
     ] = None
@@ -176,34 +170,17 @@ def build_definition(workspace: Workspace, options: SelectOptions) -> SubsetDefi
     model = read_subset(workspace, options.of) if options.of is not None else None
     rule = options.build_rule(model.rule if model else None)
     record = read_run_or_latest(workspace, options.run_id)
-    base = model or SubsetDefinition(
-        options.name,
-        rule,
-        record.run_id,
-        record.first_baseline,
-        _resolve_clustering(workspace, None),
-    )
-    choices: dict[str, Any] = {
-        "run_id": record.run_id if options.run_id is not None else None,
-        "baseline": options.baseline,
-        "text_only": options.text_only,
-        "unscored": options.unscored,
-        "hand_wins": options.hand_wins,
-    }
-    if options.clustering_id is not None:
-        choices["clustering_id"] = _resolve_clustering(workspace, options.clustering_id)
-    changed = {name: value for name, value in choices.items() if value is not None}
-    return replace(base, name=options.name, rule=rule, created_at=utc_now(), **changed)
-
-
-def _resolve_clustering(workspace: Workspace, clustering_id: str | None) -> str | None:
-    """Return the id of a clustering, by default the newest. Raises InputError if unknown."""
     known = [clustering.clustering_id for clustering in list_clusterings(workspace)]
-    if clustering_id is None:
-        return known[-1] if known else None
-    if clustering_id not in known:
+    if options.clustering_id is not None and options.clustering_id not in known:
         raise InputError(
-            f"Unknown clustering {clustering_id!r} in {workspace.root}. "
+            f"Unknown clustering {options.clustering_id!r} in {workspace.root}. "
             f"Choose one of: {', '.join(known) or 'none yet'}"
         )
-    return clustering_id
+    newest = known[-1] if known else None
+    base = model or SubsetDefinition(
+        options.name, rule, record.run_id, record.first_baseline, newest
+    )
+    names = ("run_id", "baseline", "clustering_id", "text_only", "unscored", "hand_wins")
+    choices: dict[str, Any] = {name: getattr(options, name) for name in names}
+    changed = {name: value for name, value in choices.items() if value is not None}
+    return replace(base, name=options.name, rule=rule, created_at=utc_now(), **changed)

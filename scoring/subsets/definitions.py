@@ -205,20 +205,18 @@ class ResolvedSubset:
     def _count_groups(
         self, label: str, codes: NDArray[Any], names: Sequence[str] | Sequence[int]
     ) -> pd.DataFrame:
-        n = len(names)
-        kept = self.subset.kept
+        n, kept = len(names), self.subset.kept
         samples = np.bincount(codes, minlength=n)
         n_kept = np.bincount(codes[kept], minlength=n)
         tokens = np.bincount(codes[kept], self.candidates.n_answer_tokens[kept], minlength=n)
         with np.errstate(invalid="ignore"):
-            share = n_kept / samples
-        columns = {
-            "samples": samples,
-            "kept": n_kept,
-            "dropped": samples - n_kept,
-            "share": share,
-            "kept_tokens": tokens.astype(np.int64),
-        }
+            columns = {
+                "samples": samples,
+                "kept": n_kept,
+                "dropped": samples - n_kept,
+                "share": n_kept / samples,
+                "kept_tokens": tokens.astype(np.int64),
+            }
         return pd.DataFrame(columns, index=pd.Index(names, name=label))
 
 
@@ -232,9 +230,8 @@ def read_outcome(
 
     ``until`` maps log names to last sequence numbers. Raises RuleError.
     """
-    return resolve_definition(
-        workspace, definition, read_candidates(store, definition.scope), until
-    )
+    candidates = read_candidates(store, definition.scope)
+    return resolve_definition(workspace, definition, candidates, until)
 
 
 def resolve_definition(
@@ -253,14 +250,8 @@ def apply_definition(
 ) -> ResolvedSubset:
     """Apply a definition to candidates and each reviewer's current decisions. Pure."""
     decisions = majority_decisions(latest) if definition.hand_wins else {}
-    subset = select(
-        definition.rule,
-        candidates,
-        decisions,
-        definition.text_only,
-        definition.unscored,
-        definition.hand_wins,
-    )
+    rule, treatments = definition.rule, (definition.text_only, definition.unscored)
+    subset = select(rule, candidates, decisions, *treatments, definition.hand_wins)
     return ResolvedSubset(definition, candidates, subset, decisions)
 
 
@@ -269,16 +260,11 @@ def read_overlaps(
 ) -> pd.DataFrame:
     """Compare the subsets of one definition under several clusterings, pair by pair.
 
-    Decisions are ignored: they would make every pair look similar.
-
-    Returns:
-        Columns a, b (clustering ids), n_a, n_b, both, jaccard.
+    Decisions are ignored: they would make every pair look similar. The columns are a, b
+    (clustering ids), n_a, n_b, both and jaccard.
     """
-    by_rule = replace(definition, hand_wins=False)
-    subsets = {
-        clustering_id: read_outcome(
-            workspace, store, replace(by_rule, clustering_id=clustering_id)
-        ).subset
-        for clustering_id in clustering_ids
-    }
+    subsets = {}
+    for clustering_id in clustering_ids:
+        variant = replace(definition, clustering_id=clustering_id, hand_wins=False)
+        subsets[clustering_id] = read_outcome(workspace, store, variant).subset
     return overlap_table(subsets)

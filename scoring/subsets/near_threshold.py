@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,23 +19,18 @@ from scoring.rules import (
     TopShare,
     TopTokens,
 )
-from scoring.rules.candidates import ANSWER_KINDS, Candidates, Floats
+from scoring.rules.candidates import ANSWER_KINDS, Candidates
 
-_RANKED_OVERALL = (TopShare, TopCount, TopTokens)
-_RANKED_BY_CLUSTER = (ClusterShare, PaperTopShare, PaperCodeTopShare)
-_WITH_THRESHOLD = (
-    Threshold,
-    AnswerThresholds,
-    SourceShare,
-    *_RANKED_OVERALL,
-    *_RANKED_BY_CLUSTER,
-)
+_BY_LIMITS = (Threshold, AnswerThresholds)
+_BY_CLUSTER = (ClusterShare, PaperTopShare, PaperCodeTopShare)
+_BY_RANK = (TopShare, TopCount, TopTokens, SourceShare, *_BY_CLUSTER)
 
 
 def format_near_threshold(rule: Rule, candidates: Candidates, noise: Noise | None) -> str | None:
     """Return the count in words; None for rules without a threshold."""
     if noise is None:
-        return f"Noise of the scores: {UNKNOWN}" if isinstance(rule, _WITH_THRESHOLD) else None
+        has_threshold = isinstance(rule, _BY_LIMITS + _BY_RANK)
+        return f"Noise of the scores: {UNKNOWN}" if has_threshold else None
     n = count_near_threshold(rule, candidates, noise)
     if n is None:
         return None
@@ -50,46 +44,22 @@ def count_near_threshold(rule: Rule, candidates: Candidates, noise: Noise) -> in
     The threshold of a rule by rank is the lowest score that it selects, in each cluster or source
     if it ranks inside these. None for rules without a threshold.
     """
-    distance = threshold_distances(rule, candidates)
-    if distance is None:
-        return None
-    return int((candidates.scored & (distance <= noise.band)).sum())
-
-
-def threshold_distances(rule: Rule, candidates: Candidates) -> Floats | None:
-    """Return each score's distance from the nearest threshold of the rule, shape (n,).
-
-    Infinite for a score without one; None for rules without a threshold.
-    """
-    if isinstance(rule, Threshold):
-        return _limit_distances(candidates, [(rule.min, rule.max)] * len(ANSWER_KINDS))
-    if isinstance(rule, AnswerThresholds):
-        own = {kind: (low, high) for kind, low, high in rule.limits}
-        limits = [own.get(kind, (rule.min, rule.max)) for kind in ANSWER_KINDS]
-        return _limit_distances(candidates, limits)
-    if isinstance(rule, _RANKED_OVERALL):
+    if isinstance(rule, _BY_LIMITS):
+        own = rule.limits if isinstance(rule, AnswerThresholds) else ()
+        by_kind = {kind: (low, high) for kind, low, high in own}
+        limits = [by_kind.get(kind, (rule.min, rule.max)) for kind in ANSWER_KINDS]
+        ends = np.array(limits, np.float64)[candidates.answer_kind]  # (n, 2), NaN without a limit
+        distance = np.fmin.reduce(np.abs(candidates.visnec[:, None] - ends), axis=1)
+    elif isinstance(rule, _BY_RANK):
         group = np.zeros(len(candidates), np.int64)
-    elif isinstance(rule, _RANKED_BY_CLUSTER):
-        group = candidates.cluster_id.astype(np.int64) + 1
-    elif isinstance(rule, SourceShare):
-        group = candidates.source.astype(np.int64)
+        if isinstance(rule, _BY_CLUSTER):
+            group = candidates.cluster_id.astype(np.int64) + 1
+        elif isinstance(rule, SourceShare):
+            group = candidates.source.astype(np.int64)
+        selected = rule.select_mask(candidates)
+        lowest = np.full(int(group.max(initial=0)) + 1, math.inf)
+        np.minimum.at(lowest, group[selected], candidates.visnec[selected])
+        distance = np.abs(candidates.visnec - lowest[group])
     else:
         return None
-    selected = rule.select_mask(candidates)
-    lowest = np.full(int(group.max(initial=0)) + 1, math.inf)
-    np.minimum.at(lowest, group[selected], candidates.visnec[selected])
-    return np.asarray(np.abs(candidates.visnec - lowest[group]))
-
-
-def _limit_distances(
-    candidates: Candidates, limits: Sequence[tuple[float | None, float | None]]
-) -> Floats:
-    """Return distances from the nearer limit of each answer's kind; None means no limit."""
-    ends = np.array(
-        [
-            [-math.inf if low is None else low, math.inf if high is None else high]
-            for low, high in limits
-        ]
-    )
-    distances = np.abs(candidates.visnec[:, None] - ends[candidates.answer_kind])  # (n, 2)
-    return np.asarray(distances.min(axis=1))
+    return int((candidates.scored & (distance <= noise.band)).sum())

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from scoring.errors import RuleError
 from scoring.reviews.decision_log import Decision
 from scoring.rules import PaperTopShare, Rule, Weights
+from scoring.rules.base import check_count, check_seed
 from scoring.rules.candidates import STATUSES, Candidates, Floats, Ints, Mask
-from scoring.rules.ranking import to_mask
+from scoring.rules.ranking import random_numbers
 from scoring.samples import Status
 
 Treatment = Literal["drop", "keep"]
@@ -40,6 +41,8 @@ class Reason(StrEnum):
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)
+_MICRO = 10**6  # weights have six decimals
+_MAX_SIZE = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +125,20 @@ def select(
     why = np.full(len(candidates), REASONS.index(Reason.RULE), np.int8)
     if isinstance(rule, PaperTopShare):
         why[~kept & (candidates.visnec <= 0)] = REASONS.index(Reason.NOT_POSITIVE)
+    treatments = {
+        Status.BAD_RECORD: (Reason.BAD_RECORD, False),
+        Status.TEXT_ONLY: (Reason.TEXT_ONLY, text_only == "keep"),
+    }
     for status in STATUSES:
         if status is not Status.SCORED:
             rows = candidates.has_status(status)
-            reason, keep = _treat_status(status, text_only, unscored)
+            reason, keep = treatments.get(status, (Reason.STATUS, unscored == "keep"))
             kept = np.where(rows, keep, kept)
             why[rows] = REASONS.index(reason)
-    masks, n_unknown = _decision_masks(candidates, decisions if decisions and hand_wins else {})
-    added, removed = masks[Decision.KEEP] & ~kept, masks[Decision.DROP] & kept
+    decisions = decisions if decisions and hand_wins else {}
+    to_keep, n_unknown_keep = _find_decided(candidates, decisions, Decision.KEEP)
+    to_drop, n_unknown_drop = _find_decided(candidates, decisions, Decision.DROP)
+    added, removed = to_keep & ~kept, to_drop & kept
     kept = (kept | added) & ~removed
     why[added | removed] = REASONS.index(Reason.REVIEWER)
     if weights is not None:
@@ -142,30 +151,50 @@ def select(
         why=why,
         n_hand_kept=int(added.sum()),
         n_hand_dropped=int(removed.sum()),
-        n_hand_unknown=n_unknown,
+        n_hand_unknown=n_unknown_keep + n_unknown_drop,
         weights=weights,
     )
 
 
-def _treat_status(status: Status, text_only: Treatment, unscored: Treatment) -> tuple[Reason, bool]:
-    if status is Status.BAD_RECORD:
-        return Reason.BAD_RECORD, False
-    if status is Status.TEXT_ONLY:
-        return Reason.TEXT_ONLY, text_only == "keep"
-    return Reason.STATUS, unscored == "keep"
+def _find_decided(
+    candidates: Candidates, decisions: Mapping[int, Decision], wanted: Decision
+) -> tuple[Mask, int]:
+    """Return a mask of the samples with this decision, and the number of those on unknown rows."""
+    rows = np.array([row for row, given in decisions.items() if given is wanted], np.int64)
+    known = np.isin(rows, candidates.row_idx)
+    return np.isin(candidates.row_idx, rows), int((~known).sum())
 
 
-def _decision_masks(
-    candidates: Candidates, decisions: Mapping[int, Decision]
-) -> tuple[dict[Decision, Mask], int]:
-    """Return masks of the decisions keep and drop, and the number of those on unknown rows."""
-    masks: dict[Decision, Mask] = {}
-    n_unknown = 0
-    for wanted in (Decision.KEEP, Decision.DROP):
-        rows = np.array([row for row, given in decisions.items() if given is wanted], np.int64)
-        positions = np.searchsorted(candidates.row_idx, rows)
-        known = positions < len(candidates)
-        known[known] = candidates.row_idx[positions[known]] == rows[known]
-        masks[wanted] = to_mask(candidates, positions[known])
-        n_unknown += int((~known).sum())
-    return masks, n_unknown
+def repeat_counts(row_idx: Ints, weights: Floats, size: int | None = None, seed: int = 0) -> Ints:
+    """Return how often each sample is repeated in an epoch of ``size`` samples, shape (n,).
+
+    Repeats are drawn systematically in an order that depends on the row and the seed, the same on
+    every machine: a sample of weight 2.3 is repeated two or three times. The counts add up to
+    ``size``, by default the rounded sum of the weights. Raises RuleError if all weights are 0.
+    """
+    check_seed(seed)
+    micro_weights = np.rint(weights * _MICRO).astype(np.int64)
+    total = int(micro_weights.sum())
+    if total <= 0:
+        raise RuleError("All weights are 0, so there is nothing to repeat")
+    size = max(1, round(total / _MICRO)) if size is None else size
+    check_count(size, what="The size of an epoch")
+    if size > _MAX_SIZE:
+        raise RuleError(f"An epoch can have at most {_MAX_SIZE:,} samples, got {size:,}")
+    order = np.argsort(random_numbers(row_idx, seed), kind="stable")
+    start = (int(random_numbers(np.array([2**62]), seed)[0]) % 999_983 + 1) / _MICRO
+    marks = np.floor(np.cumsum(micro_weights[order]) * (size / total) + start).astype(np.int64)
+    counts = np.empty(len(micro_weights), np.int64)
+    counts[order] = np.diff(marks, prepend=0)
+    return counts
+
+
+def effective_share(weights: Floats) -> float:
+    """Return Kish's effective sample size as a share: ``(sum w)^2 / (n sum w^2)``.
+
+    Over the n samples with a weight above 0; 1 if all of these weights are equal.
+    """
+    positive = weights[weights > 0]
+    if not len(positive):
+        return 0.0
+    return float(positive.sum() ** 2 / (len(positive) * np.square(positive).sum()))

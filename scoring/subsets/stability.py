@@ -193,7 +193,15 @@ def inclusion_probabilities(
     summed, n_sets = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
     results = []
     for number, replicate in enumerate([in_use, *replicates]):
-        other = _with_scores(candidates, replicate.read())
+        scores = replicate.read()
+        missing = candidates.scored & ~np.isfinite(scores)
+        other = replace(
+            candidates,
+            visnec=np.where(candidates.scored, scores, np.nan),
+            status=np.where(missing, STATUSES.index(Status.PENDING), candidates.status).astype(
+                np.int8
+            ),
+        )
         coverage = float(other.scored.sum() / max(candidates.scored.sum(), 1))
         used = coverage >= MIN_COVERAGE
         if used:
@@ -203,14 +211,10 @@ def inclusion_probabilities(
             )
             n_sets += other.scored
         if number:
-            overlap = (
-                jaccard_index(selected & other.scored, rule.select_mask(other)) if used else None
-            )
-            results.append(
-                ReplicateResult(
-                    replicate.run_id, replicate.baseline, replicate.dtype, coverage, overlap
-                )
-            )
+            same = selected & other.scored
+            overlap = jaccard_index(same, rule.select_mask(other)) if used else None
+            run_id, baseline = replicate.run_id, replicate.baseline
+            results.append(ReplicateResult(run_id, baseline, replicate.dtype, coverage, overlap))
     report(total, total)
     stability = Stability(
         candidates=candidates,
@@ -249,16 +253,6 @@ def read_replicates(store: Store, scope: Scope) -> tuple[str | None, list[Replic
     return dtypes.get((scope.run_id, scope.baseline)), others
 
 
-def _with_scores(candidates: Candidates, visnec: Floats) -> Candidates:
-    """Return the candidates with other scores; samples without one become pending."""
-    missing = candidates.scored & ~np.isfinite(visnec)
-    return replace(
-        candidates,
-        visnec=np.where(candidates.scored, visnec, np.nan),
-        status=np.where(missing, STATUSES.index(Status.PENDING), candidates.status).astype(np.int8),
-    )
-
-
 def _inclusion_over_draws(
     rule: Rule,
     candidates: Candidates,
@@ -272,18 +266,14 @@ def _inclusion_over_draws(
     report(draws[0])
     if noise is None:
         return rule.select_mask(candidates).astype(np.float64)
+    from scipy.special import ndtri
+
     counts = np.zeros(len(candidates), np.int64)
     for number in draws:
         report(number)
         draw_seed = int(random_numbers(np.array([number]), seed)[0] >> np.uint64(1))
-        visnec = candidates.visnec + noise.rms * _normal_numbers(candidates, draw_seed)
+        numbers = random_numbers(candidates.row_idx, draw_seed) >> np.uint64(11)
+        normal = ndtri((numbers.astype(np.float64) + 0.5) * 2.0**-53)  # one per row
+        visnec = candidates.visnec + noise.rms * normal
         counts += rule.select_mask(replace(candidates, visnec=visnec))
     return counts / len(draws)
-
-
-def _normal_numbers(candidates: Candidates, seed: int) -> Floats:
-    """Return a standard normal number per row: the quantile of a uniform one."""
-    from scipy.special import ndtri
-
-    numbers = random_numbers(candidates.row_idx, seed) >> np.uint64(11)
-    return np.asarray(ndtri((numbers.astype(np.float64) + 0.5) * 2.0**-53), np.float64)

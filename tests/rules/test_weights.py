@@ -11,8 +11,7 @@ from scoring.errors import RuleError
 from scoring.reviews.decision_log import Decision
 from scoring.rules import Weights
 from scoring.samples import Status
-from scoring.subsets.selection import select
-from scoring.subsets.weights import effective_share, repeat_counts
+from scoring.subsets.selection import effective_share, repeat_counts, select
 from tests.rules.columns import candidates
 
 
