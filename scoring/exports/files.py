@@ -152,14 +152,15 @@ class TableFile:
         digest = ContentDigest()
         try:
             with open_output(path, self.name) as file:
-                tables = _read_tables(file, self.name)
-                for actual, expected in _align_tables(tables, self.tables, self.schema):
-                    if expected is None:
-                        raise FileMismatch(f"{self.name} has more rows than are rebuilt")
-                    if actual is None or not _are_equal(actual, expected):
+                stored = RowReader(_read_tables(file, self.name))
+                for expected in (table.cast(self.schema) for table in self.tables if len(table)):
+                    actual = [rows.cast(self.schema) for rows in stored.read(len(expected))]
+                    if not _are_equal(actual, [expected]):
                         raise _describe_table_difference(self.name, actual, expected)
                     digest.update(expected)
                     on_samples(self.name, len(expected))
+                if any(stored.read(1)):
+                    raise FileMismatch(f"{self.name} has more rows than are rebuilt")
         except (pa.ArrowException, ValueError, OSError) as error:
             raise FileMismatch(
                 f"{self.name} cannot be read as the rebuilt table: {error}"
@@ -229,6 +230,24 @@ def regroup_tables(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> 
                 waiting, n_rows, n_bytes = [], 0, 0
     if waiting:
         yield pa.concat_tables(waiting).combine_chunks()
+
+
+class RowReader:
+    """Reads a stream of tables by numbers of rows."""
+
+    def __init__(self, tables: Iterable[pa.Table]) -> None:
+        self._tables = iter(tables)
+        self._rest: pa.Table | None = None
+
+    def read(self, n: int) -> Iterator[pa.Table]:
+        """Yield the next ``n`` rows, or fewer at the end. Read each call to its end."""
+        while n:
+            table = next(self._tables, None) if self._rest is None else self._rest
+            if table is None:
+                return
+            self._rest = table.slice(n) if len(table) > n else None
+            yield table.slice(0, n)
+            n -= min(n, len(table))
 
 
 def repeat_rows(table: pa.Table, times: NDArray[np.int64]) -> Iterator[pa.Table]:
@@ -332,49 +351,29 @@ def _read_tables(file: Any, name: str) -> Iterator[pa.Table]:
                 yield pa.Table.from_batches([batch])
 
 
-def _align_tables(
-    actual: Iterable[pa.Table], expected: Iterable[pa.Table], schema: pa.Schema
-) -> Iterator[tuple[pa.Table | None, pa.Table | None]]:
-    """Yield equally many rows of both streams at a time; None where one has ended."""
-    streams = [
-        (table.cast(schema) for table in stream if len(table)) for stream in (actual, expected)
-    ]
-    rests: list[pa.Table | None] = [None, None]
-    while True:
-        heads = [
-            next(stream, None) if rest is None else rest
-            for rest, stream in zip(rests, streams, strict=True)
-        ]
-        n = min((len(head) for head in heads if head is not None), default=0)
-        if not n:
-            return
-        yield tuple(head if head is None else head.slice(0, n) for head in heads)  # type: ignore[misc]
-        rests = [head.slice(n) if head is not None and len(head) > n else None for head in heads]
-
-
-def _are_equal(a: pa.Table, b: pa.Table) -> bool:
+def _are_equal(a: list[pa.Table], b: list[pa.Table]) -> bool:
     """Compare by digest: unlike ``==``, NaN equals NaN and 0 differs from -0."""
-    return ContentDigest(a).hexdigest() == ContentDigest(b).hexdigest()
+    return ContentDigest(*a).hexdigest() == ContentDigest(*b).hexdigest()
 
 
 def _describe_table_difference(
-    name: str, actual: pa.Table | None, expected: pa.Table
+    name: str, actual: list[pa.Table], expected: pa.Table
 ) -> FileMismatch:
     id_column = "row_idx" if "row_idx" in expected.column_names else expected.column_names[0]
-    rows = [_shorten(value) for value in expected.column(id_column).to_pylist()]
-    if actual is None:
-        return FileMismatch(f"{name} ends too early: row {rows[0]} is missing")
-    for position in range(min(len(actual), len(expected))):
-        pair = [table.slice(position, 1).combine_chunks() for table in (actual, expected)]
-        if not _are_equal(*pair):
+    stored = pa.concat_tables([expected.slice(0, 0), *actual])
+    for position, row in enumerate(map(_shorten, expected.column(id_column).to_pylist())):
+        if position == len(stored):
+            return FileMismatch(f"{name} ends too early: row {row} is missing")
+        pair = [table.slice(position, 1).combine_chunks() for table in (stored, expected)]
+        if not _are_equal(pair[:1], pair[1:]):
             there, rebuilt = (table.to_pylist()[0] for table in pair)
             column = next((key for key in rebuilt if there[key] != rebuilt[key]), "")
             return FileMismatch(
-                f"{name} differs from what the workspace rebuilds, first at row {rows[position]} "
-                f"in {column!r}: found {_shorten(there.get(column))}, "
+                f"{name} differs from what the workspace rebuilds, first at row {row} in "
+                f"{column!r}: found {_shorten(there.get(column))}, "
                 f"expected {_shorten(rebuilt.get(column))}"
             )
-    return FileMismatch(f"{name} has {len(actual)} rows, and {len(expected)} are rebuilt")
+    return FileMismatch(f"{name} differs from what the workspace rebuilds")
 
 
 def _shorten(value: object) -> str:

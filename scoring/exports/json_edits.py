@@ -50,7 +50,7 @@ def add_key(record: bytes, key: str, value: str) -> bytes:
         raise EditError(f"it has a key {key!r} of its own")
     head = text[:end].rstrip(" \t\r\n")
     comma = ", " if members else ""
-    return _encode(head + comma + json.dumps(key) + ": " + value + text[len(head) :])
+    return _encode(f"{head}{comma}{json.dumps(key)}: {value}{text[len(head) :]}")
 
 
 def replace_paths(record: bytes, paths: Mapping[str, str]) -> bytes:
@@ -88,12 +88,8 @@ def _image_strings(text: str, offset: int, key: str) -> Iterator[tuple[int, int,
 def pair_positions(turns: Sequence[Turn], answers: Collection[int]) -> set[int]:
     """Return the positions of these answers (0-based among the answers) and their questions."""
     positions = [i for i, turn in enumerate(turns) if turn.role is Role.ASSISTANT]
-    pairs: set[int] = set()
-    for position in (positions[answer] for answer in answers):
-        pairs.add(position)
-        if position and turns[position - 1].role is Role.HUMAN:
-            pairs.add(position - 1)
-    return pairs
+    removed = {positions[answer] for answer in answers}
+    return removed | {i - 1 for i in removed if i and turns[i - 1].role is Role.HUMAN}
 
 
 def remove_turns(turns: Sequence[Turn], answers: Collection[int]) -> list[Turn]:
@@ -111,7 +107,7 @@ def remove_turns(turns: Sequence[Turn], answers: Collection[int]) -> list[Turn]:
         n = len(turns[position].image_offsets)
         turn = remaining[target]
         if is_before:
-            offsets = (*(0 for _ in range(n)), *(offset + 1 for offset in turn.image_offsets))
+            offsets = (*(0,) * n, *(offset + 1 for offset in turn.image_offsets))
             remaining[target] = Turn(turn.role, "\n" + turn.text, offsets)
         else:
             text = turn.text + "\n"
@@ -126,20 +122,15 @@ def _plan_moves(turns: Sequence[Turn], removed: set[int]) -> list[tuple[int, int
     images put before one turn. Moves to an earlier turn come last, in their own order.
     """
     humans = [i for i, turn in enumerate(turns) if turn.role is Role.HUMAN and i not in removed]
-    to_later: list[tuple[int, int, bool]] = []
-    to_earlier: list[tuple[int, int, bool]] = []
-    for position in sorted(removed, reverse=True):
-        if not turns[position].image_offsets:
-            continue
-        later = [human for human in humans if human > position]
-        earlier = [human for human in humans if human < position]
-        if later:
-            to_later.append((position, later[0], True))
-        elif earlier:
-            to_earlier.insert(0, (position, earlier[-1], False))
-        else:
-            raise EditError("no question would remain for its image")
-    return to_later + to_earlier
+    moved = [position for position in sorted(removed) if turns[position].image_offsets]
+    if moved and not humans:
+        raise EditError("no question would remain for its image")
+    to_later = [
+        (position, next(human for human in humans if human > position), True)
+        for position in reversed(moved)
+        if position < humans[-1]
+    ]
+    return to_later + [(position, humans[-1], False) for position in moved if position > humans[-1]]
 
 
 def remove_record_turns(record: bytes, turns: Sequence[Turn], answers: Collection[int]) -> bytes:
@@ -169,7 +160,7 @@ def mask_record_turns(
     positions = [i for i, turn in enumerate(turns) if turn.role is Role.ASSISTANT]
     inserts: list[Insert] = []
     for answer in sorted(answers):
-        start = conversation.message_span(positions[answer])[0]
+        start, _ = conversation.message_span(positions[answer])
         members, close = _object_spans(conversation.text, start)
         if key in members:
             raise EditError(f"a turn has a key {key!r} of its own")

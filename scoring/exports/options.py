@@ -129,46 +129,27 @@ class ExportOptions:
     version: int = field(default=VERSION, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise InputError(
-                f"Unknown format {self.format!r}. Choose one of: {', '.join(FORMATS)}."
-            )
+        choices: dict[str, tuple[str | None, ...]] = {
+            "format": tuple(FORMATS),
+            "images": get_args(Images),
+            "turns": get_args(TurnChoice),
+            "weights": (None, *get_args(Weighting)),
+            "columns": (None, *get_args(Columns)),
+        }
+        for option, allowed in choices.items():
+            if (value := getattr(self, option)) not in allowed:
+                names = ", ".join(name for name in allowed if name)
+                raise InputError(f"Unknown {option} {value!r}. Choose one of: {names}.")
         if self.version not in range(1, VERSION + 1):
             raise InputError(f"version must be 1 to {VERSION}, not {self.version!r}.")
-        _check_choice("images", self.images, get_args(Images))
-        _check_choice("turns", self.turns, get_args(TurnChoice))
-        if self.weights is not None:
-            _check_choice("weights", self.weights, get_args(Weighting))
         for key in (self.weight_key, self.mask_key):
             if not isinstance(key, str) or not _KEY.fullmatch(key):
                 raise InputError(f"Invalid key {key!r} for a record. Use letters, digits and '_'.")
-        if self.columns is not None:
-            self._check_columns()
-        self._check_images()
         self._check_turns()
-        self._check_weights()
+        self._check_format()
         for_card = (self.license, self.url, self.date_published)
         if not self.card and any(value is not None for value in for_card):
             raise InputError("License, URL and date are written to the card. Add --card.")
-
-    def _check_images(self) -> None:
-        if self.images == "embed" and self.format not in TABLES:
-            raise InputError(
-                f"Images can be embedded in {' or '.join(TABLES)}, not in {self.format}. Use copy "
-                "or link."
-            )
-        if self.images != "none" and self.format in ("ids", "dropped"):
-            raise InputError(f"The format {self.format} has no images. Leave them out.")
-
-    def _check_columns(self) -> None:
-        _check_choice("columns", self.columns, get_args(Columns))
-        if self.format != "parquet":
-            raise InputError(f"Columns can be chosen for the format parquet, not {self.format}.")
-        if self.columns == "source" and (self.images == "embed" or self.turns != "keep"):
-            raise InputError(
-                "The columns of the source contain turns and images unchanged. To embed images or "
-                "remove turns, use the columns understood."
-            )
 
     def _check_turns(self) -> None:
         limits = [limit for limit in (self.turn_min, self.turn_max) if limit is not None]
@@ -179,8 +160,24 @@ class ExportOptions:
         if self.turns != "keep" and not limits:
             raise InputError(f"turns {self.turns} needs a lowest or highest score of a turn.")
 
-    def _check_weights(self) -> None:
-        if self.weights == "column" and self.format in ("ids", "dropped"):
+    def _check_format(self) -> None:
+        """Refuse options that the format or other options exclude."""
+        if self.columns is not None and self.format != "parquet":
+            raise InputError(f"Columns can be chosen for the format parquet, not {self.format}.")
+        if self.columns == "source" and (self.images == "embed" or self.turns != "keep"):
+            raise InputError(
+                "The columns of the source contain turns and images unchanged. To embed images or "
+                "remove turns, use the columns understood."
+            )
+        if self.images == "embed" and self.format not in TABLES:
+            raise InputError(
+                f"Images can be embedded in {' or '.join(TABLES)}, not in {self.format}. Use copy "
+                "or link."
+            )
+        is_list = self.format in ("ids", "dropped")
+        if is_list and self.images != "none":
+            raise InputError(f"The format {self.format} has no images. Leave them out.")
+        if is_list and self.weights == "column":
             raise InputError(f"The format {self.format} has no columns. Repeat or ignore weights.")
         if self.epoch_size is not None and self.weights != "repeat":
             raise InputError("The size of an epoch needs weights repeat.")
@@ -208,11 +205,6 @@ class ExportOptions:
             if option.name != "version" and getattr(self, option.name) != option.default
         }
         return {"format": self.format, **changed}
-
-
-def _check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"Unknown {option} {value!r}. Choose one of: {', '.join(choices)}.")
 
 
 def is_output_name(name: str) -> bool:

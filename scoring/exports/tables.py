@@ -23,7 +23,7 @@ from scoring.exports.export_records import (
     exported_turns,
     train_mask,
 )
-from scoring.exports.files import BytesFile, OutputFile, TableFile, repeat_rows
+from scoring.exports.files import BytesFile, OutputFile, RowReader, TableFile, repeat_rows
 from scoring.exports.images import exported_path, read_image
 from scoring.image_references import image_path
 from scoring.images.decode import ImageProblem
@@ -75,25 +75,14 @@ def folder_outputs(plan: ExportPlan) -> list[OutputFile]:
     shard_rows = _EMBEDDED_SHARD_ROWS if plan.options.images == "embed" else _SHARD_ROWS
     n = max(1, -(-plan.n_written // shard_rows))
     names = [f"data-{shard:05d}-of-{n:05d}.arrow" for shard in range(n)]
-    tables = _build_tables(plan, schema)
-    rest: list[pa.Table] = []  # of the table in which the last shard ended
-
-    def read_shard() -> Iterator[pa.Table]:
-        """Yield the tables of the next shard, which must be read to its end."""
-        n_left = shard_rows
-        while n_left and (table := rest.pop() if rest else next(tables, None)) is not None:
-            if len(table) > n_left:
-                rest.append(table.slice(n_left))
-            yield table.slice(0, n_left)
-            n_left -= min(n_left, len(table))
-
+    rows = RowReader(_build_tables(plan, schema))
     files: list[OutputFile] = [
-        TableFile(name, schema, read_shard(), _STREAM_ROWS) for name in names
+        TableFile(name, schema, rows.read(shard_rows), _STREAM_ROWS) for name in names
     ]
     subset = plan.outcome.definition.to_dict()
     del subset["created_at"]
-    rows = hashlib.sha256(np.ascontiguousarray(plan.rows, "<i8").tobytes()).hexdigest()
-    source = {"subset": subset, "rows": rows, "options": plan.options.to_dict()}
+    digest = hashlib.sha256(np.ascontiguousarray(plan.rows, "<i8").tobytes()).hexdigest()
+    source = {"subset": subset, "rows": digest, "options": plan.options.to_dict()}
     fingerprint = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]
     info = {
         **dict.fromkeys(("citation", "description", "homepage", "license"), ""),
