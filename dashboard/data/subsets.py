@@ -22,7 +22,7 @@ from scoring.database.queries.browse import read_candidates
 from scoring.database.queries.overview import score_noise
 from scoring.database.values import Scope
 from scoring.exports.manifest import Manifest
-from scoring.exports.manifest_diff import diff_manifests, resolve_manifest
+from scoring.exports.verify import diff_manifests, resolve_manifest
 from scoring.reviews.resolution import majority_decisions
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.samples import Status

@@ -250,7 +250,7 @@ def diff(
     json: JsonOption = False,
 ) -> None:
     """Compare two subsets or exports: what they share and what only one contains, by source."""
-    from scoring.exports.manifest_diff import diff_manifests
+    from scoring.exports.verify import diff_manifests
     from scoring.subsets.comparison import compare_subsets
 
     opened = open_workspace(workspace)
@@ -368,7 +368,7 @@ def _read_subset_or_export(
 ) -> tuple[ResolvedSubset, Manifest | None]:
     """Return the samples of a saved subset, or of an export with its manifest."""
     from scoring.exports.manifest import read_manifest
-    from scoring.exports.manifest_diff import is_manifest_path, resolve_manifest
+    from scoring.exports.verify import is_manifest_path, resolve_manifest
 
     if not is_manifest_path(name):
         return read_outcome(workspace, store, read_subset(workspace, name)), None

@@ -4,5 +4,5 @@
 - formats: the files of each format, and the text formats; tables, source_tables, shards, images
 - card, plots, croissant: descriptions for people and tools
 - files: how a file is written and compared
-- export, manifest, verify, manifest_diff: the folder, and how it is rebuilt and compared
+- export, staging, manifest, verify: the folder, and how it is rebuilt and compared
 """

@@ -29,10 +29,14 @@ from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.export_plan import plan_export
 from scoring.exports.files import ContentDigest
 from scoring.exports.manifest import read_manifest
-from scoring.exports.manifest_diff import diff_manifests, is_manifest_path, resolve_manifest
 from scoring.exports.options import FORMATS, ExportOptions
 from scoring.exports.shards import tar_member
-from scoring.exports.verify import verify_manifest
+from scoring.exports.verify import (
+    diff_manifests,
+    is_manifest_path,
+    resolve_manifest,
+    verify_manifest,
+)
 from scoring.images import containers
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
