@@ -129,11 +129,7 @@ def import_scores(
 
 
 def read_import_report(workspace: Workspace, run_id: str) -> ImportReport:
-    """Return the report that the import of a run wrote.
-
-    Raises:
-        WorkspaceError: Its file cannot be read.
-    """
+    """Return the report that the import of a run wrote. Raises WorkspaceError."""
     path = workspace.run_dir(run_id) / "import.json"
     try:
         return ImportReport(**json.loads(path.read_text("utf-8")))
@@ -205,12 +201,9 @@ def read_score_cells(
     Columns may come in any order. Other columns, and rows that are not as wide as the header, are
     counted as issues and left out.
 
-    Yields:
-        Tables of ``line`` (1-based position among the rows) and the raw bytes of each of
-        ``PAPER_COLUMNS``, null where the file lacks the column.
-
-    Raises:
-        InputError: The file cannot be read or its header lacks a required column.
+    The tables have ``line`` (1-based position among the rows) and the raw bytes of each of
+    ``PAPER_COLUMNS``, null where the file lacks the column. Raises InputError if the file cannot be
+    read or its header lacks a required column.
     """
 
     def skip_row(row: pa.csv.InvalidRow) -> str:

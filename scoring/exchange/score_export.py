@@ -50,8 +50,7 @@ def export_scores(
         decimals: Decimals of each number (the paper's script writes 6). By default numbers read
             back as the same bits.
 
-    Raises:
-        InputError: The format, the run or the baseline is unknown.
+    Raises InputError if the format, the run or the baseline is unknown.
     """
     if file_format not in FORMATS:
         raise InputError(f"Unknown format {file_format!r}. Choose one of: {', '.join(FORMATS)}.")
@@ -81,17 +80,10 @@ def write_score_csv(
     decimals: int | None = None,
     neutralise: bool = True,
 ) -> int:
-    """Write a header and the rows of ``batches``, in order.
+    """Write a header and the rows of ``batches``, in order; return the number of rows.
 
-    Args:
-        file: An open text file.
-        columns: The names in the header.
-        batches: Rows with a value for each column; None becomes a blank cell.
-        decimals: Decimals of each float; by default those that ``repr`` gives.
-        neutralise: Put an apostrophe before text that a spreadsheet would run as a formula.
-
-    Returns:
-        The number of rows written.
+    None becomes a blank cell; a float has the decimals that ``repr`` gives unless ``decimals`` is
+    set; ``neutralise`` puts an apostrophe before text that a spreadsheet would run as a formula.
     """
 
     def format_cell(value: Any) -> Any:

@@ -8,15 +8,17 @@ export made by this version is verified with its card byte by byte: keep these t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scoring.exports.croissant import croissant_bytes
+import pyarrow as pa
+
 from scoring.exports.export_plan import ExportPlan
-from scoring.exports.files import BytesFile, OutputFile
+from scoring.exports.files import BytesFile, FileDigest, OutputFile
 from scoring.exports.manifest import Manifest
 from scoring.exports.options import FORMATS
 from scoring.exports.plots import draw_score_histogram, draw_source_bars
+from scoring.exports.tables import table_schema
 
 _MAX_ROWS = 40
 _MAX_CODE = 80
@@ -30,12 +32,70 @@ _DATA_FILES = {"parquet": "samples.parquet", "jsonl": "samples.jsonl", "llava": 
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 _SIZES += [(10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B")]
 
+_MEDIA_TYPES = {
+    ".json": "application/json",
+    ".jsonl": "application/jsonlines",
+    ".parquet": "application/x-parquet",
+    ".arrow": "application/vnd.apache.arrow.stream",
+    ".tar": "application/x-tar",
+    ".txt": "text/plain",
+}
+_TYPES = {
+    "int64": "sc:Integer",
+    "double": "sc:Float",
+    "string": "sc:Text",
+    "bool": "sc:Boolean",
+    "binary": "sc:Text",
+}
+_COLUMNS = {
+    "row_idx": "Position in the dataset that the subset was chosen from.",
+    "id": "Identifier of the record; may repeat or be absent.",
+    "source": "The part of the dataset that the sample comes from.",
+    "images": "Paths of the images, in the order of their occurrence.",
+    "conversations": "Turns, each with its role (from) and its text (value).",
+    "status": "scored, or why there is no score.",
+    "loss_text": "Mean loss of the answer without the image, nats per answer token.",
+    "loss_multimodal": "Mean loss of the answer with the image, nats per answer token.",
+    "visnec": "VisNec score: loss_text - loss_multimodal.",
+    "n_answer_tokens": "Answer tokens that the losses are means over.",
+    "turn_mask": "Of each answer whether it is to be trained on.",
+    "record": "The record as its file held it.",
+}
+_WEIGHT = "How often the sample counts in training; the mean is 1."
+_IMAGES = {
+    "@type": "cr:FileSet",
+    "@id": "images",
+    "name": "images",
+    "description": "The images, under the paths that the records give; images.jsonl lists them.",
+    "encodingFormat": "image/*",
+    "includes": "images/**",
+}
+_OWN_NAMES = (
+    "citeAs column conformsTo dataBiases dataCollection equivalentProperty extract field "
+    "fileObject fileProperty fileSet format includes isLiveDataset jsonPath key md5 parentField "
+    "path personalSensitiveInformation recordSet references regex repeated replace samplingRate "
+    "separator source subField transform"
+)
+_CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    **{name: f"cr:{name}" for name in _OWN_NAMES.split()},
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+}
+
 
 def card_outputs(plan: ExportPlan, manifest: Manifest) -> list[OutputFile]:
     """Return README.md, croissant.json and the plots for the files that ``manifest`` lists."""
     contents = {
         "README.md": card_text(manifest).encode(),
-        "croissant.json": croissant_bytes(plan, manifest.outputs, _summary(manifest)),
+        "croissant.json": _croissant_bytes(plan, manifest.outputs, _summary(manifest)),
         "plots/scores.svg": draw_score_histogram(plan.outcome),
         "plots/sources.svg": draw_source_bars(plan.outcome),
     }
@@ -178,3 +238,81 @@ def _shard_loader(most_images: int) -> str:
         'datasets.load_dataset("webdataset", data_files="samples-*.tar", split="train", '
         f"features=datasets.Features({{{features}}}))"
     )
+
+
+def _croissant_bytes(plan: ExportPlan, files: Sequence[FileDigest], description: str) -> bytes:
+    """Return the content of ``croissant.json`` (format version 1.0) for the files next to it.
+
+    It lists files, and columns where the format has fixed ones; fields of JSON records are not
+    guessed.
+    """
+    options = plan.options
+    from_owner = {
+        "license": options.license,
+        "url": options.url,
+        "datePublished": options.date_published,
+    }
+    distribution: list[Mapping[str, object]] = [
+        {
+            "@type": "cr:FileObject",
+            "@id": file.name,
+            "name": file.name,
+            "contentUrl": file.name,
+            "contentSize": f"{file.bytes} B",
+            "encodingFormat": _MEDIA_TYPES.get(
+                file.name[file.name.rindex(".") :], "application/octet-stream"
+            ),
+            "sha256": file.sha256,
+        }
+        for file in files
+    ]
+    if options.images in ("copy", "link"):
+        distribution.append(_IMAGES)
+    value: dict[str, Any] = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "name": plan.outcome.definition.name,
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "description": description,
+        **{name: text for name, text in from_owner.items() if text is not None},
+        "distribution": distribution,
+    }
+    if options.format == "parquet" and options.columns != "source":
+        descriptions = _COLUMNS | {options.weight_key: _WEIGHT}
+        value["recordSet"] = [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "samples",
+                "name": "samples",
+                "key": {"@id": "samples/row_idx"},
+                "field": [_describe_field(field, descriptions) for field in table_schema(plan)],
+            }
+        ]
+    return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _describe_field(field: pa.Field, descriptions: Mapping[str, str]) -> dict[str, Any]:
+    is_list = pa.types.is_list(field.type)
+    kind = field.type.value_type if is_list else field.type
+    value: dict[str, Any] = {
+        "@type": "cr:Field",
+        "@id": f"samples/{field.name}",
+        "name": field.name,
+        "description": descriptions[field.name],
+    }
+    source = {"fileObject": {"@id": "samples.parquet"}, "extract": {"column": field.name}}
+    if is_list:
+        value["repeated"] = True
+    if not pa.types.is_struct(kind):
+        return value | {"dataType": _TYPES[str(kind)], "source": source}
+    value["subField"] = [
+        {
+            "@type": "cr:Field",
+            "@id": f"samples/{field.name}/{inner.name}",
+            "name": inner.name,
+            "dataType": "sc:Text",  # sc:ImageObject is one image, not a list
+            "source": source | {"transform": {"jsonPath": inner.name}},
+        }
+        for inner in kind
+    ]
+    return value

@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,8 +27,7 @@ from scoring.exports.formats import plan_outputs
 from scoring.exports.images import LIST, distinct_images
 from scoring.exports.manifest import Manifest, build_manifest, read_inputs, read_manifest
 from scoring.exports.options import FOLDERS, MANIFEST, ExportOptions, is_output_name
-from scoring.exports.source_tables import resolve_columns
-from scoring.exports.staging import clear_leftovers, stage_folder
+from scoring.exports.tables import resolve_columns
 from scoring.image_references import image_path
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.reviews.decisions import log_offsets
@@ -102,7 +103,7 @@ def export_subset(
     folder = (to or workspace.exports_dir / definition.name).absolute()
     owner = workspace.settings.workspace_id
     with _explain_os_errors(folder), _lock_exports(workspace, folder, on_wait):
-        clear_leftovers(folder, owner)
+        _clear_leftovers(folder, owner)
         check_folder(folder, overwrite)
         while True:  # until no build has changed the database between the two reads
             generation = store.generation
@@ -115,7 +116,7 @@ def export_subset(
         plan = plan_export(workspace, store, outcome, options)
         manifest = build_manifest(plan, inputs, asdict(workspace.bands))
         missing = folder.with_name(f"{folder.name}.missing-images.jsonl")
-        with stage_folder(folder, owner) as temporary:
+        with _stage_folder(folder, owner) as temporary:
             if not allow_missing_images and options.takes_images:  # before hours of copying
                 _refuse_missing(_list_missing(plan, progress), missing)
             manifest = _write_files(plan, manifest, temporary, progress)
@@ -274,3 +275,54 @@ def _lock_exports(workspace: Workspace, folder: Path, on_wait: OnWait | None) ->
         yield
     finally:
         lock.release()
+
+
+def _clear_leftovers(target: Path, owner: str) -> None:
+    """Remove what a killed export left, after restoring the export that it was replacing."""
+    for path in sorted(target.parent.iterdir()) if target.parent.is_dir() else ():
+        if path.name.startswith(_hidden_stem(target, owner)) and path.name.endswith(".tmp"):
+            if path.name.endswith(".old.tmp") and not target.exists():
+                path.rename(target)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _stage_folder(target: Path, owner: str) -> Iterator[Path]:
+    """Yield a folder that replaces ``target`` if the block succeeds, and else leaves no trace.
+
+    Its files are flushed before it gets the name of the target, so a kill at any moment leaves no
+    partial file there, and the next export removes what was left behind.
+    """
+    stem = _hidden_stem(target, owner) + secrets.token_hex(4)
+    new, old = (target.with_name(stem + suffix) for suffix in (".tmp", ".old.tmp"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new.mkdir()
+    try:
+        yield new
+        _flush_folder(new)
+        if target.exists():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
+        _flush_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _hidden_stem(target: Path, owner: str) -> str:
+    """Return a name with the workspace's id: another one may export into the same folder."""
+    return f".{target.name}.{owner[:8]}."
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -91,8 +91,7 @@ class ExportPlan:
     def read_tables(self, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
         """Yield (position of the first row, these columns) of all rows, in bounded memory.
 
-        Raises:
-            WorkspaceError: The dataset lacks a row.
+        Raises WorkspaceError if the dataset lacks a row.
         """
         position, missing = 0, None
         for table in read_columns(self.workspace, ["row_idx", *columns], self.rows):
@@ -184,8 +183,7 @@ def plan_export(
 ) -> ExportPlan:
     """Apply the options to a resolved subset; ``store`` provides the turn scores.
 
-    Raises:
-        RuleError: The subset has weights and the options do not use them, or the reverse.
+    Raises RuleError if the subset has weights and the options do not use them, or the reverse.
     """
     hits: dict[int, tuple[int, ...]] = {}
     emptied = np.empty(0, np.int64)

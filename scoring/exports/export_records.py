@@ -36,8 +36,7 @@ _EDIT_FAILURES = (EditError, ValueError, IndexError, RecursionError)
 def read_records(plan: ExportPlan) -> Iterator[bytes]:
     """Yield the record of every sample, once each.
 
-    Raises:
-        RecordError: A record would make a file unreadable, or cannot be changed as requested.
+    Raises RecordError if one would make a file unreadable, or cannot be changed as requested.
     """
     files = read_dataset_info(plan.workspace).files
     needs_samples = bool(plan.hits) or any(file.container not in JSON for file in files)
@@ -60,11 +59,9 @@ def build_record(
     sample: Sample | None,
     images: Sequence[str] = (),
 ) -> bytes:
-    """Return the record of the sample at ``position``.
+    """Return the record of the sample at ``position`` of the plan.
 
     Args:
-        plan: The export.
-        position: Position of the sample in the plan.
         original: The imported bytes; None if the dataset file was not JSON.
         sample: The parsed sample, where the record is edited or was not JSON.
         images: Images whose paths in the record have to lead to their copies.

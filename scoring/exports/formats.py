@@ -26,8 +26,7 @@ from scoring.exports.files import BytesFile, Chunk, OutputFile
 from scoring.exports.images import ImagesFile
 from scoring.exports.json_edits import remove_line_breaks
 from scoring.exports.shards import shard_outputs
-from scoring.exports.source_tables import source_outputs
-from scoring.exports.tables import folder_outputs, parquet_outputs
+from scoring.exports.tables import folder_outputs, parquet_outputs, source_outputs
 from scoring.readers.json_stream import Member
 from scoring.reviews.decision_log import Decision
 from scoring.samples import Status

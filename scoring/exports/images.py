@@ -37,26 +37,15 @@ from scoring.samples import Status
 
 FOLDER = "images"
 LIST = "images.jsonl"
-_SUFFIXES = {
-    b"\xff\xd8\xff": ".jpg",
-    b"\x89PNG": ".png",
-    b"GIF8": ".gif",
-    b"RIFF": ".webp",
-    b"BM": ".bmp",
-    b"II*\0": ".tif",
-    b"MM\0*": ".tif",
-}
+_SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp"}
+_SUFFIXES |= {b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 _UNSUPPORTED_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 _NAME_IN_USE = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 def read_image(plan: ExportPlan, position: int, reference: str) -> bytes:
-    """Return an image of the sample at ``position``, for a format that embeds images.
-
-    Raises:
-        ImageProblem: The image is missing or cannot be decoded.
-    """
+    """Return an image for a format that embeds it. Raises ImageProblem if it is unusable."""
     location = resolve_image(reference, plan.workspace.image_roots)
     stats = plan.stats
     has_decoded = plan.decoded is not None and bool(plan.decoded[position])

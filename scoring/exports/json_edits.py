@@ -22,11 +22,8 @@ _TEXTS = ("value", "response", "content", "text")
 # A string with its escapes, or white space outside of strings that breaks the line.
 _STRING_OR_BREAK = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[ \t]*[\r\n][ \t\r\n]*', re.DOTALL)
 
-Span = tuple[int, int]
-"""Start and end of a value in the text of a record."""
-
-Insert = tuple[int, str]
-"""Offset in the text of a record, and what is inserted there."""
+Span = tuple[int, int]  # start and end of a value in the text of a record
+Insert = tuple[int, str]  # offset in the text of a record, and what is inserted there
 
 
 class EditError(Exception):
@@ -54,10 +51,9 @@ def add_key(record: bytes, key: str, value: str) -> bytes:
 
 
 def replace_paths(record: bytes, paths: Mapping[str, str]) -> bytes:
-    """Replace the paths of images wherever the record names them as separate values.
+    """Replace the paths of images that the record names as separate values.
 
-    Raises:
-        EditError: A path does not occur.
+    Raise EditError where a path does not occur.
     """
     text = _decode(record)
     strings = [
@@ -96,10 +92,7 @@ def remove_turns(turns: Sequence[Turn], answers: Collection[int]) -> list[Turn]:
     """Return the conversation without these answers and their questions.
 
     Images of a removed question move before the next remaining human turn, or after the previous
-    one if there is no next.
-
-    Raises:
-        EditError: No human turn remains.
+    one if there is no next. Raise EditError where no human turn remains.
     """
     removed = pair_positions(turns, answers)
     remaining = {i: turn for i, turn in enumerate(turns) if i not in removed}

@@ -46,7 +46,7 @@ class LogDigest:
 
 @dataclass(frozen=True, slots=True)
 class ExportInputs:
-    """The inputs of an export.
+    """Everything an export was made from.
 
     ``dataset``, ``run`` and ``clustering`` describe them for people; ``parts`` are the files with
     the records, scores and clusters.
@@ -70,17 +70,13 @@ class Manifest:
     """The contents of ``manifest.json``.
 
     Attributes:
-        options: How the subset was written.
         derived: In which ways records differ from the imported ones: ``turns``, ``weights``,
             ``records`` (rewritten, because their file was not JSON), ``encoding`` (converted to
             UTF-8 on import), ``images`` (records name the copies of images whose own paths lead
             outside of a folder).
-        subset: The rule and how decisions count.
-        inputs: Everything the export was made from.
         bands: The band limits of the categories.
         counts: Numbers of samples before and after, and of changes to records.
         selected_sha256: Digest of the selected row_idx, one decimal number per line.
-        outputs: The files.
         versions: This program and the libraries it used.
     """
 
@@ -158,8 +154,7 @@ class Manifest:
 def read_manifest(path: Path) -> Manifest:
     """Read the manifest in a file, or in the folder of an export.
 
-    Raises:
-        InputError: The file is not a manifest, or one of a later version.
+    Raises InputError if the file is not a manifest, or one of a later version.
     """
     path = manifest_path(path)
     try:
@@ -232,16 +227,10 @@ def read_inputs(
     parts: Iterable[str],
     until: Mapping[str, int],
 ) -> ExportInputs:
-    """Read the inputs of a subset as they are now.
+    """Read the inputs of a subset as they are now, with each decision log up to an event.
 
-    Args:
-        workspace: The workspace.
-        definition: The subset. Decision logs count only where decisions override its rule.
-        parts: Names inside the workspace; those that this subset does not use are left out.
-        until: Last event of each decision log.
-
-    Raises:
-        FileNotFoundError: A part is gone.
+    Of ``parts`` (names inside the workspace), those that the subset does not use are left out.
+    Raises FileNotFoundError if one is gone.
     """
     scores, clusters = f"runs/{definition.run_id}/scores/", f"clusters/{definition.clustering_id}/"
     names = sorted(part for part in parts if part.startswith(("dataset/", scores, clusters)))
@@ -271,10 +260,7 @@ def run_facts(workspace: Workspace, run_id: str) -> dict[str, Any]:
 
 
 def clustering_facts(workspace: Workspace, clustering_id: str | None) -> dict[str, Any] | None:
-    """Return the clustering without its time, cluster names and the folders of a local embedder.
-
-    None without a clustering.
-    """
+    """Return the clustering without time, cluster names and folders of a local embedder."""
     for clustering in list_clusterings(workspace):
         if clustering.clustering_id == clustering_id:
             facts = asdict(clustering)

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Annotated, Any, Final, Literal, get_args
 
 from scoring.errors import InputError
@@ -39,7 +40,8 @@ Images = Literal["none", "copy", "link", "embed"]
 Weighting = Literal["ignore", "column", "repeat"]
 Columns = Literal["source", "understood"]
 TurnChoice = Literal["keep", "drop", "mask"]
-_WEIGHTS, _TURNS, _CARD = "Weights", "Turns", "Dataset card"
+_weight, _turn = partial(Option, panel="Weights"), partial(Option, panel="Turns")
+_card = partial(Option, panel="Dataset card")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 MANIFEST = "manifest.json"
@@ -80,44 +82,36 @@ class ExportOptions:
     ] = "none"
     weights: Annotated[
         Weighting | None,
-        Option(
+        _weight(
             "For a subset of the rule weights: column (a key of each record), repeat (each record "
-            "as often as it counts), or ignore.",
-            panel=_WEIGHTS,
+            "as often as it counts), or ignore."
         ),
     ] = None
-    weight_key: Annotated[str, Option("Name of that key.", panel=_WEIGHTS)] = "weight"
+    weight_key: Annotated[str, _weight("Name of that key.")] = "weight"
     epoch_size: Annotated[
-        int | None, Option("Number of records written with --weights repeat.", panel=_WEIGHTS)
+        int | None, _weight("Number of records written with --weights repeat.")
     ] = None
-    seed: Annotated[int, Option("Seed for --weights repeat.", panel=_WEIGHTS)] = 0
+    seed: Annotated[int, _weight("Seed for --weights repeat.")] = 0
     turns: Annotated[
         TurnChoice,
-        Option(
+        _turn(
             "What happens to answers whose own score is below --turn-min, or at or above "
             "--turn-max: drop them with their questions, mask them (a key marks them as not to be "
-            "trained on), or keep them.",
-            panel=_TURNS,
+            "trained on), or keep them."
         ),
     ] = "keep"
-    turn_min: Annotated[float | None, Option("Lowest VisNec score of an answer.", panel=_TURNS)] = (
-        None
-    )
-    turn_max: Annotated[
-        float | None, Option("VisNec score that an answer must stay below.", panel=_TURNS)
-    ] = None
-    mask_key: Annotated[str, Option("Key that is false in a masked answer.", panel=_TURNS)] = "loss"
+    turn_min: Annotated[float | None, _turn("Lowest VisNec score of an answer.")] = None
+    turn_max: Annotated[float | None, _turn("VisNec score that an answer must stay below.")] = None
+    mask_key: Annotated[str, _turn("Key that is false in a masked answer.")] = "loss"
     card: Annotated[
         bool,
-        Option("Also write README.md with figures and plots, and croissant.json.", panel=_CARD),
+        _card("Also write README.md with figures and plots, and croissant.json."),
     ] = False
-    license: Annotated[
-        str | None, Option("License for the card: an SPDX id or a URL.", panel=_CARD)
-    ] = None
-    url: Annotated[str | None, Option("URL of the dataset for the card.", panel=_CARD)] = None
-    date_published: Annotated[
-        str | None, Option("Publication date for the card, YYYY-MM-DD.", panel=_CARD)
-    ] = None
+    license: Annotated[str | None, _card("License for the card: an SPDX id or a URL.")] = None
+    url: Annotated[str | None, _card("URL of the dataset for the card.")] = None
+    date_published: Annotated[str | None, _card("Publication date for the card, YYYY-MM-DD.")] = (
+        None
+    )
     columns: Annotated[
         Columns | None,
         Option(

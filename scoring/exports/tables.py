@@ -3,6 +3,10 @@
 Both have the same columns for every family of records, with the exact record among them: nothing is
 lost and nothing must be parsed. The folder is written with pyarrow alone: an Arrow stream per shard
 and two JSON files.
+
+The rows of a Parquet or Arrow dataset can be exported as they came instead. They are read again
+from the dataset's own files, at the positions recorded on import: every column is exported
+unchanged, including those that were never parsed.
 """
 
 from __future__ import annotations
@@ -10,12 +14,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from scoring.dataset.records import sample_from_row
+from scoring.dataset.records import (
+    DatasetFile,
+    read_columns,
+    read_dataset_info,
+    sample_from_row,
+)
+from scoring.errors import InputError, RecordError, WorkspaceError
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.export_records import (
     build_record,
@@ -25,9 +38,12 @@ from scoring.exports.export_records import (
 )
 from scoring.exports.files import BytesFile, OutputFile, RowReader, TableFile, repeat_rows
 from scoring.exports.images import exported_path, read_image
-from scoring.image_references import image_path
-from scoring.images.decode import ImageProblem
+from scoring.exports.options import ExportOptions
+from scoring.image_references import image_path, split_reference
+from scoring.images.decode import ImageProblem, find_container
+from scoring.readers.tables import read_rows, read_table_schema
 from scoring.rules.candidates import STATUSES
+from scoring.workspace import Workspace
 
 _SHARD_ROWS = 100_000
 _EMBEDDED_SHARD_ROWS = 5_000
@@ -43,22 +59,20 @@ def table_schema(plan: ExportPlan) -> pa.Schema:
     """Return the columns. Losses and scores are in nats per answer token, null where unscored."""
     embedded = plan.options.images == "embed"
     fields = [
-        pa.field("row_idx", pa.int64()),
-        pa.field("id", _TEXT),
-        pa.field("source", _TEXT),
-        pa.field("images", pa.list_(_IMAGE if embedded else _TEXT)),
-        pa.field("conversations", pa.list_(_TURN)),
-        pa.field("status", _TEXT),
-        pa.field("loss_text", pa.float64()),
-        pa.field("loss_multimodal", pa.float64()),
-        pa.field("visnec", pa.float64()),
-        pa.field("n_answer_tokens", pa.int64()),
+        ("row_idx", pa.int64()),
+        ("id", _TEXT),
+        ("source", _TEXT),
+        ("images", pa.list_(_IMAGE if embedded else _TEXT)),
+        ("conversations", pa.list_(_TURN)),
+        ("status", _TEXT),
+        *((name, pa.float64()) for name in ("loss_text", "loss_multimodal", "visnec")),
+        ("n_answer_tokens", pa.int64()),
     ]
     if plan.weights is not None and plan.options.weights != "repeat":
-        fields.append(pa.field(plan.options.weight_key, pa.float64()))
+        fields.append((plan.options.weight_key, pa.float64()))
     if plan.options.turns == "mask":
-        fields.append(pa.field("turn_mask", pa.list_(pa.bool_())))
-    return pa.schema([*fields, pa.field("record", pa.binary())])
+        fields.append(("turn_mask", pa.list_(pa.bool_())))
+    return pa.schema([*fields, ("record", pa.binary())])
 
 
 def parquet_outputs(plan: ExportPlan) -> list[OutputFile]:
@@ -189,3 +203,115 @@ def _feature(kind: pa.DataType) -> Any:
     if pa.types.is_struct(kind):
         return _features(kind)
     return {"_type": "Value", "dtype": "float64" if kind == pa.float64() else str(kind)}
+
+
+def resolve_columns(workspace: Workspace, options: ExportOptions) -> ExportOptions:
+    """Return the options with the columns of a table decided.
+
+    A dataset of tables keeps its own columns unless the options need the understood ones. Raises
+    InputError if the options ask for the dataset's own, and it has none, or several kinds.
+    """
+    if options.columns == "source":
+        source_schema(workspace)
+    is_open = options.format == "parquet" and options.columns is None
+    if is_open and options.images != "embed" and options.turns == "keep":
+        with suppress(InputError, WorkspaceError, RecordError):
+            source_schema(workspace)
+            return replace(options, columns="source")
+    return options
+
+
+def source_schema(workspace: Workspace) -> pa.Schema:
+    """Return the columns of the dataset's files.
+
+    Raises InputError if they are no tables or their columns differ, WorkspaceError if one is gone.
+    """
+    common: pa.Schema | None = None
+    for file in read_dataset_info(workspace).files:
+        if file.container not in ("parquet", "arrow"):
+            raise InputError(
+                f"{file.name} is not a Parquet or Arrow file, so the dataset has no columns of its "
+                "own. Export with --columns understood."
+            )
+        schema = read_table_schema(_locate_file(workspace, file))
+        if common is not None and not schema.equals(common):
+            raise InputError(
+                f"The columns of {file.name} differ from those of the files before it. Export with "
+                "--columns understood."
+            )
+        common = schema if common is None else common
+    if common is None:
+        raise InputError("The dataset has no files.")
+    return common
+
+
+def source_outputs(plan: ExportPlan) -> list[OutputFile]:
+    """Return ``samples.parquet`` with the rows and columns of the dataset's files."""
+    schema = source_schema(plan.workspace)
+    if plan.weights is not None and plan.options.weights == "column":
+        schema = _add_weight_column(schema, plan.options.weight_key)
+    for row_idx, reference in plan.read_references() if plan.options.places_images else ():
+        path = image_path(reference)
+        if split_reference(path) is None and exported_path(plan, reference) != path:
+            raise InputError(
+                f"Row {row_idx} names its image {path!r}, which is outside of the export's images, "
+                "and rows are exported unchanged. Export with --columns understood, whose paths "
+                "lead to the copies."
+            )
+    return [TableFile("samples.parquet", schema, _read_source_rows(plan, schema))]
+
+
+def _add_weight_column(schema: pa.Schema, key: str) -> pa.Schema:
+    if key in schema.names:
+        raise InputError(f"The dataset has a column {key!r} already. Name another --weight-key.")
+    metadata = dict(schema.metadata or {})
+    try:
+        value = json.loads(metadata[b"huggingface"])
+        value["info"]["features"][key] = {"_type": "Value", "dtype": "float64"}
+        metadata[b"huggingface"] = json.dumps(value).encode()
+    except (KeyError, TypeError, ValueError):
+        metadata.pop(b"huggingface", None)
+    return schema.append(pa.field(key, pa.float64())).with_metadata(metadata or None)
+
+
+def _read_source_rows(plan: ExportPlan, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the selected rows of one file after the other."""
+    yield schema.empty_table()
+    end_row = position = 0
+    for file in read_dataset_info(plan.workspace).files:
+        end_row += file.n_records
+        end = int(np.searchsorted(plan.rows, end_row))
+        if end == position:
+            continue
+        columns = read_columns(plan.workspace, ["row_idx", "origin"], plan.rows[position:end])
+        origins = (origin for table in columns for origin in table.column("origin").to_pylist())
+        rows = np.fromiter((int(origin.rpartition("#row=")[2]) for origin in origins), np.int64)
+        for batch in read_rows(_locate_file(plan.workspace, file), file.name, rows):
+            table = pa.Table.from_batches([batch])
+            span = slice(position, position + len(batch))
+            position += len(batch)
+            if len(schema) > table.num_columns and plan.weights is not None:
+                table = table.append_column(schema.field(-1), pa.array(plan.weights[span]))
+            table = table.replace_schema_metadata(schema.metadata)
+            yield from [table] if plan.repeats is None else repeat_rows(table, plan.repeats[span])
+        if position < end:
+            raise WorkspaceError(
+                f"{file.name} has fewer rows than were imported. Restore the file, or export with "
+                "--columns understood."
+            )
+
+
+def _locate_file(workspace: Workspace, file: DatasetFile) -> Path:
+    """Return the path of a dataset file. Raise WorkspaceError where it is gone or has changed."""
+    path = find_container(file.name, workspace.image_roots)
+    if path is None or not path.is_file():
+        raise WorkspaceError(
+            f"{file.name} is gone, and its rows are read from it. Give its location with visnec "
+            "relocate, or export with --columns understood."
+        )
+    if path.stat().st_size != file.bytes:
+        raise WorkspaceError(
+            f"{path} is not the file that was imported ({path.stat().st_size:,} bytes instead of "
+            f"{file.bytes:,}). Restore it, or export with --columns understood."
+        )
+    return path

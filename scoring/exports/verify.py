@@ -72,12 +72,8 @@ def verify_manifest(
 ) -> VerifyReport:
     """Rebuild an export from its workspace and compare every byte.
 
-    Needs space for a database in the temporary folder.
-
-    Args:
-        path: The manifest or its folder.
-        workspace: By default the workspace that contains the export.
-        progress: Called with steps and samples done.
+    Needs space for a database in the temporary folder. ``path`` is the manifest or its folder; the
+    workspace is by default the one that contains it.
 
     Raises:
         InputError: The manifest or the workspace cannot be used.
@@ -308,10 +304,9 @@ def is_manifest_path(text: str) -> bool:
 
 
 def resolve_manifest(workspace: Workspace, store: Store, manifest: Manifest) -> ResolvedSubset:
-    """Select the samples of an export again.
+    """Select the samples of an export again, from the inputs that its manifest names.
 
-    Raises:
-        InputError: The manifest is of another workspace, or the workspace has changed.
+    Raises InputError if the manifest is of another workspace, or the workspace has changed.
     """
     if manifest.inputs.workspace_id != workspace.settings.workspace_id:
         raise InputError(

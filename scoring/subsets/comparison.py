@@ -70,10 +70,7 @@ def compare_subsets(a: Subset, b: Subset, candidates: Candidates) -> SubsetDiff:
 def overlap_table(subsets: Mapping[str, Subset]) -> pd.DataFrame:
     """Compare every pair of the named subsets once, and each subset with itself.
 
-    Raises RuleError for subsets of different rows.
-
-    Returns:
-        Columns a, b, n_a, n_b, both, jaccard, in the order of ``subsets``.
+    The columns are a, b, n_a, n_b, both and jaccard. Raises RuleError for subsets of other rows.
     """
     rows = []
     for (name_a, a), (name_b, b) in combinations_with_replacement(subsets.items(), 2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 from scoring.clustering.clusters import list_clusterings
@@ -24,6 +25,7 @@ from scoring.subsets.selection import Treatment
 from scoring.workspace import Workspace
 
 _RULE, _SCORES, _CHOICES = "Options of the rule", "Scores", "Choices around the rule"
+_rule, _choice = partial(Option, panel=_RULE), partial(Option, panel=_CHOICES)
 _RULE_FIELDS = (
     *("min", "max", "limits", "share", "count", "tokens", "at_least", "floor", "ceiling"),
     *("by", "per", "of", "temperature", "min_weight", "max_weight", "seed"),
@@ -52,10 +54,8 @@ class SelectOptions:
             "--max-weight)."
         ),
     ]
-    min: Annotated[float | None, Option("Lowest VisNec score kept.", panel=_RULE)] = None
-    max: Annotated[
-        float | None, Option("Scores at or above this value are dropped.", panel=_RULE)
-    ] = None
+    min: Annotated[float | None, _rule("Lowest VisNec score kept.")] = None
+    max: Annotated[float | None, _rule("Scores at or above this value are dropped.")] = None
     limits: Annotated[
         Sequence[Any] | None,
         Option(
@@ -68,41 +68,31 @@ class SelectOptions:
             metavar="NAME=LOW..HIGH",
         ),
     ] = None
-    share: Annotated[
-        float | None, Option("Share of the scored samples, for example 0.15.", panel=_RULE)
-    ] = None
-    count: Annotated[int | None, Option("Samples to keep.", panel=_RULE)] = None
-    tokens: Annotated[int | None, Option("Answer tokens to keep.", panel=_RULE)] = None
-    at_least: Annotated[int | None, Option("Fewest samples to keep per group.", panel=_RULE)] = None
-    floor: Annotated[
-        int | None, Option("Fewest samples to keep per source in a budget.", panel=_RULE)
-    ] = None
-    ceiling: Annotated[
-        int | None, Option("Most samples to keep per source in a budget.", panel=_RULE)
-    ] = None
+    share: Annotated[float | None, _rule("Share of the scored samples, for example 0.15.")] = None
+    count: Annotated[int | None, _rule("Samples to keep.")] = None
+    tokens: Annotated[int | None, _rule("Answer tokens to keep.")] = None
+    at_least: Annotated[int | None, _rule("Fewest samples to keep per group.")] = None
+    floor: Annotated[int | None, _rule("Fewest samples to keep per source in a budget.")] = None
+    ceiling: Annotated[int | None, _rule("Most samples to keep per source in a budget.")] = None
     by: Annotated[
         str | None,
-        Option(
+        _rule(
             "weights: softmax or rank. ablation: text-loss, multimodal-loss or "
-            "high-multimodal-loss. control: random, visnec or a loss.",
-            panel=_RULE,
+            "high-multimodal-loss. control: random, visnec or a loss."
         ),
     ] = None
-    per: Annotated[
-        str | None, Option("dataset, cluster or source: within which to rank.", panel=_RULE)
-    ] = None
+    per: Annotated[str | None, _rule("dataset, cluster or source: within which to rank.")] = None
     of: Annotated[
-        str | None,
-        Option("Saved subset that a control is compared with; its choices are used.", panel=_RULE),
+        str | None, _rule("Saved subset that a control is compared with; its choices are used.")
     ] = None
     temperature: Annotated[
-        float | None, Option("For weights; the higher, the more equal they are.", panel=_RULE)
+        float | None, _rule("For weights; the higher, the more equal they are.")
     ] = None
-    min_weight: Annotated[
-        float | None, Option("Lowest weight; the mean of all weights is 1.", panel=_RULE)
-    ] = None
-    max_weight: Annotated[float | None, Option("Highest weight.", panel=_RULE)] = None
-    seed: Annotated[int | None, Option("Seed of a random rule, or of --arms.", panel=_RULE)] = None
+    min_weight: Annotated[float | None, _rule("Lowest weight; the mean of all weights is 1.")] = (
+        None
+    )
+    max_weight: Annotated[float | None, _rule("Highest weight.")] = None
+    seed: Annotated[int | None, _rule("Seed of a random rule, or of --arms.")] = None
     run_id: Annotated[str | None, Option(RUN_HELP, "--run", _SCORES)] = None
     baseline: Annotated[str | None, Option(BASELINE_HELP, panel=_SCORES)] = None
     clustering_id: Annotated[
@@ -110,11 +100,11 @@ class SelectOptions:
     ] = None
     text_only: Annotated[
         Treatment | None,
-        Option("Samples without an image: drop (default) or keep.", panel=_CHOICES),
+        _choice("Samples without an image: drop (default) or keep."),
     ] = None
     unscored: Annotated[
         Treatment | None,
-        Option("Samples without a score: drop (default) or keep.", panel=_CHOICES),
+        _choice("Samples without a score: drop (default) or keep."),
     ] = None
     hand_wins: Annotated[
         bool | None,
@@ -126,13 +116,12 @@ class SelectOptions:
     ] = None
     arms: Annotated[
         bool,
-        Option(
+        _choice(
             "Also save the arms to compare with, each the size of this subset: NAME-text-loss, "
-            "-multimodal-loss, -no-clusters, -random, -random-per-cluster.",
-            panel=_CHOICES,
+            "-multimodal-loss, -no-clusters, -random, -random-per-cluster."
         ),
     ] = False
-    overwrite: Annotated[bool, Option("Replace a subset of this name.", panel=_CHOICES)] = False
+    overwrite: Annotated[bool, _choice("Replace a subset of this name.")] = False
 
     def build_rule(self, of: Rule | None = None) -> Rule:
         """Return the rule; ``of`` is the rule that a control accompanies. Raises RuleError."""

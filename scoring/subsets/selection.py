@@ -106,16 +106,9 @@ def select(
     """Apply a rule to the scored samples, then the treatments to the others, then the decisions.
 
     A decision neither adds nor removes another sample: the rule's own count and the weights of
-    other samples do not change. Raises RuleError.
-
-    Args:
-        rule: selects some of the scored samples.
-        candidates: all samples of the dataset.
-        decisions: keep or drop, by row.
-        text_only: the treatment of samples without an image.
-        unscored: the treatment of samples without a score for any other reason, except
-            ``bad_record``, which only a decision can keep.
-        hand_wins: whether decisions count.
+    other samples do not change. ``text_only`` and ``unscored`` are the treatments of samples
+    without an image and of those without a score for any other reason, except ``bad_record``, which
+    only a decision can keep. ``hand_wins``: whether decisions count. Raises RuleError.
     """
     for treatment in (text_only, unscored):
         if treatment not in get_args(Treatment):

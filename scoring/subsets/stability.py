@@ -124,11 +124,9 @@ class Stability:
     def by_score(self, n_bins: int = 60) -> pd.DataFrame:
         """Return inclusion by score, in bins of equal width from the 1st to the 99th percentile.
 
-        The outermost bins include everything beyond them; empty bins are left out.
-
-        Returns:
-            Columns visnec (middle of the bin, nats per answer token), samples, inclusion (mean),
-            low and high (10th and 90th percentile of the inclusion).
+        The outermost bins include everything beyond them; empty bins are left out. Columns: visnec
+        (middle of the bin, nats per answer token), samples, inclusion (mean), low and high (10th
+        and 90th percentile of the inclusion).
         """
         scored = np.flatnonzero(self.candidates.scored)
         columns = ["visnec", "samples", "inclusion", "low", "high"]
@@ -177,9 +175,8 @@ def inclusion_probabilities(
     scores. ``n_draws`` are divided evenly among the scores in use and the replicates; scores
     without a known dtype are used once each, without noise.
 
-    Raises:
-        RuleError: For rules that do not select by score, and if there is neither a replicate nor
-            a known dtype.
+    Raises RuleError for rules that do not select by score, and if there is neither a replicate nor
+    a known dtype.
     """
     check_count(n_draws, what="The number of draws")
     check_seed(seed)
