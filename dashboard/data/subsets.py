@@ -33,11 +33,11 @@ from scoring.subsets.definitions import (
     apply_definition,
     read_overlaps,
 )
-from scoring.subsets.near_threshold import format_near_threshold
 from scoring.subsets.selection import effective_share, repeat_counts
 from scoring.subsets.stability import (
     ReplicateResult,
     format_basis,
+    format_near_threshold,
     inclusion_probabilities,
     read_replicates,
 )

@@ -49,10 +49,10 @@ from scoring.subsets.definitions import (
     read_overlaps,
     read_subset,
 )
-from scoring.subsets.near_threshold import format_near_threshold
 from scoring.subsets.stability import (
     DEFAULT_DRAWS,
     format_basis,
+    format_near_threshold,
     inclusion_probabilities,
     read_replicates,
 )

@@ -32,7 +32,7 @@ from scoring.evaluation.accuracy import (
 )
 from scoring.necessity import Bands, Category
 from scoring.options import Option
-from scoring.rules.candidates import ANSWER_KINDS
+from scoring.rules.candidates import ANSWER_KINDS, Mask
 
 _DEFAULT_SCORE_BANDS = 5
 SELF_SELECTION_NOTE = (
@@ -40,8 +40,6 @@ SELF_SELECTION_NOTE = (
     "selection; compare models on a part that the scores of another model choose"
 )
 """The note for a model with ``chose_part``."""
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

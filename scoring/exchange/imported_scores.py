@@ -100,8 +100,7 @@ def import_scores(
         with ScoreMatcher(Path(name)) as matcher:
             n_rows = matcher.add_rows(read_score_cells(path, issues, on_bytes))
             n_rows += issues.counts.get("row with the wrong number of cells", 0)
-            columns = ["row_idx", "id", "images", "status", "reason"]
-            samples = read_columns(workspace, columns)
+            samples = read_columns(workspace, ["row_idx", "id", "images", "status", "reason"])
             if not matcher.match_samples(samples, issues, check=check):
                 raise _no_row_fits(path, n_samples, issues)
             statuses: Counter[str] = Counter()

@@ -40,13 +40,7 @@ _MEDIA_TYPES = {
     ".tar": "application/x-tar",
     ".txt": "text/plain",
 }
-_TYPES = {
-    "int64": "sc:Integer",
-    "double": "sc:Float",
-    "string": "sc:Text",
-    "bool": "sc:Boolean",
-    "binary": "sc:Text",
-}
+_TYPES = {"int64": "sc:Integer", "double": "sc:Float", "bool": "sc:Boolean"}
 _COLUMNS = {
     "row_idx": "Position in the dataset that the subset was chosen from.",
     "id": "Identifier of the record; may repeat or be absent.",
@@ -304,7 +298,7 @@ def _describe_field(field: pa.Field, descriptions: Mapping[str, str]) -> dict[st
     if is_list:
         value["repeated"] = True
     if not pa.types.is_struct(kind):
-        return value | {"dataType": _TYPES[str(kind)], "source": source}
+        return value | {"dataType": _TYPES.get(str(kind), "sc:Text"), "source": source}
     value["subField"] = [
         {
             "@type": "cr:Field",

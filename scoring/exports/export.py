@@ -39,16 +39,10 @@ _SHOWN = 3  # missing images that an error names
 _STEP = 1000  # samples between two reports of progress
 
 Progress = Callable[[int, int], None]
-"""Called with samples written so far, samples in all (over all files of the format).
-
-An exception that it raises stops the export, which then leaves nothing behind.
-"""
+"""Called with samples written so far and in all (over all files); may raise to stop the export."""
 
 OnWait = Callable[[], None]
-"""Called several times a second while another export of the workspace is running.
-
-An exception that it raises stops this export before it begins.
-"""
+"""Called several times a second while another export is running; may raise to stop this one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

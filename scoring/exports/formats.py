@@ -1,4 +1,4 @@
-"""The formats of an export and the files of each. The text formats are written here.
+"""The formats of an export and the files of each. Text formats and tar files are written here.
 
 Records are never parsed and printed again, which preserves unknown keys, key order, number forms
 and escapes.
@@ -11,22 +11,29 @@ and escapes.
   identity; an id may repeat, a missing one is an empty line, and a line break in one is written
   as ``\\n`` or ``\\r``.
 - ``dropped``: ``dropped.jsonl``, a line per sample that is not in the subset.
+- ``webdataset``: tar files whose samples are a record and its images under one key. Headers have no
+  owner and no time, which makes a shard the same bytes on every machine. Members have the same
+  names in every sample and shard: readers that fix their columns by the first samples would skip
+  images with other names.
 """
 
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Iterator
+
+import pyarrow.compute as pc
 
 from scoring.dataset.records import read_columns
 from scoring.errors import RecordError
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.export_records import read_records
 from scoring.exports.files import BytesFile, Chunk, OutputFile
-from scoring.exports.images import ImagesFile
+from scoring.exports.images import ImagesFile, image_suffix, read_image
 from scoring.exports.json_edits import remove_line_breaks
-from scoring.exports.shards import shard_outputs
 from scoring.exports.tables import folder_outputs, parquet_outputs, source_outputs
+from scoring.images.decode import ImageProblem
 from scoring.readers.json_stream import Member
 from scoring.reviews.decision_log import Decision
 from scoring.samples import Status
@@ -39,6 +46,7 @@ _BREAKS = str.maketrans(
         for character in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
     }
 )
+_SHARD_SAMPLES = 5_000
 _DROPPED_BY = {
     Reason.REVIEWER: "reviewer",
     Reason.RULE: "rule",
@@ -63,7 +71,7 @@ def plan_outputs(plan: ExportPlan) -> list[OutputFile]:
             case "huggingface":
                 outputs = folder_outputs(plan)
             case "webdataset":
-                outputs = shard_outputs(plan)
+                outputs = _shard_outputs(plan)
             case "ids":
                 row_idx_file = BytesFile("row_idx.txt", _row_idx_chunks(plan))
                 outputs = [BytesFile("ids.txt", _id_chunks(plan)), row_idx_file]
@@ -136,11 +144,7 @@ def _dropped_chunks(plan: ExportPlan) -> Iterator[Chunk]:
     This is the rule, the choice for samples without a score, the reviewer against both, or both a
     rule (or choice) and the reviewer.
     """
-    subset, candidates, decisions = (
-        plan.outcome.subset,
-        plan.outcome.candidates,
-        plan.outcome.decisions,
-    )
+    subset, candidates = plan.outcome.subset, plan.outcome.candidates
     dropped = ~subset.kept
     reasons = [REASONS[code] for code in subset.why[dropped].tolist()]
     scores = candidates.visnec[dropped].tolist()
@@ -149,7 +153,7 @@ def _dropped_chunks(plan: ExportPlan) -> Iterator[Chunk]:
     rows = (row for table in tables for row in table.to_pylist())
     for row, reason, status, score in zip(rows, reasons, statuses, scores, strict=False):
         by = _DROPPED_BY.get(reason, "choice")
-        if by != "reviewer" and decisions.get(row["row_idx"]) is Decision.DROP:
+        if by != "reviewer" and plan.outcome.decisions.get(row["row_idx"]) is Decision.DROP:
             by = "both"
         line = {
             **{name: row[name] for name in ("row_idx", "id", "source")},
@@ -159,3 +163,62 @@ def _dropped_chunks(plan: ExportPlan) -> Iterator[Chunk]:
             "visnec": None if score != score else score,
         }
         yield row["row_idx"], json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+
+def _shard_outputs(plan: ExportPlan) -> list[OutputFile]:
+    """Return ``samples-000000.tar`` ...
+
+    The key of a sample is its row_idx; members are ``KEY.json`` and ``KEY.jpg`` (``KEY.0.jpg``,
+    ``KEY.1.jpg`` ... in every sample if any has several images). A repeated sample has the keys
+    ``KEY-1`` ... Every image is called ``.jpg``, and its bytes are unchanged:
+    readers choose the image decoder by the suffix, and the format by the bytes.
+    """
+    if plan.options.version > 2:
+        numbers = (table.column("n_images") for _, table in plan.read_tables(["n_images"]))
+        plan.stats.most_images = max((pc.max(column).as_py() for column in numbers), default=0)
+    tables = (table for _, table in plan.read_tables(["images"]))
+    images = (references for table in tables for references in table.column("images").to_pylist())
+    samples = zip(read_records(plan), images, strict=True)
+    return [
+        BytesFile(f"samples-{start // _SHARD_SAMPLES:06d}.tar", _shard_chunks(plan, samples, start))
+        for start in range(0, max(1, len(plan.rows)), _SHARD_SAMPLES)
+    ]
+
+
+def _shard_chunks(
+    plan: ExportPlan, samples: Iterator[tuple[bytes, list[str]]], start: int
+) -> Iterator[Chunk]:
+    """Yield a shard from the record and images of each sample, which all shards share."""
+    for position in range(start, min(start + _SHARD_SAMPLES, len(plan.rows))):
+        record, references = next(samples)
+        row_idx, n_repeats = int(plan.rows[position]), plan.n_repeats(position)
+        images = _read_images(plan, position, references) if n_repeats else []
+        for repeat in range(n_repeats):
+            key = f"{row_idx:09d}" + (f"-{repeat}" if repeat else "")
+            yield row_idx, tar_member(f"{key}.json", record)
+            for suffix, content in images:
+                yield None, tar_member(key + suffix, content)
+    yield None, b"\0" * (2 * tarfile.BLOCKSIZE)
+
+
+def _read_images(plan: ExportPlan, position: int, references: list[str]) -> list[tuple[str, bytes]]:
+    """Return (suffix, bytes) of the images that are present and can be decoded."""
+    has_format_suffix = plan.options.version < 3
+    is_numbered = (len(references) if has_format_suffix else plan.stats.most_images) > 1
+    images: list[tuple[str, bytes]] = []
+    for number, reference in enumerate(references):
+        try:
+            content = read_image(plan, position, reference)
+        except ImageProblem:
+            continue
+        suffix = image_suffix(content) if has_format_suffix else ".jpg"
+        images.append((f".{number}{suffix}" if is_numbered else suffix, content))
+    return images
+
+
+def tar_member(name: str, content: bytes) -> bytes:
+    """Return a regular file in ustar form, padded to whole blocks."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    header = info.tobuf(tarfile.USTAR_FORMAT)
+    return header + content + b"\0" * (-len(content) % tarfile.BLOCKSIZE)

@@ -40,8 +40,6 @@ LIST = "images.jsonl"
 _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp"}
 _SUFFIXES |= {b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
-_UNSUPPORTED_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-_NAME_IN_USE = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 def read_image(plan: ExportPlan, position: int, reference: str) -> bytes:
@@ -230,14 +228,14 @@ def _place_image(location: ImageLocation, content: bytes, target: Path, link: bo
 def _explain_name_error(name: str, error: OSError) -> str | None:
     """Return why an image cannot have its name in the export; None for another kind of error."""
     path = name.removeprefix(f"{FOLDER}/")
-    if error.errno in _NAME_IN_USE:
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
         return (
             f"Files of this dataset name two different images {path!r}, each in a folder of its "
             "own. One image folder cannot contain both under the path that the records give. "
             "Export as webdataset or with images embedded in a table, or export the sources one by "
             "one."
         )
-    if error.errno in _UNSUPPORTED_NAME:
+    if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
         shown = path if len(path) <= 160 else f"{path[:80]}...{path[-60:]}"
         return (
             f"The image {shown!r} cannot have that name in the export ({error.strerror}). Export "

@@ -33,7 +33,6 @@ from scoring.workspace import Workspace
 
 _PART = re.compile(r"(dataset|runs/[^/]+/scores|clusters/[^/]+)/[^/]+\.parquet")
 PROGRAM = "visnec-studio"
-_LIBRARIES = ("numpy", "duckdb", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +284,7 @@ def digest_manifest(value: Mapping[str, Any]) -> str:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of this program and the libraries that affect an export."""
-    libraries = {name: metadata.version(name) for name in _LIBRARIES}
+    libraries = {name: metadata.version(name) for name in ("numpy", "duckdb", "pyarrow")}
     return {PROGRAM: scoring.__version__, "python": platform.python_version(), **libraries}
 
 

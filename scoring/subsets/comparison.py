@@ -44,8 +44,7 @@ def compare_subsets(a: Subset, b: Subset, candidates: Candidates) -> SubsetDiff:
     for subset in (a, b):
         _check_same_rows(subset.row_idx, candidates.row_idx)
     both, only_a, only_b = a.kept & b.kept, a.kept & ~b.kept, b.kept & ~a.kept
-    everything = np.ones(len(candidates), np.bool_)
-    masks = {"samples": everything, "a": a.kept, "b": b.kept}
+    masks = {"samples": np.ones(len(candidates), np.bool_), "a": a.kept, "b": b.kept}
     masks |= {"both": both, "only_a": only_a, "only_b": only_b}
     n_sources = len(candidates.sources)
     frame = pd.DataFrame(

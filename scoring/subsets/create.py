@@ -30,7 +30,6 @@ _RULE_FIELDS = (
     *("min", "max", "limits", "share", "count", "tokens", "at_least", "floor", "ceiling"),
     *("by", "per", "of", "temperature", "min_weight", "max_weight", "seed"),
 )
-_SEEDED_RULES = ("random", "control")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ class SelectOptions:
         """Return the rule; ``of`` is the rule that a control accompanies. Raises RuleError."""
         options = {name: getattr(self, name) for name in _RULE_FIELDS}
         options["of"] = of.to_dict() if of is not None else None
-        if self.arms and self.rule not in _SEEDED_RULES:
+        if self.arms and self.rule not in ("random", "control"):
             options["seed"] = None  # it is the seed of the arms
         given = {name: value for name, value in options.items() if value is not None}
         return rule_from_dict({"rule": self.rule, **given})

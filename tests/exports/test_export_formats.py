@@ -28,9 +28,9 @@ from scoring.exports import files
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.export_plan import plan_export
 from scoring.exports.files import ContentDigest
+from scoring.exports.formats import tar_member
 from scoring.exports.manifest import read_manifest
 from scoring.exports.options import FORMATS, ExportOptions
-from scoring.exports.shards import tar_member
 from scoring.exports.verify import (
     diff_manifests,
     is_manifest_path,

@@ -28,12 +28,13 @@ from scoring.rules import (
 )
 from scoring.samples import Status
 from scoring.subsets.comparison import compare_subsets, overlap_table
-from scoring.subsets.near_threshold import count_near_threshold, format_near_threshold
 from scoring.subsets.selection import select
 from scoring.subsets.stability import (
     Replicate,
     Stability,
+    count_near_threshold,
     format_basis,
+    format_near_threshold,
     inclusion_probabilities,
     read_replicates,
 )
