@@ -23,32 +23,18 @@ BASELINE_HELP = (
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """The description of a field or parameter.
-
-    Args:
-        help: What it does, shown by ``--help``.
-        flag: Names of the command-line option, separated by spaces; by default ``--field-name``.
-        panel: Heading under which ``--help`` lists the option.
-        parse: Converts the text of the command line (a list of texts if ``repeatable``) to the
-            value. Without it the declared type decides.
-        repeatable: Whether the option may be given several times.
-        metavar: Name of the value in ``--help``.
-        min: Smallest value of a number.
-        max: Largest value of a number.
-        envvar: Environment variable with the default.
-        is_argument: Whether the value is given by its position, without a flag.
-    """
+    """The description of a field or parameter; ``help`` and ``panel`` are those of ``--help``."""
 
     help: str
-    flag: str | None = None
+    flag: str | None = None  # names separated by spaces; default: --field-name
     panel: str | None = None
-    parse: Callable[[Any], Any] | None = None
-    repeatable: bool = False
+    parse: Callable[[Any], Any] | None = None  # from the text (or texts); default: by the type
+    repeatable: bool = False  # for ``parse``; a tuple always is
     metavar: str | None = None
     min: int | None = None
     max: int | None = None
     envvar: str | None = None
-    is_argument: bool = False
+    is_argument: bool = False  # given by its position, without a flag
 
 
 def parse_json_object(flag: str) -> Callable[[str], dict[str, Any]]:

@@ -109,10 +109,7 @@ PREDICTIONS = pa.schema(
         ("letter_multimodal", pa.bool_()),
         ("f1_multimodal", pa.float64()),
         ("matched_by", pa.int16()),  # MATCH_VERSION of these six; other versions are recomputed
-        (
-            "thoughts_unfinished",
-            pa.int16(),
-        ),  # predictions (0-2) that end inside a thought
+        ("thoughts_unfinished", pa.int16()),  # predictions (0-2) that end inside a thought
         ("rotations", pa.int16()),  # option orders that were asked; null: not rotated
         ("rotated_right_text", pa.int16()),  # orders with a correct text-only answer
         ("rotated_right_multimodal", pa.int16()),

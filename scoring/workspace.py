@@ -109,8 +109,7 @@ def _resolve_roots(
 def create_workspace(root: Path) -> Workspace:
     """Open the workspace at ``root``, creating the folder and its settings if there is none.
 
-    Raises:
-        WorkspaceError: the folder contains something else; foreign folders are never written to.
+    Raises WorkspaceError for a folder that contains something else: it is never written to.
     """
     if (root / "workspace.json").exists():
         return open_workspace(root)

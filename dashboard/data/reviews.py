@@ -12,13 +12,14 @@ from dashboard.view.state import Queue, QueueScope, View
 from scoring.database.queries.compare import other_name
 from scoring.database.queries.review_labels import read_hand_labels
 from scoring.database.queries.review_queues import ReviewQueue, review_queue
-from scoring.reviews.agreement import Agreement, reviewer_agreement
 from scoring.reviews.decision_log import Decision
 from scoring.reviews.decisions import decision_feed
 from scoring.reviews.resolution import (
+    Agreement,
     LatestDecision,
     ReviewerProgress,
     find_conflicts,
+    reviewer_agreement,
     reviewer_progress,
 )
 from scoring.reviews.reviewer_state import DecisionState, UndoableDecision

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
+from scoring.cli import console
 from scoring.cli.commands import BaselineOption, JsonOption, RunOption, WorkspaceOption
-from scoring.cli.console import print_json, show_issues, show_message, show_table
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.filters import parse_filter
@@ -88,14 +88,14 @@ def evaluate(
     scope = Scope(record.run_id, baseline or record.first_baseline)
     for name in remove:
         n_removed = remove_predictions(opened, name)
-        show_message(f"Removed {n_removed} prediction files of {name}")
+        console.show_message(f"Removed {n_removed} prediction files of {name}")
     is_changed = bool(remove)
     given = {Sight.SEEN: files, Sight.BLIND: blind, Sight.TEXT_MODEL: text_model}
     for imported in import_prediction_files(opened, given, replace=replace):
         is_changed = is_changed or not imported.already
         first = imported.sets[0]
         again = " (already imported; nothing was changed)" if imported.already else ""
-        show_table(
+        console.show_table(
             f"{imported.file}: {first.n_records:,} records{again}",
             ["model", "predictions", "samples", "samples without"],
             [
@@ -103,7 +103,7 @@ def evaluate(
                 for each in imported.sets
             ],
         )
-        show_issues("Records that could not be imported", "records", first.findings)
+        console.show_issues("Records that could not be imported", "records", first.findings)
     if is_changed:
         build_database(opened)
     store = Store(opened)
@@ -123,7 +123,7 @@ def evaluate(
         }
         if rows:
             values["rows"] = read_cell_rows(store, scope, query, options, bands=opened.bands)
-        print_json(values)
+        console.print_json(values)
 
 
 def _show_evaluation(result: Evaluation, measure: str) -> None:
@@ -136,7 +136,7 @@ def _show_evaluation(result: Evaluation, measure: str) -> None:
         for model in result.models
         for group in (model.all, model.necessary, model.rest)
     ]
-    show_table("Models", _COLUMNS, rows)
+    console.show_table("Models", _COLUMNS, rows)
     for model in result.models:
         groups = (
             ("category", model.by_category),
@@ -147,7 +147,7 @@ def _show_evaluation(result: Evaluation, measure: str) -> None:
         for name, results in groups:
             if len(results) > 1 or name in ("category", "score band"):
                 rows = [_group_row(group) for group in results]
-                show_table(f"{model.model} by {name}", [name, *_COLUMNS[2:]], rows)
+                console.show_table(f"{model.model} by {name}", [name, *_COLUMNS[2:]], rows)
         if model.all.cells:
             cells_by_part = (("all", model.all.cells), ("necessary", model.necessary.cells))
             rows = [
@@ -157,17 +157,17 @@ def _show_evaluation(result: Evaluation, measure: str) -> None:
                 for blind in _OUTCOMES
             ]
             columns = ["samples", "seen right", "seen wrong"]
-            show_table(f"{model.model}: blind against seen", columns, rows)
+            console.show_table(f"{model.model}: blind against seen", columns, rows)
     if result.ranking:
         _show_ranking(result.ranking, names)
-    show_message(
+    console.show_message(
         f"{result.n_necessary:,} of {result.n_samples:,} samples are in the necessary part (visnec "
         f"of {result.threshold:g} or more); {result.n_samples - result.n_scored:,} have no score. "
         f"Right means: {MEASURES[measure]}. Intervals are 95 %"
     )
     for model in result.models:
         if model.chose_part:
-            show_message(f"* {model.model}: {SELF_SELECTION_NOTE}")
+            console.show_message(f"* {model.model}: {SELF_SELECTION_NOTE}")
 
 
 def _group_row(group: GroupResult) -> tuple[Any, ...]:
@@ -204,12 +204,12 @@ def _show_ranking(ranking: Ranking, names: Mapping[str, str]) -> None:
         for each in ranking.models
     ]
     columns = ["model", "rank", "on all", "rank there", "on the necessary part"]
-    show_table("Ranks of the models", columns, rows)
+    console.show_table("Ranks of the models", columns, rows)
     agreement = ", ".join(
         f"{name} {_ABSENT if value is None else f'{value:.2f}'}"
         for name, value in (("Spearman", ranking.spearman), ("Kendall", ranking.kendall))
     )
-    show_message(
+    console.show_message(
         f"Models are ranked on the {ranking.n_common:,} samples that all of them answered, "
         f"{ranking.n_necessary:,} of them in the necessary part; agreement of the two orders: "
         f"{agreement}"

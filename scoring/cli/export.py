@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from scoring.cli import console
 from scoring.cli.commands import (
     WORKSPACE_VARIABLE,
     BaselineOption,
@@ -17,13 +18,6 @@ from scoring.cli.commands import (
     RunOption,
     SubsetArgument,
     WorkspaceOption,
-)
-from scoring.cli.console import (
-    count_progress,
-    exit_on_interrupt,
-    print_json,
-    print_line,
-    show_message,
 )
 from scoring.exports.options import MANIFEST, ExportOptions
 from scoring.options import Option
@@ -82,12 +76,12 @@ def export(
 
     @cache  # shown once
     def report_waiting() -> None:
-        show_message("Waiting for another export of this workspace to finish")
+        console.show_message("Waiting for another export of this workspace to finish")
 
-    interrupted = exit_on_interrupt(
+    interrupted = console.exit_on_interrupt(
         lambda: "No part of this export was kept; run the same command to start again."
     )
-    with interrupted, count_progress("Exporting") as show:
+    with interrupted, console.count_progress("Exporting") as show:
         result = export_subset(
             opened,
             Store(opened),
@@ -100,17 +94,17 @@ def export(
             allow_missing_images,
         )
     if result.n_new_parts:
-        show_message(
+        console.show_message(
             f"{result.n_new_parts} newer result files are not in the database; include them with "
             f"visnec build -w {workspace}"
         )
-    show_message(f"{result.n_samples:,} samples; check them at any time with:")
-    show_message(f"visnec verify {result.folder / MANIFEST} -w {workspace}")
+    console.show_message(f"{result.n_samples:,} samples; check them at any time with:")
+    console.show_message(f"visnec verify {result.folder / MANIFEST} -w {workspace}")
     _show_changes(result.manifest)
     if json:
-        print_json(result.manifest.to_dict())
+        console.print_json(result.manifest.to_dict())
     else:
-        print_line(str(result.folder))
+        console.print_line(str(result.folder))
 
 
 def verify(
@@ -136,17 +130,17 @@ def verify(
         default = os.environ.get(WORKSPACE_VARIABLE)
         workspace = Path(default) if default else None
     opened = open_workspace(workspace) if workspace else None
-    with count_progress("Comparing") as show:
+    with console.count_progress("Comparing") as show:
         report = verify_manifest(manifest, opened, lambda _, done, total: show(done, total))
     for note in (*report.changed_inputs, *report.notes):
-        show_message(f"Note: {note}")
+        console.show_message(f"Note: {note}")
     n_missing = report.manifest.n_missing_images
-    show_message(
+    console.show_message(
         f"Verified: {report.n_samples:,} samples, byte for byte as the workspace rebuilds them"
         + (f"; missing images: {n_missing:,}" if n_missing else "")
     )
     if json:
-        print_json(
+        console.print_json(
             {
                 "verified": True,
                 "n_samples": report.n_samples,
@@ -174,41 +168,41 @@ def export_scores(
             store, scope, file, file_format=options.file_format, decimals=options.decimals
         )
     left_out = f"; {report.n_left_out:,} samples without a score are left out"
-    show_message(
+    console.show_message(
         f"{report.n_rows:,} rows written to {to or 'stdout'}"
         + (left_out if report.n_left_out else "")
     )
     if json and to is not None:
-        print_json({"file": str(to), "run_id": scope.run_id, **asdict(report)})
+        console.print_json({"file": str(to), "run_id": scope.run_id, **asdict(report)})
 
 
 def _show_changes(manifest: Manifest) -> None:
     """Report what the options changed, so that no one mistakes derived data for the original."""
     written = manifest.counts.get("written", {})
     if turns := written.get("turns"):
-        show_message(
+        console.show_message(
             f"{turns['answers']:,} answers of {turns['samples_changed']:,} samples were dropped or "
             f"masked; {turns['samples_without_answers']:,} samples had no answers left and were "
             f"dropped; {turns['samples_left_whole']:,} could not be changed and are complete"
         )
     if keyless := written.get("records_without_their_keys"):
-        show_message(
+        console.show_message(
             f"{keyless:,} records are written without the keys that named them in their JSON "
             "object; image paths derived from these keys no longer work. --format llava keeps the "
             "keys"
         )
     if repeats := written.get("repeats"):
-        show_message(
+        console.show_message(
             f"{repeats['records']:,} records from {repeats['samples']:,} samples, repeated by "
             "weight"
         )
     if n := written.get("records_from_other_files"):
-        show_message(f"{n:,} records came from files that are not JSON and were rewritten")
+        console.show_message(f"{n:,} records came from files that are not JSON and were rewritten")
     if n := written.get("records_with_new_image_paths"):
-        show_message(
+        console.show_message(
             f"{n:,} records have new image paths, because their own lead outside the image folder"
         )
     for note in manifest.image_notes():
-        show_message(note)
+        console.show_message(note)
     if manifest.derived:
-        show_message(f"Derived data: {', '.join(manifest.derived)} differ from the import")
+        console.show_message(f"Derived data: {', '.join(manifest.derived)} differ from the import")

@@ -8,16 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from scoring.cli import console
 from scoring.cli.commands import JsonOption, WorkspaceOption
-from scoring.cli.console import (
-    count_progress,
-    exit_on_interrupt,
-    print_json,
-    show_issues,
-    show_message,
-    show_statuses,
-    show_warning,
-)
 from scoring.cli.score import download_images
 from scoring.options import Option
 from scoring.readers.options import ReadOptions
@@ -104,8 +96,8 @@ def import_data(
     before = read_dataset_info(created) if append and created.dataset_dir.exists() else None
     kept = "Files that were read completely are saved; run the same command to resume."
     nothing = "Nothing was imported; run the same command to start again."
-    interrupted = exit_on_interrupt(lambda: kept if has_staged_import(created) else nothing)
-    with interrupted, count_progress("Importing (bytes)") as show:
+    interrupted = console.exit_on_interrupt(lambda: kept if has_staged_import(created) else nothing)
+    with interrupted, console.count_progress("Importing (bytes)") as show:
         info = import_dataset(
             created, files, images, lambda _, done, total: show(done, total), options, append
         )
@@ -114,7 +106,7 @@ def import_data(
     for file in info.files[n_known:][:_FILES_SHOWN]:
         _show_format(file.name, file.format, file.container, file.why)
         for key, count in list(file.unread.items())[:_FILES_SHOWN]:
-            show_warning(
+            console.show_warning(
                 f"{count:,} records seem to hold an image under {key!r}, which was not read; to "
                 f"read it: --column image={key}"
             )
@@ -127,19 +119,19 @@ def import_data(
     build_database(opened)
     if before is not None:
         n_added = info.n_samples - before.n_samples
-        show_message(
+        console.show_message(
             f"Added {n_added:,} samples to {before.n_samples:,}"
             if n_added
             else "All of this data is already in the workspace; nothing was added"
         )
     title = "Imported" if before is None else "Now"
-    show_statuses(f"{title} {info.n_samples:,} samples", {"samples": statuses})
+    console.show_statuses(f"{title} {info.n_samples:,} samples", {"samples": statuses})
     for (status, reason), count in reasons.most_common(_REASONS_SHOWN):
-        show_message(f"{status} ({count:,}): {reason}")
+        console.show_message(f"{status} ({count:,}): {reason}")
     _show_roots(opened)
-    show_message(f"Next: visnec score -w {workspace} --model MODEL --predict")
+    console.show_message(f"Next: visnec score -w {workspace} --model MODEL --predict")
     if json:
-        print_json({**asdict(info), "statuses": statuses})
+        console.print_json({**asdict(info), "statuses": statuses})
 
 
 def relocate(
@@ -157,13 +149,13 @@ def relocate(
     from scoring.dataset.relocation import relocate_images
 
     result = relocate_images(open_workspace(workspace), images)
-    show_message(
+    console.show_message(
         f"{result.n_after:,} of the first {result.n_tried:,} images are found now, "
         f"{result.n_before:,} were found before"
     )
     _show_roots(open_workspace(workspace))
     if json:
-        print_json({**asdict(result), "roots": [str(root) for root in result.roots]})
+        console.print_json({**asdict(result), "roots": [str(root) for root in result.roots]})
 
 
 def import_scores(
@@ -184,18 +176,18 @@ def import_scores(
     from scoring.exchange import imported_scores
 
     opened = open_workspace(workspace)
-    with count_progress("Reading scores (bytes)") as show:
+    with console.count_progress("Reading scores (bytes)") as show:
         report = imported_scores.import_scores(opened, file, **asdict(options), on_bytes=show)
     if report.already:
-        show_message(f"{file} is already imported; nothing was changed.")
-    show_statuses(f"Run {report.run_id}", {"samples": report.statuses})
-    show_issues("Rows that could not be imported", "rows", report.findings)
+        console.show_message(f"{file} is already imported; nothing was changed.")
+    console.show_statuses(f"Run {report.run_id}", {"samples": report.statuses})
+    console.show_issues("Rows that could not be imported", "rows", report.findings)
     scored = report.statuses.get("scored", 0)
-    show_message(
+    console.show_message(
         f"{report.n_rows:,} rows read; {scored:,} of {report.n_samples:,} samples have a score"
     )
     if json:
-        print_json(asdict(report))
+        console.print_json(asdict(report))
 
 
 def _show_preview(
@@ -211,7 +203,7 @@ def _show_preview(
         if number < _FILES_SHOWN:
             _show_format(name, detected.family, detected.container, detected.why)
             for line in _describe_sample(sample) if sample is not None else ():
-                show_message(f"    {line}")
+                console.show_message(f"    {line}")
         described = {} if sample is None else asdict(sample)
         described.pop("original", None)
         records.append(
@@ -227,7 +219,7 @@ def _show_preview(
     _show_remaining(len(previews))
     _show_detections([preview.detection for preview in previews], "import them with")
     if json:
-        print_json(records)
+        console.print_json(records)
 
 
 def _describe_sample(sample: Sample) -> list[str]:
@@ -248,14 +240,14 @@ def _describe_sample(sample: Sample) -> list[str]:
 
 
 def _show_format(name: str, family: str, container: str, why: str) -> None:
-    show_message(
+    console.show_message(
         f"{name}: read as records of format {family}, file type {container}, because {why}"
     )
 
 
 def _show_remaining(n_files: int) -> None:
     if n_files > _FILES_SHOWN:
-        show_message(f"and {n_files - _FILES_SHOWN:,} more files")
+        console.show_message(f"and {n_files - _FILES_SHOWN:,} more files")
 
 
 def _show_detections(detections: Sequence[RootDetection], remedy: str) -> None:
@@ -274,24 +266,24 @@ def _show_detections(detections: Sequence[RootDetection], remedy: str) -> None:
         n_found = sum(detection.n_found[detection.best_index] for detection in alike)
         n_tried = sum(detection.n_tried for detection in alike)
         also = f" (also tried: {', '.join(others)})" if others else ""
-        show_message(f"{n_found:,} of the first {n_tried:,} images are in {best}{also}")
+        console.show_message(f"{n_found:,} of the first {n_tried:,} images are in {best}{also}")
         if n_refused := sum(detection.n_refused for detection in alike):
             named = " ".join(f"--images {shlex.quote(folder)}" for folder in folders)
-            show_warning(
+            console.show_warning(
                 f"{n_refused:,} of them are refused: a link or '..' in their path leads outside "
                 f"the folders that may be read. If they are yours, {remedy} {named}"
             )
         elif ambiguous:
-            show_warning(
+            console.show_warning(
                 f"Images of these names are in each of {', '.join(ambiguous)}: "
                 "name the right folder with --images"
             )
         elif not n_found:
-            show_warning(
+            console.show_warning(
                 "None was found: name the folder that the paths are relative to with --images"
             )
         if n_deep := sum(detection.n_deep_greys for detection in alike):
-            show_warning(
+            console.show_warning(
                 f"{n_deep:,} of them are greys of more than 8 bits or floats. They are shown and "
                 "scored scaled to 8 bits, but a trainer that calls Pillow's convert('RGB') clips "
                 "them at 255: 12 and 16 bits to white, floats up to 1 to black. Convert them to 8 "
@@ -302,4 +294,4 @@ def _show_detections(detections: Sequence[RootDetection], remedy: str) -> None:
 def _show_roots(workspace: Workspace) -> None:
     names = [str(folder) for folder in workspace.image_roots.all_folders()]
     more = f" and {len(names) - _ROOTS_SHOWN:,} more" if len(names) > _ROOTS_SHOWN else ""
-    show_message(f"Image folders: {', '.join(names[:_ROOTS_SHOWN])}{more}")
+    console.show_message(f"Image folders: {', '.join(names[:_ROOTS_SHOWN])}{more}")

@@ -9,20 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scoring.bundled import BUNDLED_MODEL
+from scoring.cli import console
 from scoring.cli.commands import JsonOption, RunOption, WorkspaceOption
-from scoring.cli.console import (
-    count_progress,
-    describe_progress,
-    print_json,
-    run_progress,
-    show_message,
-    show_run_outcome,
-    show_table,
-    show_warning,
-    stop_command,
-    stop_on_interrupt,
-    warn_unfinished_thoughts,
-)
 from scoring.engine.options import ScoreOptions
 from scoring.errors import InputError, VisnecError, WorkerError
 from scoring.models.options import ModelOptions, check_template, resolve_model_folder
@@ -155,28 +143,28 @@ def score(
         )
         _show_estimate(expected)
         if json:
-            print_json(asdict(expected))
+            console.print_json(asdict(expected))
         return
     from scoring.engine.pipeline import predict_dataset, score_dataset
 
-    with stop_on_interrupt() as stop, run_progress() as show:
+    with console.stop_on_interrupt() as stop, console.run_progress() as show:
         summary = score_dataset(opened, loaded, options, on_progress=show, stop=stop)
         run_id, stopped = summary.run_id, summary.stopped
-        done = describe_progress(summary, "a score")
+        done = console.describe_progress(summary, "a score")
         if predict and not stopped:
             predicted = predict_dataset(
                 opened, loaded, run_id, max_new_tokens=max_new_tokens, on_progress=show, stop=stop
             )
             stopped = predicted.stopped
-            done += f"; predictions: {describe_progress(predicted, 'both')}"
-    show_run_outcome(summary)
+            done += f"; predictions: {console.describe_progress(predicted, 'both')}"
+    console.show_run_outcome(summary)
     if predict:
-        warn_unfinished_thoughts(opened, run_id)
-    show_message(done)
+        console.warn_unfinished_thoughts(opened, run_id)
+    console.show_message(done)
     if stopped:
-        stop_command()
+        console.stop_command()
     if json:
-        print_json(asdict(summary))
+        console.print_json(asdict(summary))
 
 
 def predict(workspace: WorkspaceOption, options: PredictOptions, json: JsonOption = False) -> None:
@@ -224,7 +212,7 @@ def predict(workspace: WorkspaceOption, options: PredictOptions, json: JsonOptio
         rows = matching_rows(Store(opened).view(scope, query, opened.bands))
     from scoring.engine.pipeline import predict_dataset
 
-    with stop_on_interrupt() as stop, run_progress() as show:
+    with console.stop_on_interrupt() as stop, console.run_progress() as show:
         summary = predict_dataset(
             opened,
             loaded,
@@ -235,12 +223,12 @@ def predict(workspace: WorkspaceOption, options: PredictOptions, json: JsonOptio
             on_progress=show,
             stop=stop,
         )
-    warn_unfinished_thoughts(opened, record.run_id)
-    show_message(describe_progress(summary, "both predictions"))
+    console.warn_unfinished_thoughts(opened, record.run_id)
+    console.show_message(console.describe_progress(summary, "both predictions"))
     if summary.stopped:
-        stop_command()
+        console.stop_command()
     if json:
-        print_json(asdict(summary))
+        console.print_json(asdict(summary))
 
 
 def build(workspace: WorkspaceOption, json: JsonOption = False) -> None:
@@ -249,23 +237,23 @@ def build(workspace: WorkspaceOption, json: JsonOption = False) -> None:
 
     opened = open_workspace(workspace)
     report = build_database(opened)
-    show_message(f"Built {opened.database}")
+    console.show_message(f"Built {opened.database}")
     if json:
-        print_json(asdict(report))
+        console.print_json(asdict(report))
 
 
 def download_images(workspace: Workspace) -> None:
     """Download images that the cache lacks and report the outcome; Ctrl-C keeps what is there."""
     from scoring.dataset.download_images import fetch_images
 
-    with stop_on_interrupt() as stop, count_progress("Downloading images") as show:
+    with console.stop_on_interrupt() as stop, console.count_progress("Downloading images") as show:
         report = fetch_images(workspace, show, stop)
-    show_message(
+    console.show_message(
         f"Images: {report.fetched:,} downloaded, {report.present:,} already there, "
         f"{report.refused:,} refused, {report.failed:,} failed (tried again next time)"
     )
     if stop.is_set():
-        stop_command("Downloaded images are kept; score --allow-remote downloads the rest.")
+        console.stop_command("Downloaded images are kept; score --allow-remote downloads the rest.")
 
 
 def _load_model(workspace: Workspace, options: ModelOptions, **settings: Any) -> HfModel:
@@ -273,16 +261,20 @@ def _load_model(workspace: Workspace, options: ModelOptions, **settings: Any) ->
     from scoring.dataset.records import read_dataset_info
 
     read_dataset_info(workspace)  # before the slow part: is there anything to score?
-    show_message(f"Loading {options.name}")
+    console.show_message(f"Loading {options.name}")
     from scoring.models import load_model
 
     model = load_model(**{**asdict(options), **settings})
     info = model.info
-    show_message(f"{info.family} in {info.dtype} on {info.device}, template {info.template}")
+    console.show_message(
+        f"{info.family} in {info.dtype} on {info.device}, template {info.template}"
+    )
     if info.shortcuts:
-        show_message(f"Shortcuts measured to be exact and used: {', '.join(info.shortcuts)}")
+        console.show_message(
+            f"Shortcuts measured to be exact and used: {', '.join(info.shortcuts)}"
+        )
     if info.notice:
-        show_message(info.notice)
+        console.show_message(info.notice)
     return model
 
 
@@ -307,14 +299,14 @@ def _score_in_workers(
             resolve_model_folder(job.model.name, job.model.revision)
 
     def warn_lost_worker(worker: LostWorker) -> None:
-        show_warning(
+        console.show_warning(
             f"Worker {worker.number} ended with code {worker.exit_code}; the other workers score "
             f"its samples. Its last output:\n{worker.output_tail}"
         )
 
     kind = "Ray actors" if engine == "ray" else "workers"
-    show_message(f"Starting {workers} {kind}; each loads {job.model.name}")
-    with stop_on_interrupt() as stop, run_progress() as show:
+    console.show_message(f"Starting {workers} {kind}; each loads {job.model.name}")
+    with console.stop_on_interrupt() as stop, console.run_progress() as show:
         if engine == "ray":
             from scoring.engine.distributed import score_distributed
 
@@ -327,21 +319,21 @@ def _score_in_workers(
         raise _startup_error(outcome)
     build_if_outdated(workspace)
     summary = read_run_summary(workspace, outcome.run_id, job.score.limit)
-    show_run_outcome(summary)
+    console.show_run_outcome(summary)
     if job.predict:
-        warn_unfinished_thoughts(workspace, outcome.run_id)
-    done = describe_progress(summary, "a score")
+        console.warn_unfinished_thoughts(workspace, outcome.run_id)
+    done = console.describe_progress(summary, "a score")
     if json:
-        print_json(asdict(summary))
+        console.print_json(asdict(summary))
     if outcome.lost:
         numbers = ", ".join(str(worker.number) for worker in outcome.lost)
         raise WorkerError(
             f"Worker {numbers} ended early (see above); {done}. Progress is saved; run the same "
             "command to resume."
         )
-    show_message(done)
+    console.show_message(done)
     if outcome.stopped:
-        stop_command()
+        console.stop_command()
 
 
 def _startup_error(outcome: WorkersResult) -> typer.Exit | VisnecError:
@@ -383,9 +375,11 @@ def _show_estimate(estimate: RunEstimate) -> None:
     rows += [("expected time", f"{duration}, {rate}"), ("memory", memory)]
     if estimate.n_left:
         title = f"RunEstimate for run {estimate.run_id}, from {estimate.n_tried:,} samples tried"
-        show_table(title, ["", ""], rows)
+        console.show_table(title, ["", ""], rows)
     else:
-        show_message(f"Nothing left to score: all {estimate.n_samples:,} samples are done.")
+        console.show_message(f"Nothing left to score: all {estimate.n_samples:,} samples are done.")
     if estimate.n_tried and not estimate.statuses.get("scored"):
         statuses = ", ".join(f"{status} {n:,}" for status, n in estimate.statuses.items())
-        show_warning(f"None of the samples tried got a score ({statuses}). Resolve that first.")
+        console.show_warning(
+            f"None of the samples tried got a score ({statuses}). Resolve that first."
+        )

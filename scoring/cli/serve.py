@@ -5,22 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 from scoring import __version__
+from scoring.cli import console
 from scoring.cli.commands import WORKSPACE_VARIABLE, JsonOption, WorkspaceOption
-from scoring.cli.console import (
-    STDOUT,
-    make_table,
-    print_json,
-    print_line,
-    print_text,
-    run_progress,
-    show_message,
-    stop_command,
-    stop_on_interrupt,
-)
 from scoring.errors import InputError
 from scoring.options import Option
 from scoring.workspace import Workspace, open_workspace
@@ -41,15 +32,17 @@ def demo(
     """Build the demo workspace from the bundled data and model, and serve the dashboard."""
     from scoring.demo.build import build_demo
 
-    with stop_on_interrupt() as stop, run_progress() as show:
-        built = build_demo(workspace, on_message=show_message, on_progress=show, stop=stop)
+    with console.stop_on_interrupt() as stop, console.run_progress() as show:
+        built = build_demo(workspace, on_message=console.show_message, on_progress=show, stop=stop)
     if stop.is_set():
-        stop_command()
+        console.stop_command()
     if serve:
         _serve_workspace(built, port)
     else:
-        show_message(f"The demo workspace is ready. Open it with: visnec dashboard -w {workspace}")
-        print_line(str(built.root))
+        console.show_message(
+            f"The demo workspace is ready. Open it with: visnec dashboard -w {workspace}"
+        )
+        console.print_line(str(built.root))
 
 
 def dashboard(workspace: WorkspaceOption, port: PortOption = 8501) -> None:
@@ -63,11 +56,11 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
 
     contents = read_status(open_workspace(workspace))
     if json:
-        print_json(contents)
+        console.print_json(contents)
         return
     info = contents["dataset"]
     files = ", ".join(file["name"] for file in info["files"])
-    print_text(f"{info['n_samples']:,} samples from {files}")
+    console.print_text(f"{info['n_samples']:,} samples from {files}")
     runs = contents["runs"]
     if runs:
         columns = ["run", "model", "state", "done", "total", "samples/s", "left"]
@@ -79,14 +72,16 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
             )
             for run in runs
         ]
-        STDOUT.print(make_table("Runs", columns, rows))
+        console.STDOUT.print(console.make_table("Runs", columns, rows))
     for run in runs:
         statuses = sorted(run["statuses"].items())
-        STDOUT.print(make_table(f"Statuses of {run['run_id']}", ["status", "samples"], statuses))
+        console.STDOUT.print(
+            console.make_table(f"Statuses of {run['run_id']}", ["status", "samples"], statuses)
+        )
     if reviewers := contents["reviewers"]:
         decisions = [tuple(reviewer.values()) for reviewer in reviewers]
-        STDOUT.print(make_table("Decisions", list(reviewers[0]), decisions))
-    print_text(f"Subsets: {', '.join(contents['subsets']) or 'none yet'}")
+        console.STDOUT.print(console.make_table("Decisions", list(reviewers[0]), decisions))
+    console.print_text(f"Subsets: {', '.join(contents['subsets']) or 'none yet'}")
 
 
 def doctor(json: JsonOption = False) -> None:
@@ -111,10 +106,10 @@ def doctor(json: JsonOption = False) -> None:
         gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         facts["memory"] = f"{gib:.1f} GiB"
     if json:
-        print_json(facts)
+        console.print_json(facts)
         return
     for name, value in facts.items():
-        print_text(f"{name:18} {value}")
+        console.print_text(f"{name:18} {value}")
 
 
 def _serve_workspace(workspace: Workspace, preferred: int) -> None:
@@ -122,20 +117,15 @@ def _serve_workspace(workspace: Workspace, preferred: int) -> None:
 
     port = _find_free_port(preferred)
     if preferred not in (0, port):
-        show_message(f"Port {preferred} is in use; serving on {port} instead")
-    show_message(f"Serving the dashboard of {workspace.root}; press Ctrl-C to stop")
-    print_line(f"http://127.0.0.1:{port}")
+        console.show_message(f"Port {preferred} is in use; serving on {port} instead")
+    console.show_message(f"Serving the dashboard of {workspace.root}; press Ctrl-C to stop")
+    console.print_line(f"http://127.0.0.1:{port}")
     serve(workspace.root, port)
 
 
 def _find_free_port(preferred: int) -> int:
     """Return ``preferred`` if it is free, else any free port."""
     for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)) as probe:
             return int(probe.getsockname()[1])
     raise InputError("There is no free port on 127.0.0.1. Name one with --port.")

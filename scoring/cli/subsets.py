@@ -6,22 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from scoring.cli import console
 from scoring.cli.commands import (
     BaselineOption,
     JsonOption,
     RunOption,
     SubsetArgument,
     WorkspaceOption,
-)
-from scoring.cli.console import (
-    count_progress,
-    exit_on_interrupt,
-    frame_records,
-    phase_progress,
-    print_json,
-    show_frame,
-    show_message,
-    show_table,
 )
 from scoring.clustering.clusters import (
     DEFAULT_K,
@@ -142,10 +133,10 @@ def cluster(workspace: WorkspaceOption, options: ClusterOptions, json: JsonOptio
         definition = SubsetDefinition("sweep", rule, record.run_id, baseline)
     settings = options.list_settings()
     embedder = load_embedder(options.embedder)
-    interrupted = exit_on_interrupt(
+    interrupted = console.exit_on_interrupt(
         lambda: "Finished parts of the embeddings are saved; run the same command to resume."
     )
-    with interrupted, phase_progress(f"Embedding ({embedder.name})") as (show, start_phase):
+    with interrupted, console.phase_progress(f"Embedding ({embedder.name})") as (show, start_phase):
         clusterings = sweep_clusterings(opened, embedder, settings, show, start_phase)
     build_database(opened)
     first = clusterings[0]
@@ -154,11 +145,11 @@ def cluster(workspace: WorkspaceOption, options: ClusterOptions, json: JsonOptio
     else:
         groups = [(group.cluster_id, group.size, group.name) for group in first.clusters]
         title = f"Clustering {first.clustering_id}"
-        show_table(title, ["cluster", "samples", "like"], groups)
+        console.show_table(title, ["cluster", "samples", "like"], groups)
         result = asdict(first) | _embedder_json(first)
     _show_embedder_note(first.embedder)
     if json:
-        print_json(result)
+        console.print_json(result)
 
 
 def select(workspace: WorkspaceOption, options: SelectOptions, json: JsonOption = False) -> None:
@@ -175,7 +166,7 @@ def select(workspace: WorkspaceOption, options: SelectOptions, json: JsonOption 
                 _show_embedder_note(clustering.embedder)
     if json:
         first, *arms = map(_subset_json, subsets)
-        print_json(first | ({"arms": arms} if options.arms else {}))
+        console.print_json(first | ({"arms": arms} if options.arms else {}))
 
 
 def stability(
@@ -190,7 +181,7 @@ def stability(
     rule, store = definition.rule, Store(opened)
     candidates = read_candidates(store, definition.scope)
     dtype, replicates = read_replicates(store, definition.scope)
-    with count_progress("Sets of scores") as show:
+    with console.count_progress("Sets of scores") as show:
         result = inclusion_probabilities(
             rule, candidates, dtype, replicates, options.draws, options.seed, show
         )
@@ -206,15 +197,15 @@ def stability(
             )
             for other in result.replicates
         ]
-        show_table("Other scores of these samples", columns, rows)
-    show_frame(f"Stability of {name}: {rule}", result.by_source())
+        console.show_table("Other scores of these samples", columns, rows)
+    console.show_frame(f"Stability of {name}: {rule}", result.by_source())
     n_selected = int(result.selected.sum())
-    show_message(
+    console.show_message(
         f"Of {n_selected:,} samples that the rule selects, {result.n_firm:,} are firm (selected "
         f"with a probability of at least 95 %); {result.n_open:,} samples are open. Expected "
         f"overlap with the subset of a draw: {result.overlap:.1%}"
     )
-    show_message(f"Based on {format_basis(result)}")
+    console.show_message(f"Based on {format_basis(result)}")
     if options.to is not None:
         with open_atomic(options.to, "w") as file:
             file.write("row_idx,taken,inclusion\n")
@@ -222,7 +213,7 @@ def stability(
                 row_idx, taken = candidates.row_idx[position], int(result.selected[position])
                 file.write(f"{row_idx},{taken},{result.inclusion[position]:.6g}\n")
     if json:
-        print_json(
+        console.print_json(
             {
                 "name": name,
                 "rule": rule.to_dict(),
@@ -234,7 +225,7 @@ def stability(
                 "overlap": result.overlap,
                 "dtype": result.dtype,
                 "replicates": [asdict(replicate) for replicate in result.replicates],
-                "by_source": frame_records(result.by_source()),
+                "by_source": console.frame_records(result.by_source()),
             }
         )
 
@@ -262,9 +253,9 @@ def diff(
     facts = diff_manifests(manifest_a, manifest_b) if manifest_a and manifest_b else []
     if facts:
         rows = [(fact, _shorten_value(in_a), _shorten_value(in_b)) for fact, in_a, in_b in facts]
-        show_table("Facts that differ", ["fact", "a", "b"], rows)
-    show_frame(f"a: {a}, b: {b}", result.by_source)
-    show_message(
+        console.show_table("Facts that differ", ["fact", "a", "b"], rows)
+    console.show_frame(f"a: {a}, b: {b}", result.by_source)
+    console.show_message(
         f"{a} has {result.n_a:,} samples, {b} {result.n_b:,}; {len(result.both):,} are in both, "
         f"{len(result.only_a):,} only in {a}, {len(result.only_b):,} only in {b}; "
         f"overlap (Jaccard) {result.jaccard:.1%}"
@@ -279,13 +270,13 @@ def diff(
             "n_only_a": len(result.only_a),
             "n_only_b": len(result.only_b),
             "jaccard": result.jaccard,
-            "by_source": frame_records(result.by_source),
+            "by_source": console.frame_records(result.by_source),
         }
         if manifest_a and manifest_b:
             values["facts"] = [{"fact": fact, "a": x, "b": y} for fact, x, y in facts]
         if options.rows:
             values |= {"only_a": result.only_a.tolist(), "only_b": result.only_b.tolist()}
-        print_json(values)
+        console.print_json(values)
 
 
 def _compare_clusterings(
@@ -301,7 +292,7 @@ def _compare_clusterings(
         if pair["a"] != pair["b"]
     ]
     columns = ["K:seed", "K:seed", "samples", "samples", "both", "overlap"]
-    show_table(f"Overlap of the subsets: {definition.rule}", columns, rows)
+    console.show_table(f"Overlap of the subsets: {definition.rule}", columns, rows)
     described = [
         {"clustering_id": each.clustering_id, "k": each.k, "seed": each.seed}
         | {"embedder": each.embedder, **_embedder_json(each)}
@@ -313,8 +304,8 @@ def _compare_clusterings(
 def _show_subset(resolved: ResolvedSubset, noise: Noise | None) -> None:
     subset, definition = resolved.subset, resolved.definition
     frame = resolved.by_source() if subset.weights is None else resolved.composition()
-    show_frame(f"Subset {definition.name}: {definition.rule}", frame)
-    show_message(
+    console.show_frame(f"Subset {definition.name}: {definition.rule}", frame)
+    console.show_message(
         f"{len(subset.selected):,} of {len(subset.row_idx):,} samples; manual decisions added "
         f"{subset.n_hand_kept:,} and removed {subset.n_hand_dropped:,}"
     )
@@ -325,7 +316,7 @@ def _show_subset(resolved: ResolvedSubset, noise: Noise | None) -> None:
         samples.drop([Status.SCORED, Status.TEXT_ONLY, Status.BAD_RECORD], errors="ignore").sum()
     )
     verb = {"keep": "kept", "drop": "dropped"}
-    show_message(
+    console.show_message(
         f"By choice: {text_only:,} text-only samples {verb[definition.text_only]}, {n_unscored:,} "
         f"others without a score {verb[definition.unscored]}; {unreadable:,} unreadable records "
         "dropped"
@@ -334,10 +325,12 @@ def _show_subset(resolved: ResolvedSubset, noise: Noise | None) -> None:
         from scoring.subsets.selection import effective_share
 
         share = effective_share(subset.weights)
-        show_message(f"The weights are equivalent to {share:.1%} of the samples at equal weight")
+        console.show_message(
+            f"The weights are equivalent to {share:.1%} of the samples at equal weight"
+        )
     near = format_near_threshold(definition.rule, resolved.candidates, noise)
     if near is not None:
-        show_message(near)
+        console.show_message(near)
 
 
 def _subset_json(resolved: ResolvedSubset) -> dict[str, Any]:
@@ -349,13 +342,13 @@ def _subset_json(resolved: ResolvedSubset) -> dict[str, Any]:
         "reasons": resolved.reasons().to_dict(orient="records"),
     }
     if resolved.subset.weights is not None:
-        values["composition"] = frame_records(resolved.composition())
+        values["composition"] = console.frame_records(resolved.composition())
     return values
 
 
 def _show_embedder_note(embedder: str) -> None:
     if note := embedder_note(embedder):
-        show_message(f"Note: {note}")
+        console.show_message(f"Note: {note}")
 
 
 def _embedder_json(clustering: Clustering) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from scoring.clustering.instructions import (
     Embedder,
     Instructions,
     OnProgress,
-    embedder_identity,
     instruction_vectors,
     read_instructions,
 )
@@ -127,7 +126,7 @@ def sweep_clusterings(
         if k < 1:
             raise InputError(f"--k is the number of clusters, at least 1, got {k}.")
     fingerprint = read_dataset_info(workspace).fingerprint
-    identity = embedder_identity(embedder)
+    identity = embedder.weights or embedder.name
     folders: dict[tuple[int, int], Path] = {}
     for k, seed in settings:
         digest = settings_digest(embedder=identity, k=k, seed=seed, dataset=fingerprint)

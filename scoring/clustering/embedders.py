@@ -197,7 +197,17 @@ class PackagedEmbedder:
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or _find_packaged_folder()
-        check_packaged_files(folder)
+        for name, expected in PACKAGED_FILES.items():
+            try:
+                digest = _file_digest(folder / name)
+            except OSError as error:
+                raise ModelError(f"Cannot read the embedder's file {name}: {error}") from error
+            if digest != expected:
+                raise ModelError(
+                    f"{folder / name} is not the file of the published all-MiniLM-L6-v2 (sha256 "
+                    f"{digest}, expected {expected}). Remove the package {PACKAGED}, or use "
+                    "--embedder tfidf."
+                )
         import transformers
         from tokenizers import Tokenizer
 
@@ -231,21 +241,6 @@ class PackagedEmbedder:
                 unit = torch.nn.functional.normalize(total / mask.sum(1, keepdim=True), dim=1)
             vectors[batch] = unit.numpy()
         return vectors
-
-
-def check_packaged_files(folder: Path) -> None:
-    """Raise ModelError naming the first file that is not that of the published model."""
-    for name, expected in PACKAGED_FILES.items():
-        try:
-            digest = _file_digest(folder / name)
-        except OSError as error:
-            raise ModelError(f"Cannot read the embedder's file {name}: {error}") from error
-        if digest != expected:
-            raise ModelError(
-                f"{folder / name} is not the file of the published all-MiniLM-L6-v2 (sha256 "
-                f"{digest}, expected {expected}). Remove the package {PACKAGED}, or "
-                "use --embedder tfidf."
-            )
 
 
 def _find_packaged_folder() -> Path:

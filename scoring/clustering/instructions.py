@@ -116,14 +116,9 @@ def instruction_vectors(
         del mapped
 
 
-def embedder_identity(embedder: Embedder) -> str:
-    """Return what identifies vectors of this embedder: its weights, else its name."""
-    return embedder.weights or embedder.name
-
-
 def embeddings_folder(workspace: Workspace, embedder: Embedder) -> Path:
     """Return the folder of an embedder's vectors, per dataset if it is fitted to the dataset."""
-    settings = {"embedder": embedder_identity(embedder)}
+    settings = {"embedder": embedder.weights or embedder.name}
     if embedder.weights is None:
         settings["dataset"] = read_dataset_info(workspace).fingerprint
     return workspace.root / "embeddings" / settings_digest(**settings)[:16]

@@ -18,14 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-SIDE = 256
-"""Width and height of every demo image, in pixels."""
-
-CELLS_PER_ROW = 4
-"""A picture is a grid of 4 x 4 cells; cell 0 is top left, cell 3 top right."""
-
-CELL = SIDE // CELLS_PER_ROW
-"""Width and height of a cell, in pixels."""
+SIDE = 256  # width and height of every demo image, in pixels
+CELLS_PER_ROW = 4  # a picture is a grid of 4 x 4 cells; cell 0 is top left, cell 3 top right
+CELL = SIDE // CELLS_PER_ROW  # width and height of a cell, in pixels
 
 Colour = tuple[int, int, int]
 

@@ -95,18 +95,15 @@ def _fold_text(text: str) -> str:
     if text.isascii():
         plain = text.lower()
     else:
-        plain = unicodedata.normalize("NFKC", _fold_case(_fold_case(text)))
+        plain = text
+        for _ in range(2):  # Unicode's compatibility caseless form (rule D146 of the standard)
+            plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", plain).casefold())
         plain = "".join(
             character if character.isascii() else _simplify_character(character)
-            for character in plain
+            for character in unicodedata.normalize("NFKC", plain)
         )
     plain = _APOSTROPHES.sub("", plain) if "'" in plain or "\u2019" in plain else plain
     return _THOUSANDS.sub("", plain) if "," in plain else plain
-
-
-def _fold_case(text: str) -> str:
-    """Apply one round of Unicode's compatibility caseless form (rule D146 of the standard)."""
-    return unicodedata.normalize("NFKD", unicodedata.normalize("NFD", text).casefold())
 
 
 def _simplify_character(character: str) -> str:

@@ -1,5 +1,9 @@
 """One decision log on disk: the form of an event, and reading and appending to its file.
 
+A random draw is recorded with everything that its population depends on (filter, scores, band
+limits), so later readers of a decision know which samples it represents. Older logs record only
+the queue; such a draw counts as one from all samples.
+
 A log is a file of JSON lines that is never rewritten. An event counts once its line ends in a
 newline. A kill in the middle of a write leaves an unfinished last line: readers skip it, and the
 next writer ends it before writing. So complete lines count, a torn line counts as damaged, and it
@@ -14,23 +18,50 @@ import operator
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from scoring.errors import InputError, VisnecError
-from scoring.reviews.draws import parse_draw
 from scoring.unicode_text import replace_surrogates
 
 LOCK_SECONDS = 30.0
 _TAIL_BYTES = 512  # the end of what was read, compared before reading further
 
+STRATIFIED = "stratified"
 BULK = "bulk:"  # prefix of a bulk decision's queue; the rest identifies the bulk decision
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a random queue drew from: the samples under ``filter``, in its written form.
+
+    ``stratified`` draws sample each stratum of source and category separately, by the scores of
+    ``run_id`` and ``baseline`` and the limits ``low`` and ``high`` in nats per answer token.
+    Without a ``run_id`` the scores are unknown, and those in view are used.
+    """
+
+    stratified: bool = False
+    filter: str = ""
+    run_id: str | None = None
+    baseline: str | None = None
+    clustering_id: str | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        given = {
+            name: value for name, value in asdict(self).items() if value not in (None, False, "")
+        }
+        limits = {"low": self.low, "high": self.high}  # a limit of 0 is recorded too
+        given |= {name: limit for name, limit in limits.items() if limit is not None}
+        return json.dumps(given, ensure_ascii=False, allow_nan=False)
 
 
 class Decision(StrEnum):
@@ -50,7 +81,7 @@ class DecisionDraft:
     earlier note, an empty one removes it. ``queue`` and ``sampling_probability`` record how the
     sample was shown to the reviewer, so shares among the decisions can be generalised to the
     dataset. ``decided_at`` is ISO 8601 with a time zone, by default now. ``draw`` is the written
-    form of the :class:`~scoring.reviews.draws.Draw` that selected the sample, None if none did.
+    form of the :class:`Draw` that selected the sample, None if none did.
     """
 
     row_idx: int
@@ -101,6 +132,33 @@ class DecisionEvent:
     def in_bulk(self) -> bool:
         """Whether the decision was made on many samples at once."""
         return (self.queue or "").startswith(BULK)
+
+
+@lru_cache(maxsize=1024)  # a log repeats the few draws that its decisions came from
+def parse_draw(text: str) -> Draw:
+    """Parse the written form of a draw; names of a newer version are ignored.
+
+    Raises InputError for any other text.
+    """
+    try:
+        raw: dict[str, Any] = dict(json.loads(text))
+        known: dict[str, Any] = {name: raw[name] for name in asdict(Draw()) if name in raw}
+        known |= {name: float(known[name]) for name in ("low", "high") if name in known}
+        names = [known.get(name) for name in ("filter", "run_id", "baseline", "clustering_id")]
+        if not all(name is None or isinstance(name, str) for name in names):
+            raise TypeError
+    except (ValueError, TypeError, RecursionError):
+        raise InputError(f"Invalid record of a random draw: {text[:80]!r}") from None
+    known["stratified"] = bool(known.get("stratified"))
+    return Draw(**known)
+
+
+def unrecorded_draw(queue: str | None) -> str:
+    """Return the written draw of a decision that has a probability but no record of its draw."""
+    return _UNRECORDED[(queue or "").startswith(STRATIFIED)]
+
+
+_UNRECORDED = {stratified: str(Draw(stratified)) for stratified in (False, True)}
 
 
 class LogTail:
@@ -240,7 +298,12 @@ def parse_event(line: bytes, machine: str = "") -> DecisionEvent | None:
 
 
 def _build_event(raw: Mapping[str, Any]) -> DecisionEvent:
-    decision, chance = raw["decision"], raw.get("sampling_probability")
+    def read_text(name: str) -> str | None:
+        return None if raw.get(name) is None else replace_surrogates(str(raw[name]))
+
+    decision, chance, draw = raw["decision"], raw.get("sampling_probability"), None
+    with suppress(InputError):  # an unreadable draw costs the decision only its weight
+        draw = None if raw.get("draw") is None else str(parse_draw(str(raw["draw"])))
     return DecisionEvent(
         event_id=replace_surrogates(str(raw["event_id"])),
         seq=int(raw["seq"]),
@@ -248,25 +311,13 @@ def _build_event(raw: Mapping[str, Any]) -> DecisionEvent:
         machine=replace_surrogates(str(raw["machine"])),
         row_idx=int(raw["row_idx"]),
         decision=None if decision is None else Decision(decision),
-        note=_clean_or_none(raw.get("note")),
-        queue=_clean_or_none(raw.get("queue")),
+        note=read_text("note"),
+        queue=read_text("queue"),
         sampling_probability=None if chance is None else float(chance),
         decided_at=_to_utc(str(raw["decided_at"])),
-        undoes=_clean_or_none(raw.get("undoes")),
-        draw=_draw_or_none(raw.get("draw")),
+        undoes=read_text("undoes"),
+        draw=draw,
     )
-
-
-def _clean_or_none(text: object) -> str | None:
-    return None if text is None else replace_surrogates(str(text))
-
-
-def _draw_or_none(text: object) -> str | None:
-    """Return a draw in its written form; an unreadable one costs the decision only its weight."""
-    try:
-        return None if text is None else str(parse_draw(str(text)))
-    except InputError:
-        return None
 
 
 def _to_utc(moment: str | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, product
 
@@ -132,8 +132,7 @@ class DecisionState:
 
         One event, or the current part of a bulk decision; empty if there is nothing left.
         """
-        given = (self._not_undone(events) for events in self._latest_first(reviewer, True, False))
-        return next((events for events in given if events), [])
+        return next(self._latest_first(reviewer, True, False), [])
 
     def list_undoable(self, reviewer: str, n: int) -> list[UndoableDecision]:
         """Return the last ``n`` decisions on single samples, oldest first: undo starts at the end.
@@ -142,8 +141,7 @@ class DecisionState:
         """
         undone: dict[int, set[str]] = defaultdict(set)
         decisions: list[UndoableDecision] = []
-        single = (e for e in self._latest_first(reviewer, False) if self._not_undone(e))
-        for [event] in islice(single, n):
+        for [event] in islice(self._latest_first(reviewer, False), n):
             row = event.row_idx
             undone[row].add(event.event_id)
             events = self._list_events((row, reviewer))
@@ -154,8 +152,7 @@ class DecisionState:
 
     def find_last_bulk(self, reviewer: str) -> BulkDecision | None:
         """Return the reviewer's last bulk decision that is still current for any sample."""
-        given = (self._not_undone(events) for events in self._latest_first(reviewer, True))
-        events = next((events for events in given if events), None)
+        events = next(self._latest_first(reviewer, True), None)
         if events is None:
             return None
         first = events[0]
@@ -163,14 +160,11 @@ class DecisionState:
 
     def list_bulk_events(self, reviewer: str, queue: str) -> list[DecisionEvent]:
         """Return the events of the reviewer's bulk decision of that queue that are not undone."""
-        given = (e for e in self._latest_first(reviewer, True) if e[0].queue == queue)
-        return self._not_undone(next(given, ()))
-
-    def _not_undone(self, events: Sequence[DecisionEvent]) -> list[DecisionEvent]:
-        return [event for event in events if self.find_undo(event) is None]
+        bulks = self._latest_first(reviewer, True)
+        return next((events for events in bulks if events[0].queue == queue), [])
 
     def _latest_first(self, reviewer: str, *in_bulk: bool) -> Iterator[list[DecisionEvent]]:
-        """Return decisions of a reviewer in the order they were made, including undone ones.
+        """Yield what is not undone of each decision of a reviewer, in the order they were made.
 
         Each log keeps its own order regardless of its clock; between logs the clock decides.
         """
@@ -180,7 +174,8 @@ class DecisionState:
             first = events[0].row_idx, events[0].event_id
             if first not in seen:
                 seen.add(first)
-                yield events
+                if current := [event for event in events if self.find_undo(event) is None]:
+                    yield current
 
 
 @dataclass(slots=True)

@@ -12,9 +12,8 @@ from typing import Any
 from playwright.sync_api import Browser, expect
 
 from dashboard.view.state import Queue
-from scoring.reviews.decision_log import Decision, DecisionDraft, DecisionEvent
+from scoring.reviews.decision_log import Decision, DecisionDraft, DecisionEvent, parse_draw
 from scoring.reviews.decisions import open_review_log, read_events
-from scoring.reviews.draws import parse_draw
 from scoring.reviews.resolution import latest_decisions
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched, serving, watching

@@ -17,9 +17,8 @@ from dashboard.pages.review import review_deck
 from dashboard.view.state import Key
 from dashboard.widgets import page_frame, reviewer, run_watcher
 from dashboard.widgets.gallery import StatusMessage
-from scoring.reviews.decision_log import Decision, DecisionEvent
+from scoring.reviews.decision_log import Decision, DecisionEvent, parse_draw
 from scoring.reviews.decisions import open_review_log, read_events
-from scoring.reviews.draws import parse_draw
 from scoring.reviews.resolution import latest_decisions
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, data_of, written

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from scoring.errors import InputError, VisnecError
 from scoring.reviews import decision_log
-from scoring.reviews.decision_log import Decision, DecisionDraft, DecisionEvent
+from scoring.reviews.decision_log import Decision, DecisionDraft, DecisionEvent, Draw, parse_draw
 from scoring.reviews.decisions import (
     ReviewLog,
     decision_feed,
@@ -25,7 +25,6 @@ from scoring.reviews.decisions import (
     open_review_log,
     read_events,
 )
-from scoring.reviews.draws import Draw, parse_draw
 from scoring.reviews.resolution import (
     LatestDecision,
     find_conflicts,

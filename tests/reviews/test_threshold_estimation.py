@@ -10,9 +10,8 @@ import pytest
 from numpy.typing import ArrayLike
 
 from scoring.errors import InputError
-from scoring.reviews.agreement import reviewer_agreement
 from scoring.reviews.decision_log import Decision
-from scoring.reviews.resolution import LatestDecision
+from scoring.reviews.resolution import LatestDecision, reviewer_agreement
 from scoring.reviews.threshold_estimation import (
     CURVE_POINTS,
     WeightedLabels,

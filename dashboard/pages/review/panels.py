@@ -19,7 +19,7 @@ from dashboard.data.threshold_stats import MIN_LABELS, describe_wrongly_dropped
 from dashboard.text import formatting
 from dashboard.view.state import Queue, QueueScope, View, change_view
 from dashboard.widgets import figures, notices, page_frame
-from scoring.reviews.agreement import PairAgreement
+from scoring.reviews.resolution import PairAgreement
 from scoring.reviews.threshold_estimation import (
     WeightedLabels,
     estimate_quality,

@@ -24,7 +24,7 @@ from scoring.database.score_index.index import SOURCE, open_score_index
 from scoring.database.values import Scope
 from scoring.errors import FilterError
 from scoring.necessity import CATEGORIES, Bands
-from scoring.reviews.draws import Draw, parse_draw
+from scoring.reviews.decision_log import Draw, parse_draw
 from scoring.reviews.threshold_estimation import WeightedLabels, estimate_label_weights
 
 # Parts of a filter that do not depend on the scores of a run.

@@ -21,7 +21,7 @@ from scoring.database.queries.compare import compare_scopes
 from scoring.database.score_index.index import SOURCE, open_score_index
 from scoring.errors import InputError
 from scoring.necessity import CATEGORIES, Bands
-from scoring.reviews.draws import STRATIFIED, Draw
+from scoring.reviews.decision_log import STRATIFIED, Draw
 from scoring.rules.ranking import random_numbers
 
 ORDERS = (
