@@ -27,18 +27,9 @@ def read_status(workspace: Workspace) -> dict[str, Any]:
 
 
 def _run_status(workspace: Workspace, run: RunRecord) -> dict[str, Any]:
-    status: dict[str, Any] = {
-        "run_id": run.run_id,
-        "model": run.model,
-        "state": "not begun",
-        "done": 0,
-        "total": 0,
-        "rate": 0.0,
-        "seconds_left": None,
-        "processes": 0,
-        "sources": {},
-        "statuses": {},
-    }
+    status: dict[str, Any] = {"run_id": run.run_id, "model": run.model, "state": "not begun"}
+    status |= {"done": 0, "total": 0, "rate": 0.0, "seconds_left": None, "processes": 0}
+    status |= {"sources": {}, "statuses": {}}
     if run.imported_from:
         report = read_import_report(workspace, run.run_id)
         counts = {"done": report.n_samples, "total": report.n_samples, "statuses": report.statuses}

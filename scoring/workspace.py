@@ -11,7 +11,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -37,13 +37,6 @@ class WorkspaceSettings:
     image_bases: tuple[tuple[str, ...], ...] = ()
     bands: Bands = DEFAULT_BANDS
     notice: str | None = None
-
-    def with_roots(
-        self, roots: tuple[str, ...], bases: tuple[tuple[str, ...], ...]
-    ) -> WorkspaceSettings:
-        """Return a copy with other image folders; bases need a version that supports them."""
-        version = SCHEMA_VERSION if bases else self.schema_version
-        return replace(self, image_roots=roots, image_bases=bases, schema_version=version)
 
 
 class _Path:
@@ -153,12 +146,21 @@ def open_workspace(root: Path) -> Workspace:
     return Workspace(root, settings)
 
 
-def to_declared_roots(workspace: Workspace, roots: Iterable[Path]) -> tuple[str, ...]:
-    """Return roots as stored in ``workspace.json``: relative if inside the workspace."""
-    base = workspace.root.resolve()
-    return tuple(
-        str(root.relative_to(base)) if root.is_relative_to(base) else str(root) for root in roots
+def save_image_roots(workspace: Workspace, roots: ImageRoots) -> None:
+    """Write other image folders to ``workspace.json``, relative if inside the workspace."""
+    root = workspace.root.resolve()
+    declared, *bases = (
+        tuple(str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths)
+        for paths in (roots, *roots.bases)
     )
+    version = SCHEMA_VERSION if bases else workspace.settings.schema_version
+    settings = replace(
+        workspace.settings,
+        image_roots=declared,
+        image_bases=tuple(bases),
+        schema_version=version,
+    )
+    save_settings(replace(workspace, settings=settings))
 
 
 def save_settings(workspace: Workspace) -> None:

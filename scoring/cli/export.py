@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from scoring.cli import console
 from scoring.cli.commands import (
@@ -140,15 +140,9 @@ def verify(
         + (f"; missing images: {n_missing:,}" if n_missing else "")
     )
     if json:
-        console.print_json(
-            {
-                "verified": True,
-                "n_samples": report.n_samples,
-                "changed_inputs": report.changed_inputs,
-                "notes": report.notes,
-                "n_missing_images": n_missing,
-            }
-        )
+        values: dict[str, Any] = {"verified": True, "n_samples": report.n_samples}
+        values |= {"changed_inputs": report.changed_inputs, "notes": report.notes}
+        console.print_json(values | {"n_missing_images": n_missing})
 
 
 def export_scores(

@@ -213,21 +213,12 @@ def stability(
                 row_idx, taken = candidates.row_idx[position], int(result.selected[position])
                 file.write(f"{row_idx},{taken},{result.inclusion[position]:.6g}\n")
     if json:
-        console.print_json(
-            {
-                "name": name,
-                "rule": rule.to_dict(),
-                "draws": options.draws,
-                "seed": options.seed,
-                "n_taken": n_selected,
-                "n_firm": result.n_firm,
-                "n_open": result.n_open,
-                "overlap": result.overlap,
-                "dtype": result.dtype,
-                "replicates": [asdict(replicate) for replicate in result.replicates],
-                "by_source": console.frame_records(result.by_source()),
-            }
-        )
+        values = {"name": name, "rule": rule.to_dict(), "draws": options.draws}
+        values |= {"seed": options.seed, "n_taken": n_selected, "n_firm": result.n_firm}
+        values |= {"n_open": result.n_open, "overlap": result.overlap, "dtype": result.dtype}
+        values["replicates"] = [asdict(replicate) for replicate in result.replicates]
+        values["by_source"] = console.frame_records(result.by_source())
+        console.print_json(values)
 
 
 def diff(
@@ -261,17 +252,11 @@ def diff(
         f"overlap (Jaccard) {result.jaccard:.1%}"
     )
     if json:
-        values: dict[str, Any] = {
-            "a": a,
-            "b": b,
-            "n_a": result.n_a,
-            "n_b": result.n_b,
-            "n_both": len(result.both),
-            "n_only_a": len(result.only_a),
-            "n_only_b": len(result.only_b),
-            "jaccard": result.jaccard,
-            "by_source": console.frame_records(result.by_source),
-        }
+        values: dict[str, Any] = {"a": a, "b": b, "n_a": result.n_a, "n_b": result.n_b}
+        values |= {"n_both": len(result.both)}
+        values |= {"n_only_a": len(result.only_a), "n_only_b": len(result.only_b)}
+        values["jaccard"] = result.jaccard
+        values["by_source"] = console.frame_records(result.by_source)
         if manifest_a and manifest_b:
             values["facts"] = [{"fact": fact, "a": x, "b": y} for fact, x, y in facts]
         if options.rows:

@@ -26,6 +26,7 @@ from scoring.dataset.records import (
 )
 from scoring.dataset.staging import ImportState, StagingArea
 from scoring.errors import InputError, WorkspaceError
+from scoring.image_references import ImageRoots
 from scoring.images.containers import index_keyed_images
 from scoring.images.remote import open_cache
 from scoring.readers.options import ReadOptions
@@ -34,7 +35,7 @@ from scoring.readers.values import InlineReference
 from scoring.runs.progress import read_progress
 from scoring.runs.record import list_runs
 from scoring.samples import Sample
-from scoring.workspace import Workspace, resolve_links, save_settings, to_declared_roots, write_json
+from scoring.workspace import Workspace, resolve_links, save_image_roots, write_json
 
 _CHECKPOINT_ROWS = 20_000
 
@@ -276,9 +277,8 @@ def _declare_roots(
     is_inline = state.has_inline_images or records in present
     roots = dict.fromkeys([*present, *folders, *map(resolve_links, containers)])
     roots.pop(records, None)  # must be last: another folder may have the same name
-    declared = to_declared_roots(workspace, [*roots, *([records] if is_inline else [])])
-    bases = tuple(to_declared_roots(workspace, base) for base in state.bases.bases)
-    save_settings(replace(workspace, settings=workspace.settings.with_roots(declared, bases)))
+    last = [records] if is_inline else []
+    save_image_roots(workspace, ImageRoots([*roots, *last], state.bases.bases))
 
 
 def _check_same_dataset(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from scoring.dataset.image_root_detection import MAX_PROBES, count_found
@@ -16,7 +16,7 @@ from scoring.dataset.records import pending_images, read_dataset_info
 from scoring.errors import InputError
 from scoring.image_references import ImageRoots, is_fetchable, split_base
 from scoring.images.decode import ImageProblem, resolve_image
-from scoring.workspace import Workspace, open_workspace, save_settings, to_declared_roots
+from scoring.workspace import Workspace, open_workspace, save_image_roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,7 @@ def relocate_images(workspace: Workspace, moves: Sequence[str]) -> Relocation:
             f"None of the first {len(images):,} images would be found ({reason}), so nothing was "
             f"changed. The current image folders are {_format_roots(old)}."
         )
-    bases = tuple(to_declared_roots(workspace, base) for base in new.bases)
-    settings = workspace.settings.with_roots(to_declared_roots(workspace, new), bases)
-    save_settings(replace(workspace, settings=settings))
+    save_image_roots(workspace, new)
     return Relocation(open_workspace(workspace.root).image_roots, len(images), n_before, n_after)
 
 

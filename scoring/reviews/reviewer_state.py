@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice, product
 
 from scoring.reviews.decision_log import Decision, DecisionEvent
@@ -17,6 +17,10 @@ from scoring.reviews.resolution import LatestDecision, resolve_decision
 
 SampleKey = tuple[int, str]
 """A sample's row_idx and a reviewer."""
+
+# Decisions in the order they were made: clocks, numbers and events (several of a bulk decision).
+# Three lists cost less memory than many tuples.
+_Timeline = tuple[list[str], list[int], list[DecisionEvent | list[DecisionEvent]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,6 @@ class DecisionState:
         self._latest: dict[SampleKey, LatestDecision] = {}
         self._undone: dict[SampleKey, dict[str, str]] = {}  # samples with undos only
         self._n_decided: Counter[str] = Counter()
-
-    # ---- adding events -----------------------------------------------------------------------
 
     def extend_log(self, name: str, events: Iterable[DecisionEvent]) -> set[int]:
         """Add a log's new events; returns the rows whose current decision changed."""
@@ -90,8 +92,6 @@ class DecisionState:
         """Return a reviewer's events on a sample, ordered as :func:`resolve_decision` expects."""
         return [event for log in self._logs.values() for event in log.by_sample.get(key, ())]
 
-    # ---- current decisions -------------------------------------------------------------------
-
     def list_latest(self, rows: Iterable[int] | None = None) -> list[LatestDecision]:
         """Return the current decisions per sample and reviewer, ascending; of all or these rows."""
         if rows is None:
@@ -120,8 +120,6 @@ class DecisionState:
         ]
         events.sort(key=lambda event: (event.decided_at, event.machine, event.seq))
         return [(event, self.find_undo(event) is not None) for event in events]
-
-    # ---- undo --------------------------------------------------------------------------------
 
     def find_undo(self, event: DecisionEvent) -> str | None:
         """Return the id of the undo that reverts the event, None if it is not undone."""
@@ -178,15 +176,6 @@ class DecisionState:
                     yield current
 
 
-@dataclass(slots=True)
-class _Timeline:
-    """Decisions in the order they were made; three lists cost less memory than many tuples."""
-
-    clocks: list[str] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    events: list[DecisionEvent | list[DecisionEvent]] = field(default_factory=list)
-
-
 class _Log:
     """The events of one log: by sample, and its decisions in the order they were made."""
 
@@ -203,9 +192,9 @@ class _Log:
         """Add events in the log's order; returns the samples and reviewers that they concern."""
         keys = set()
         for event in events:
-            key = (event.row_idx, event.reviewer)
-            keys.add(key)
-            self.by_sample.setdefault(key, []).append(event)
+            sample = (event.row_idx, event.reviewer)
+            keys.add(sample)
+            self.by_sample.setdefault(sample, []).append(event)
             self.reviewers.add(event.reviewer)
             self._clock = max(self._clock, event.decided_at)
             self._n += 1
@@ -217,18 +206,18 @@ class _Log:
                 decided.append(event)
                 if len(decided) > 1:
                     continue
-            timeline = self._timelines.setdefault((event.reviewer, event.in_bulk), _Timeline())
-            timeline.clocks.append(self._clock)
-            timeline.numbers.append(self._n)
-            timeline.events.append(decided)
+            key = event.reviewer, event.in_bulk
+            clocks, numbers, in_order = self._timelines.setdefault(key, ([], [], []))
+            clocks.append(self._clock)
+            numbers.append(self._n)
+            in_order.append(decided)
         return keys
 
     def latest_first(
         self, reviewer: str, in_bulk: bool
     ) -> Iterator[tuple[str, str, int, list[DecisionEvent]]]:
         """Return decisions with the key that orders them among those of all logs."""
-        timeline = self._timelines.get((reviewer, in_bulk), _Timeline())
-        for index in reversed(range(len(timeline.events))):
-            events = timeline.events[index]
-            key = timeline.clocks[index], self._name, timeline.numbers[index]
-            yield *key, events if isinstance(events, list) else [events]
+        clocks, numbers, in_order = self._timelines.get((reviewer, in_bulk), ([], [], []))
+        latest_first = zip(reversed(clocks), reversed(numbers), reversed(in_order), strict=True)
+        for clock, n, events in latest_first:
+            yield clock, self._name, n, events if isinstance(events, list) else [events]

@@ -111,12 +111,9 @@ def estimate_label_weights(
     draw, by all. Source: D. Raj, "Some estimators in sampling with varying probabilities without
     replacement", JASA 51 (1956).
 
-    Args:
-        drawn: whether a random draw selected the label (otherwise someone chose it), in the order
-            in which the labels were given.
-        stratum: the stratum of each label.
-        sizes: the number of samples of each stratum.
-        families: the family of each stratum: those of one family represent each other first.
+    ``drawn`` marks labels that a random draw selected (someone chose the others), in the order in
+    which the labels were given, ``stratum`` is the stratum of each. ``sizes`` are the numbers of
+    samples by stratum, ``families`` the strata that represent each other first.
 
     Returns:
         Shape (labels,); adds up to all samples, or is all zero if nothing was drawn.
