@@ -47,9 +47,7 @@ class RuleError(InputError):
 
 
 class MissingImagesError(InputError):
-    """Images for an export that are missing. The message gives their number and where they are
-    listed.
-    """
+    """Images that an export lacks. The message gives their number and where they are listed."""
 
 
 class StorageError(VisnecError):

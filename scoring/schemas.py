@@ -34,13 +34,8 @@ DATASET = pa.schema(
 )
 """``dataset/part-*.parquet``: one row per record, ascending by row_idx over all parts."""
 
-PLAN = pa.schema(
-    [
-        DATASET.field(name)
-        for name in ("row_idx", "id", "source", "images", "turns", "status", "reason")
-    ]
-    + [pa.field("leader", pa.int64())]
-)
+_PLANNED = ("row_idx", "id", "source", "images", "turns", "status", "reason")
+PLAN = pa.schema([*map(DATASET.field, _PLANNED), pa.field("leader", pa.int64())])
 """``dataset/plan/part-*.parquet``: the columns that scoring needs, in the order of runs.
 
 ``leader`` is the first row with the same first image, or the row itself.

@@ -72,11 +72,7 @@ class Workspace:
 
     @property
     def image_roots(self) -> ImageRoots:
-        """Folders that image paths are resolved in, in order.
-
-        Includes the dataset files that contain images themselves (Parquet, tar, TSV). Files whose
-        paths are relative to other folders have bases.
-        """
+        """Folders, and dataset files with images inside (Parquet, tar, TSV), to resolve paths in."""
         return _resolve_roots(self.root, self.settings.image_roots, self.settings.image_bases)
 
     @property

@@ -19,9 +19,12 @@ from scoring.cli.commands import (
     SubsetArgument,
     WorkspaceOption,
 )
+from scoring.database.connection import Store
+from scoring.database.values import Scope
 from scoring.exports.options import MANIFEST, ExportOptions
 from scoring.options import Option
 from scoring.runs.record import read_run_or_latest
+from scoring.subsets.definitions import read_subset
 from scoring.workspace import open_atomic, open_workspace
 
 if TYPE_CHECKING:
@@ -67,31 +70,22 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write a subset, each record byte for byte, with a manifest that can rebuild it."""
-    from scoring.database.connection import Store
     from scoring.exports.export import export_subset
-    from scoring.subsets.definitions import read_subset
 
     opened = open_workspace(workspace)
     definition = read_subset(opened, name)
 
     @cache  # shown once
-    def report_waiting() -> None:
+    def on_wait() -> None:
         console.show_message("Waiting for another export of this workspace to finish")
 
     interrupted = console.exit_on_interrupt(
         lambda: "No part of this export was kept; run the same command to start again."
     )
     with interrupted, console.count_progress("Exporting") as show:
+        store = Store(opened)
         result = export_subset(
-            opened,
-            Store(opened),
-            definition,
-            to,
-            options,
-            show,
-            overwrite,
-            report_waiting,
-            allow_missing_images,
+            opened, store, definition, to, options, show, overwrite, on_wait, allow_missing_images
         )
     if result.n_new_parts:
         console.show_message(
@@ -149,8 +143,6 @@ def export_scores(
     workspace: WorkspaceOption, options: ExportScoresOptions, json: JsonOption = False
 ) -> None:
     """Write the scores of a run as CSV."""
-    from scoring.database.connection import Store
-    from scoring.database.values import Scope
     from scoring.exchange import score_export
 
     opened = open_workspace(workspace)

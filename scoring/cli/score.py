@@ -11,6 +11,10 @@ import typer
 from scoring.bundled import BUNDLED_MODEL
 from scoring.cli import console
 from scoring.cli.commands import JsonOption, RunOption, WorkspaceOption
+from scoring.database.connection import Store
+from scoring.database.filters import parse_filter
+from scoring.database.queries.browse import matching_rows
+from scoring.database.values import Scope
 from scoring.engine.options import ScoreOptions
 from scoring.errors import InputError, VisnecError, WorkerError
 from scoring.models.options import ModelOptions, check_template, resolve_model_folder
@@ -203,11 +207,6 @@ def predict(workspace: WorkspaceOption, options: PredictOptions, json: JsonOptio
     )
     rows = None
     if options.only:
-        from scoring.database.connection import Store
-        from scoring.database.filters import parse_filter
-        from scoring.database.queries.browse import matching_rows
-        from scoring.database.values import Scope
-
         scope, query = Scope(record.run_id, record.first_baseline), parse_filter(options.only)
         rows = matching_rows(Store(opened).view(scope, query, opened.bands))
     from scoring.engine.pipeline import predict_dataset

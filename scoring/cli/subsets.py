@@ -21,6 +21,7 @@ from scoring.clustering.clusters import (
     embedder_note,
     is_papers_embedder,
     list_clusterings,
+    sweep_clusterings,
 )
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
@@ -32,6 +33,7 @@ from scoring.precision import Noise
 from scoring.rules import PAPER_RULES, rule_from_dict
 from scoring.runs.record import read_run_or_latest
 from scoring.samples import Status
+from scoring.subsets.comparison import compare_subsets
 from scoring.subsets.create import SelectOptions, create_subsets
 from scoring.subsets.definitions import (
     ResolvedSubset,
@@ -40,6 +42,7 @@ from scoring.subsets.definitions import (
     read_overlaps,
     read_subset,
 )
+from scoring.subsets.selection import effective_share
 from scoring.subsets.stability import (
     DEFAULT_DRAWS,
     format_basis,
@@ -121,7 +124,6 @@ class DiffOptions:
 
 def cluster(workspace: WorkspaceOption, options: ClusterOptions, json: JsonOption = False) -> None:
     """Group the samples by their first instruction, as the paper's code does."""
-    from scoring.clustering.clusters import sweep_clusterings
     from scoring.clustering.embedders import load_embedder
 
     opened = open_workspace(workspace)
@@ -233,7 +235,6 @@ def diff(
 ) -> None:
     """Compare two subsets or exports: what they share and what only one contains, by source."""
     from scoring.exports.verify import diff_manifests
-    from scoring.subsets.comparison import compare_subsets
 
     opened = open_workspace(workspace)
     store = Store(opened)
@@ -307,8 +308,6 @@ def _show_subset(resolved: ResolvedSubset, noise: Noise | None) -> None:
         "dropped"
     )
     if subset.weights is not None:
-        from scoring.subsets.selection import effective_share
-
         share = effective_share(subset.weights)
         console.show_message(
             f"The weights are equivalent to {share:.1%} of the samples at equal weight"

@@ -64,11 +64,7 @@ def load_embedder(name: str | None = None) -> Embedder:
 
 def has_packaged_weights() -> bool:
     """Return whether the package with the weights is installed."""
-    try:
-        metadata.distribution(PACKAGED)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    return any(metadata.distributions(name=PACKAGED))
 
 
 def _digest_of_model(name: str) -> str:

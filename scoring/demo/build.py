@@ -18,6 +18,8 @@ from scoring.database.build.build import build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info
 from scoring.demo.digits import write_digit_images
+from scoring.engine.baselines import BaselineSettings
+from scoring.engine.options import ScoreOptions
 from scoring.errors import WorkspaceError
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.runs.record import list_runs
@@ -40,7 +42,24 @@ def build_demo(
     stop: threading.Event | None = None,
 ) -> Workspace:
     """Build the demo workspace at ``root``, or finish an unfinished one."""
-    workspace = _import_demo(create_workspace(root), on_message)
+    workspace = create_workspace(root)
+    data = bundled_folder("demo")
+    records, images = data / "records.json", workspace.root / _IMAGES
+    if not workspace.dataset_dir.exists():
+        on_message("Rendering the handwritten digits")
+        write_digit_images(images, data)
+        on_message("Importing the demo dataset")
+        import_dataset(workspace, [records], [data / "images", images])
+        workspace = open_workspace(root)
+        settings = replace(workspace.settings, notice=MODEL_NOTICE)
+        save_settings(replace(workspace, settings=settings))
+    digest = hashlib.sha256(records.read_bytes()).hexdigest()
+    if [file.sha256 for file in read_dataset_info(workspace).files] != [digest]:
+        raise WorkspaceError(
+            f"{workspace.root} was not built from the demo data of this version. Remove the folder "
+            "or name another one with -w."
+        )
+    workspace = open_workspace(root)
     is_scored = any(run.run_id == DEMO_RUN for run in list_runs(workspace))
     progress = read_progress(workspace, DEMO_RUN) if is_scored else None
     finished = progress and (progress.phase, progress.state) == ("predict", "finished")
@@ -52,27 +71,6 @@ def build_demo(
         cluster_dataset(workspace, embedder, k=DEMO_CLUSTERS)
         build_database(workspace)
     return workspace
-
-
-def _import_demo(workspace: Workspace, on_message: OnMessage) -> Workspace:
-    """Import the demo dataset, or check that the workspace contains this version of it."""
-    data = bundled_folder("demo")
-    records, images = data / "records.json", workspace.root / _IMAGES
-    if not workspace.dataset_dir.exists():
-        on_message("Rendering the handwritten digits")
-        write_digit_images(images, data)
-        on_message("Importing the demo dataset")
-        import_dataset(workspace, [records], [data / "images", images])
-        workspace = open_workspace(workspace.root)
-        settings = replace(workspace.settings, notice=MODEL_NOTICE)
-        save_settings(replace(workspace, settings=settings))
-    digest = hashlib.sha256(records.read_bytes()).hexdigest()
-    if [file.sha256 for file in read_dataset_info(workspace).files] != [digest]:
-        raise WorkspaceError(
-            f"{workspace.root} was not built from the demo data of this version. Remove the folder "
-            "or name another one with -w."
-        )
-    return open_workspace(workspace.root)
 
 
 def _score_demo(
@@ -92,15 +90,8 @@ def _score_demo(
     torch.set_num_threads(1)  # a model this small loses time to more on a busy machine
     try:
         on_message("Scoring each sample with and without its image")
-        score_dataset(
-            workspace,
-            model,
-            run_id=DEMO_RUN,
-            baselines=DEMO_BASELINES,
-            tokens=True,
-            on_progress=on_progress,
-            stop=stop,
-        )
+        options = ScoreOptions(DEMO_RUN, BaselineSettings(DEMO_BASELINES), tokens=True)
+        score_dataset(workspace, model, options, on_progress=on_progress, stop=stop)
         if stop and stop.is_set():
             return
         on_message("Predicting answers with and without the image")

@@ -134,13 +134,12 @@ def list_options(question: str) -> dict[str, str]:
 
 def find_option_spans(question: str) -> list[tuple[str, int, int]]:
     """Return letter, start and end of the text of each option of ``list_options``."""
-    marks = list(_OPTION.finditer(question))
-    start = next((at for at, mark in enumerate(marks) if mark[1] == "A"), len(marks))
     run: list[re.Match[str]] = []
-    for mark in marks[start:]:
-        if mark[1] != chr(ord("A") + len(run)):
+    for mark in _OPTION.finditer(question):
+        if mark[1] == chr(ord("A") + len(run)):
+            run.append(mark)
+        elif run:
             break
-        run.append(mark)
     if len(run) < 2:
         return []
     # Lines after the last option are an instruction, not part of the option.

@@ -28,12 +28,10 @@ from scoring.readers.json_stream import (
 from scoring.readers.tsv import find_unquoted_line, read_table, split_header
 from scoring.unicode_text import replace_surrogates
 
-ROW_KEY = "row_idx"
 ID_KEYS = ("id", "question_id")
 PREDICTION_KEYS = ("prediction", "text", "response", "output")
 MODEL_KEYS = ("model", "model_id")
-SIGHT_KEY = "sight"
-_RECORD_KEYS = frozenset((ROW_KEY, *ID_KEYS, *PREDICTION_KEYS, *MODEL_KEYS, SIGHT_KEY))
+_RECORD_KEYS = frozenset(("row_idx", *ID_KEYS, *PREDICTION_KEYS, *MODEL_KEYS, "sight"))
 MAX_NAME = 200
 _HEAD_BYTES = 1 << 20
 _FIRST_MEMBER = re.compile(r'\s*\{\s*"((?:[^"\\]|\\.){0,1000})"\s*:')
@@ -128,11 +126,11 @@ def _add_id(record: RawRecord) -> RawRecord:
 def _read_table_rows(path: Path, file: IO[bytes], delimiter: str) -> Iterator[RawRecord]:
     header = file.readline(_HEAD_BYTES).decode("utf-8-sig", "replace")
     names = split_header(header, delimiter)
-    if not set(names) & set(PREDICTION_KEYS) or not set(names) & {ROW_KEY, *ID_KEYS}:
+    if not set(names) & set(PREDICTION_KEYS) or not set(names) & {"row_idx", *ID_KEYS}:
         hint = " (separated by semicolons instead of commas)" if header.count(";") else ""
         raise InputError(
             f"The header of {path} is {', '.join(names)[:300]!r}{hint}. Predictions need a column "
-            f"{PREDICTION_KEYS[0]} and a column {ROW_KEY} or {ID_KEYS[0]}"
+            f"{PREDICTION_KEYS[0]} and a column row_idx or {ID_KEYS[0]}"
         )
     file.seek(0)
     quoted = delimiter != "\t" or find_unquoted_line(file, path.name) is None
@@ -146,13 +144,13 @@ def _parse_record(line: int, record: RawRecord) -> PredictionLine:
     if record.problem or not isinstance(value, Mapping):
         example = record.problem or f"line {line} is not an object"
         return PredictionLine(line, problem="not a record", example=example)
-    row, sample_id = _parse_row(value.get(ROW_KEY)), _read_text(value, ID_KEYS) or None
-    prediction, named_sight = _read_text(value, PREDICTION_KEYS), value.get(SIGHT_KEY)
+    row, sample_id = _parse_row(value.get("row_idx")), _read_text(value, ID_KEYS) or None
+    prediction, named_sight = _read_text(value, PREDICTION_KEYS), value.get("sight")
     is_sight = isinstance(named_sight, str) and named_sight in list(Sight)
     sight = Sight(str(named_sight)) if is_sight else None
     problem, example = None, f"record {line}"
-    if value.get(ROW_KEY) not in (None, "") and row is None:
-        problem, example = "row_idx is not a number", repr(value[ROW_KEY])[:80]
+    if value.get("row_idx") not in (None, "") and row is None:
+        problem, example = "row_idx is not a number", repr(value["row_idx"])[:80]
     elif row is None and sample_id is None:
         problem = "neither row_idx nor id"
     elif prediction is None:

@@ -101,10 +101,7 @@ def list_predictions(workspace: Workspace) -> list[PredictionSet]:
 
 
 def remove_predictions(workspace: Workspace, model: str) -> int:
-    """Remove a model's imported predictions and return the number of sets.
-
-    Raises InputError for an unknown model.
-    """
+    """Remove a model's imported predictions; return the number of sets. Raises InputError."""
     models = {
         path.parent: read_prediction_set(path.parent).model
         for path in list_prediction_files(workspace)

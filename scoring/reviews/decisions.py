@@ -40,9 +40,8 @@ from scoring.unicode_text import replace_surrogates
 from scoring.workspace import Workspace
 
 _SUFFIX = ".jsonl"
-T = TypeVar("T")
-
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+T = TypeVar("T")
 
 
 class ReviewLog:
@@ -61,8 +60,7 @@ class ReviewLog:
         A draft whose ``event_id`` is in the log is not written again; its stored event is
         returned. Raises VisnecError while another process keeps the log locked.
         """
-        with self._tail.lock():
-            return self._append(drafts)
+        return self._append(lambda: drafts)
 
     def append_bulk(self, rows: Sequence[int], decision: Decision) -> list[DecisionEvent]:
         """Write one decision on many samples at once, under a queue of its own.
@@ -73,10 +71,7 @@ class ReviewLog:
         return self.append([DecisionDraft(row, decision, queue=name) for row in rows])
 
     def undo_latest(self) -> list[DecisionEvent]:
-        """Revert the reviewer's latest current decision; returns every undo event.
-
-        These are several for a bulk decision, and none if there is nothing to undo.
-        """
+        """Revert the latest current decision; returns one undo event, all of a bulk, or none."""
         return self._revert(lambda state: state.find_undo_target(self.reviewer))
 
     def undo_bulk(self, name: str) -> list[DecisionEvent]:
@@ -86,25 +81,26 @@ class ReviewLog:
     def _revert(
         self, find_events: Callable[[DecisionState], list[DecisionEvent]]
     ) -> list[DecisionEvent]:
-        with self._tail.lock():
-            events = self._feed.query_state(find_events)
-            return self._append(
-                [DecisionDraft(event.row_idx, None, undoes=event.event_id) for event in events]
-            )
+        return self._append(
+            lambda: [
+                DecisionDraft(event.row_idx, None, undoes=event.event_id)
+                for event in self._feed.query_state(find_events)
+            ]
+        )
 
-    def _append(self, drafts: Sequence[DecisionDraft]) -> list[DecisionEvent]:
-        new = dict[str, DecisionEvent]()
-        events: list[DecisionEvent] = []
-        seq = self._tail.last_seq
-        for draft in drafts:
-            event_id = replace_surrogates(draft.event_id or uuid.uuid4().hex)
-            event = self._tail.by_id.get(event_id) or new.get(event_id)
-            if event is None:
-                seq += 1
-                event = new_event(draft, event_id, seq, self.reviewer, self.machine)
-                new[event_id] = event
-            events.append(event)
-        self._tail.write(list(new.values()))
+    def _append(self, make_drafts: Callable[[], Sequence[DecisionDraft]]) -> list[DecisionEvent]:
+        with self._tail.lock():
+            new = dict[str, DecisionEvent]()
+            events: list[DecisionEvent] = []
+            for draft in make_drafts():
+                event_id = replace_surrogates(draft.event_id or uuid.uuid4().hex)
+                event = self._tail.by_id.get(event_id) or new.get(event_id)
+                if event is None:
+                    seq = self._tail.last_seq + len(new) + 1
+                    event = new_event(draft, event_id, seq, self.reviewer, self.machine)
+                    new[event_id] = event
+                events.append(event)
+            self._tail.write(list(new.values()))
         return events
 
 
