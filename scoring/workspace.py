@@ -72,7 +72,7 @@ class Workspace:
 
     @property
     def image_roots(self) -> ImageRoots:
-        """Folders, and dataset files with images inside (Parquet, tar, TSV), to resolve paths in."""
+        """Folders, and dataset files with images in them (Parquet, tar, TSV), to find paths in."""
         return _resolve_roots(self.root, self.settings.image_roots, self.settings.image_bases)
 
     @property
