@@ -111,16 +111,10 @@ def evaluate(
     result = evaluate_predictions(store, scope, query, options, bands=opened.bands)
     _show_evaluation(result, options.measure)
     if json or rows:
-        values = {
-            "run_id": scope.run_id,
-            "baseline": scope.baseline,
-            "measure": options.measure,
-            "filter": str(query),
-            **result.to_dict(),
-            "predictions": [
-                asdict(each) | {"n_missing": each.n_missing} for each in list_predictions(opened)
-            ],
-        }
+        values: dict[str, Any] = {"run_id": scope.run_id, "baseline": scope.baseline}
+        values |= {"measure": options.measure, "filter": str(query), **result.to_dict()}
+        saved = list_predictions(opened)
+        values["predictions"] = [asdict(each) | {"n_missing": each.n_missing} for each in saved]
         if rows:
             values["rows"] = read_cell_rows(store, scope, query, options, bands=opened.bands)
         console.print_json(values)

@@ -206,16 +206,13 @@ def _show_preview(
                 console.show_message(f"    {line}")
         described = {} if sample is None else asdict(sample)
         described.pop("original", None)
-        records.append(
-            {
-                "file": name,
-                "format": detected.family,
-                "container": detected.container,
-                "why": detected.why,
-                "first_record": described or None,
-                "images": asdict(preview.detection),
-            }
-        )
+        record: dict[str, Any] = {"file": name, "format": detected.family}
+        record |= {
+            "container": detected.container,
+            "why": detected.why,
+            "first_record": described or None,
+        }
+        records.append(record | {"images": asdict(preview.detection)})
     _show_remaining(len(previews))
     _show_detections([preview.detection for preview in previews], "import them with")
     if json:

@@ -318,13 +318,10 @@ def _show_subset(resolved: ResolvedSubset, noise: Noise | None) -> None:
 
 
 def _subset_json(resolved: ResolvedSubset) -> dict[str, Any]:
-    values = {
-        **resolved.definition.to_dict(),
-        "n_selected": len(resolved.subset.selected),
-        "n_hand_kept": resolved.subset.n_hand_kept,
-        "n_hand_dropped": resolved.subset.n_hand_dropped,
-        "reasons": resolved.reasons().to_dict(orient="records"),
-    }
+    subset = resolved.subset
+    values = resolved.definition.to_dict() | {"n_selected": len(subset.selected)}
+    values |= {"n_hand_kept": subset.n_hand_kept, "n_hand_dropped": subset.n_hand_dropped}
+    values["reasons"] = resolved.reasons().to_dict(orient="records")
     if resolved.subset.weights is not None:
         values["composition"] = console.frame_records(resolved.composition())
     return values
