@@ -81,3 +81,10 @@ def test_the_lowest_versions_are_the_floors_of_the_project(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="'torch<3' has no lowest version"):
         lowest_versions(project)
     assert {"streamlit", "typer", "pandas", "ray", "pytest"} <= lowest_versions().keys()
+
+
+def test_the_makefile_names_tests_that_exist() -> None:
+    named = re.findall(r"(tests/\S+\.py)(?:::(\w+))?", (ROOT / "Makefile").read_text("utf-8"))
+    assert any(test for _, test in named)
+    for path, test in named:
+        assert f"def {test}" in (ROOT / path).read_text("utf-8"), f"{path}::{test}"
