@@ -84,8 +84,7 @@ def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
     Raises:
         InputError: If the dataset lacks one of the rows.
     """
-    found = read_samples(context.workspace, sorted(set(rows)))
-    samples = {sample.row_idx: sample for sample in found}
+    samples = {s.row_idx: s for s in read_samples(context.workspace, sorted(set(rows)))}
     if missing := set(rows) - samples.keys():
         raise InputError(f"the dataset has no row {min(missing)}")
     details = sample_details(context.store, context.scope, rows)

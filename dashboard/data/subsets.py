@@ -69,7 +69,7 @@ def _make_key(value: object) -> object:
     return tuple(options), treatment, definition.scope
 
 
-# Results that depend on definitions or their outcomes, whatever else the view shows.
+# Results that depend on definitions or their outcomes, not on the rest of the view.
 _cached_by_definition = partial(cached_read, reduce=_drop_view, make_key=_make_key)
 
 

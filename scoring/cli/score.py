@@ -373,7 +373,7 @@ def _show_estimate(estimate: RunEstimate) -> None:
         memory = f"{used:,.1f} GB of {total:,.1f} GB on the GPU, {memory}"
     rows += [("expected time", f"{duration}, {rate}"), ("memory", memory)]
     if estimate.n_left:
-        title = f"RunEstimate for run {estimate.run_id}, from {estimate.n_tried:,} samples tried"
+        title = f"Estimate for run {estimate.run_id}, from {estimate.n_tried:,} samples tried"
         console.show_table(title, ["", ""], rows)
     else:
         console.show_message(f"Nothing left to score: all {estimate.n_samples:,} samples are done.")

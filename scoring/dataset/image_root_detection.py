@@ -124,10 +124,10 @@ class RootDetector:
         ambiguous: list[Path] = []
         if not any(located.values()):
             subfolders = self._subfolders(inside=True)
-            found = {folder: images for folder in subfolders if (images := self._find_in(folder))}
-            chosen = [folder for folder in found if folder.name in _USUAL_NAMES] or list(found)
+            nearby = {folder: images for folder in subfolders if (images := self._find_in(folder))}
+            chosen = [folder for folder in nearby if folder.name in _USUAL_NAMES] or list(nearby)
             if len(chosen) == 1:
-                located[chosen[0]] = found[chosen[0]]
+                located[chosen[0]] = nearby[chosen[0]]
             else:  # the same names in several folders: guessing could mix images up
                 ambiguous = chosen
         best = max(located, key=lambda folder: len(located[folder]))

@@ -59,7 +59,7 @@ class FaultIsolator(Generic[Result]):
                 raise
         if self._succeeded is None:
             pairs = zip(encoded, results, strict=True)
-            good = (one for one, result in pairs if not isinstance(result, Problem | None))
+            good = (sample for sample, result in pairs if not isinstance(result, Problem | None))
             self._succeeded = next(good, None)
         remaining = iter(results)
         return [next(remaining) if isinstance(s, EncodedSample) else s for s in samples]

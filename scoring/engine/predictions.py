@@ -193,7 +193,7 @@ class Predictor:
     def encoded_samples(self, item: Question) -> Iterator[EncodedSample]:
         """Yield the prompts of both passes."""
         variants = (item, *item.rotated)
-        prompts = (prompt for one in variants for prompt in (one.multimodal, one.text_only))
+        prompts = (prompt for each in variants for prompt in (each.multimodal, each.text_only))
         return (prompt for prompt in prompts if isinstance(prompt, EncodedSample))
 
     def _prepare_question(self, sample: Sample, loader: ImageLoader) -> Question:

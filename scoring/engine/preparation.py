@@ -172,7 +172,7 @@ class Preparer:
                     passes.append(seen)
         prepared = []
         for sample, seen, passes in zip(samples, multimodal, blind, strict=True):
-            kept = [len(one.answer_ids) for one in passes if isinstance(one, EncodedSample)]
+            kept = [len(each.answer_ids) for each in passes if isinstance(each, EncodedSample)]
             longest = None
             if isinstance(seen, EncodedSample) and kept:
                 longest = _truncate_answers(seen, max(kept))

@@ -156,8 +156,8 @@ class Encoder:
         chat = self._render_chat(neutral)
         processor = self._local.processor
         placeholder = getattr(processor, "image_token", None)
-        found = re.finditer(re.escape(placeholder), chat.text) if placeholder else ()
-        placeholders = [match.span() for match in found]
+        matches = re.finditer(re.escape(placeholder), chat.text) if placeholder else ()
+        placeholders = [match.span() for match in matches]
         if len(placeholders) != n_images:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
         padding = processor.tokenizer.pad_token or processor.tokenizer.eos_token

@@ -135,12 +135,12 @@ def import_predictions(
     default = (model or path.name.partition(".")[0], sight)
     answers = _assign_to_samples(workspace, lines, default, issues)
     if not answers:
-        found = "; ".join(
+        problems = "; ".join(
             f"{each['what']}: {each['n']:,}"
             + (f" (such as {each['examples'][0]})" if each["examples"] else "")
             for each in issues.as_rows()
         )
-        reasons = f": {found}" if found else "; it has none"
+        reasons = f": {problems}" if problems else "; it has none"
         raise InputError(f"No record of {path} matches this dataset{reasons}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -52,7 +52,7 @@ _KEPT = ("id", "source", "image")
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to read, and what the list that names it says about it."""
+    """One file to read, with the settings of the list that names it."""
 
     path: Path
     name: str  # relative to the common folder of all files
