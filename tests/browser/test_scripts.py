@@ -289,8 +289,14 @@ SENDER = """
 """
 
 
+def stop_clock(page: Page) -> None:
+    """Let time pass in the page only by ``page.clock.run_for``, however busy the machine is."""
+    page.clock.install(time=0)
+    page.clock.pause_at(1)
+
+
 def test_batches_wait_for_a_pause_and_for_the_answer_to_the_last(page: Page) -> None:
-    page.clock.install()
+    stop_clock(page)
     page.evaluate(
         f"() => {{ {SENDER} Object.assign(window, {{sender, sent}}); sender.sendSoon(); }}"
     )
@@ -305,7 +311,7 @@ def test_batches_wait_for_a_pause_and_for_the_answer_to_the_last(page: Page) -> 
 
 
 def test_unanswered_batches_are_repeated_until_the_server_counts_as_away(page: Page) -> None:
-    page.clock.install()
+    stop_clock(page)
     page.evaluate(
         f"() => {{ {SENDER} Object.assign(window, {{sender, sent}}); sender.sendNow(); }}"
     )
@@ -316,7 +322,7 @@ def test_unanswered_batches_are_repeated_until_the_server_counts_as_away(page: P
 
 
 def test_a_draft_made_while_a_batch_was_on_its_way_follows(page: Page) -> None:
-    page.clock.install()
+    stop_clock(page)
     page.evaluate(
         f"""() => {{ {SENDER} sender.sendNow(); drafts = [...drafts, {{event_id: "b"}}];
                     Object.assign(window, {{sender, sent}}); sender.confirm(); }}"""
@@ -341,7 +347,7 @@ def test_cards_are_loaded_ahead_once_and_again_after_a_failure(page: Page) -> No
         route.fulfill(status=500 if failing else 200, body="" if failing else cards)
 
     page.route(re.compile("cards"), answer)
-    page.clock.install()
+    stop_clock(page)
     page.evaluate(
         """async () => {
              const queue = Array.from({length: 100}, (_, i) => i);

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.pages.explore import page as explore
+from dashboard.pages.subset import exports
 from scoring.database.build.build import build_database
 from scoring.database.queries import browse
 from scoring.workspace import create_workspace
@@ -162,6 +163,20 @@ def test_subset_goes_from_a_rule_to_a_verified_export(root: Path, draw: Draw) ->
     app.button("forget-best").click().run()
     assert "Deleted best" in well(app)
     assert not (root / "subsets" / "best.json").exists()
+
+
+def test_subset_verifies_again_if_another_action_aborts_it(
+    root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = draw("subset", {"rule": "top-count", "count": "20", "hand": "0"})
+    app.text_input("subset_name").set_value("best")
+    _press(app, "Save")
+    app.button("export-best").click().run()
+    with monkeypatch.context() as patched:  # what Streamlit does when another action arrives
+        patched.setattr(exports, "verify_manifest", lambda *_: st.stop())
+        app.button("verify-best").click().run()
+    assert "Verified" not in well(app)
+    assert "Verified: 20 samples rebuilt" in well(app.run())
 
 
 def test_subset_rejects_a_name_in_use_and_an_invalid_name(root: Path, draw: Draw) -> None:

@@ -157,7 +157,6 @@ def test_images_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = samples_of(model)
     monkeypatch.setattr(model._model.base_model, "get_image_features", counted)
     engine = LossEngine(model._model, 0, Capabilities(feature_cache=True), TokenBudget(1))
-    engine._tower._takes = {"pixel_values"}
     engine.answer_losses(samples)
     assert sorted(seen) == [1, 1, 2]  # WIDE, SMALL, and the pair of TALL and SMALL
 

@@ -290,12 +290,16 @@ def _show_export(workspace: Workspace, export: ExportSummary) -> None:
         )
         with st.popover("Files", icon=":material/folder_open:"):
             _show_files(name, export)
-    # The outcome belongs to this session and this version of the export.
+    # An outcome belongs to this session and this version of the export. It is None until the
+    # verification ends: if another action aborts it, it starts again.
     verified = st.session_state.setdefault(Key.VERIFIED, {})
     if pressed:
-        verified[export.folder] = (export.version, _verify_export(workspace, export))
+        verified[export.folder] = (export.version, None)
     version, outcome = verified.get(export.folder, ("", None))
-    if outcome is not None and version == export.version:
+    if version == export.version:
+        if outcome is None:
+            outcome = _verify_export(workspace, export)
+            verified[export.folder] = (version, outcome)
         notices.show_notice(*outcome)
 
 
@@ -353,15 +357,18 @@ def _compare_exports(context: Context, exports: list[ExportSummary]) -> None:
     b = by_name[right.selectbox("Export B", list(by_name), index=1, key="export_b")]
     about = (a.folder, a.version, b.folder, b.version)
     if button.button("Compare", key="compare_exports", width="stretch"):
-        st.session_state.pop("export_diff", None)
+        st.session_state["export_diff"] = (about, None)
+    compared, diff = st.session_state.get("export_diff", (None, None))
+    if compared != about:
+        return
+    if diff is None:
         with (
             notices.show_problem_on_failure("These exports cannot be compared"),
             st.spinner("Selecting the samples of both …"),
         ):
             diff = read_export_diff(context, a.manifest, b.manifest)
             st.session_state["export_diff"] = (about, diff)
-    compared, diff = st.session_state.get("export_diff", (None, None))
-    if diff is None or compared != about:
+    if diff is None:
         return
     names = (a.folder.name, b.folder.name)
     facts, samples = diff
