@@ -291,7 +291,7 @@ def check_counts(root: Path, kept: dict[float, int]) -> str:
     wrong = [
         threshold
         for threshold, n in kept.items()
-        if count_kept(store.view(scope), threshold, None).n_kept != n
+        if count_kept(store.selection(scope), threshold, None).n_kept != n
     ]
     return f"{len(kept) - len(wrong)} of {len(kept)} counts on the page equal the library's."
 

@@ -64,36 +64,44 @@ FILTERS = ("", "source:scenes,digits tokens:3..20", "cluster:3,4", "text:colour7
 SLOW = {"candidates", "comparison with itself", "queue, stratified"}
 Question = Callable[[Store, Filter, float], object]
 QUESTIONS: dict[str, Question] = {
-    "sample_count": lambda store, f, _: sample_count(store.view(SCOPE, f)),
+    "sample_count": lambda store, f, _: sample_count(store.selection(SCOPE, f)),
     "histogram": lambda store, f, _: score_histogram(
-        store.view(SCOPE, f), histogram_edges(store, SCOPE)
+        store.selection(SCOPE, f), histogram_edges(store, SCOPE)
     ),
-    "count_kept": lambda store, f, t: count_kept(store.view(SCOPE, f), t, None),
-    "score_summary": lambda store, f, t: score_summary(store.view(SCOPE, f, Bands(0.0, t))),
-    "by_source": lambda store, f, t: by_source(store.view(SCOPE, f, Bands(0.0, t))),
-    "by_cluster": lambda store, f, t: by_cluster(store.view(SCOPE, f, Bands(0.0, t))),
-    "by_answer_kind": lambda store, f, t: by_answer_kind(store.view(SCOPE, f, Bands(0.0, t))),
-    "by_answer_length": lambda store, f, t: by_answer_length(store.view(SCOPE, f, Bands(0.0, t))),
-    "threshold_for_share": lambda store, f, t: threshold_for_share(store.view(SCOPE, f), t),
+    "count_kept": lambda store, f, t: count_kept(store.selection(SCOPE, f), t, None),
+    "score_summary": lambda store, f, t: score_summary(store.selection(SCOPE, f, Bands(0.0, t))),
+    "by_source": lambda store, f, t: by_source(store.selection(SCOPE, f, Bands(0.0, t))),
+    "by_cluster": lambda store, f, t: by_cluster(store.selection(SCOPE, f, Bands(0.0, t))),
+    "by_answer_kind": lambda store, f, t: by_answer_kind(store.selection(SCOPE, f, Bands(0.0, t))),
+    "by_answer_length": lambda store, f, t: by_answer_length(
+        store.selection(SCOPE, f, Bands(0.0, t))
+    ),
+    "threshold_for_share": lambda store, f, t: threshold_for_share(store.selection(SCOPE, f), t),
     "threshold_for_tokens": lambda store, f, t: threshold_for_tokens(
-        store.view(SCOPE, f), int(t * 1_000_000)
+        store.selection(SCOPE, f), int(t * 1_000_000)
     ),
-    "ecdf": lambda store, f, _: score_ecdf(store.view(SCOPE, f)),
-    "loss_plane": lambda store, f, _: loss_plane(store.view(SCOPE, f)),
-    "status_counts": lambda store, f, _: status_counts(store.view(SCOPE, f)),
-    "by_turn": lambda store, f, _: by_turn(store.view(SCOPE, f)),
-    "score_health": lambda store, f, t: score_health(store.view(SCOPE, f, Bands(0.0, t))),
-    "page, first": lambda store, f, _: fetch_page(store.view(SCOPE, f)),
+    "ecdf": lambda store, f, _: score_ecdf(store.selection(SCOPE, f)),
+    "loss_plane": lambda store, f, _: loss_plane(store.selection(SCOPE, f)),
+    "status_counts": lambda store, f, _: status_counts(store.selection(SCOPE, f)),
+    "by_turn": lambda store, f, _: by_turn(store.selection(SCOPE, f)),
+    "score_health": lambda store, f, t: score_health(store.selection(SCOPE, f, Bands(0.0, t))),
+    "page, first": lambda store, f, _: fetch_page(store.selection(SCOPE, f)),
     "page, at a threshold": lambda store, f, t: fetch_page(
-        store.view(SCOPE, f), after=Cursor(t, -1), total=0
+        store.selection(SCOPE, f), after=Cursor(t, -1), total=0
     ),
-    "page, by text-only loss": lambda store, f, _: fetch_page(store.view(SCOPE, f), "-loss_text"),
-    "queue, nearest": lambda store, f, t: review_queue(store.view(SCOPE, f), f"threshold:{t}", 200),
-    "queue, random": lambda store, f, _: review_queue(store.view(SCOPE, f), "random", 200),
-    "queue, stratified": lambda store, f, _: review_queue(store.view(SCOPE, f), "stratified", 200),
+    "page, by text-only loss": lambda store, f, _: fetch_page(
+        store.selection(SCOPE, f), "-loss_text"
+    ),
+    "queue, nearest": lambda store, f, t: review_queue(
+        store.selection(SCOPE, f), f"threshold:{t}", 200
+    ),
+    "queue, random": lambda store, f, _: review_queue(store.selection(SCOPE, f), "random", 200),
+    "queue, stratified": lambda store, f, _: review_queue(
+        store.selection(SCOPE, f), "stratified", 200
+    ),
     "sample_detail": lambda store, _, t: sample_detail(store, SCOPE, int(t * 100_000)),
     "comparison with itself": lambda store, f, t: compare_scopes(
-        store.view(SCOPE, f), SCOPE, share=min(t, 1.0)
+        store.selection(SCOPE, f), SCOPE, share=min(t, 1.0)
     ),
     "candidates": lambda store, _, __: read_candidates(store, SCOPE),
 }

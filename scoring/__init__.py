@@ -52,7 +52,7 @@ _HOMES = {
     "evaluate": "scoring.database.queries.evaluation:evaluate_predictions",
     "Store": "scoring.database.connection",
     "Scope": "scoring.database.values",
-    "read_status": "scoring.status",
+    "read_status": "scoring.workspace_summary",
     "build_demo": "scoring.demo.build",
 }
 __all__ = ["__version__", *_HOMES]

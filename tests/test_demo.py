@@ -76,7 +76,7 @@ def test_score_separates_the_kinds_as_stated_in_the_readme(
 
 def test_every_record_gets_its_intended_status(demo_built: Path) -> None:
     store = Store(open_workspace(demo_built))
-    frame = status_counts(store.view(Scope(DEMO_RUN)))
+    frame = status_counts(store.selection(Scope(DEMO_RUN)))
     found = {status: n for status, n in zip(frame["status"], frame["n"], strict=True) if n}
     expected: dict[str, int] = {}
     for record in records():

@@ -45,9 +45,9 @@ class Context:
     filter_problem: str | None = None  # why the view's filter was ignored
 
     @property
-    def selection(self) -> connection.View:
+    def selection(self) -> connection.Selection:
         """The samples in view, for queries."""
-        return self.store.view(self.scope, self.filter, self.bands)
+        return self.store.selection(self.scope, self.filter, self.bands)
 
     def without_filter(self) -> Context:
         """Return the same context for all samples."""
@@ -146,7 +146,7 @@ def open_view_context(view: View) -> OpenedWorkspace:
         problems += ("The filter's clusters were ignored: there is no clustering yet.",)
         where = replace(where, cluster=())
     try:
-        check_filter(store.view(scope, where, bands))
+        check_filter(store.selection(scope, where, bands))
     except (FilterError, InputError) as error:
         where = replace(where, text=None) if where.pattern else Filter()
         filter_problem = str(error)

@@ -150,7 +150,7 @@ def read_status_counts(context: Context) -> pd.DataFrame:
 @cached_read()
 def read_status_reasons(context: Context) -> pd.DataFrame:
     """Return the most frequent reasons of each status with an example."""
-    return status_reasons(context.store.view(context.scope))
+    return status_reasons(context.store.selection(context.scope))
 
 
 @cached_read(decisions=False)

@@ -1,4 +1,4 @@
-// The review deck: one sample at a time, one key per decision. A key decides about the current sample at that
+// The review deck: one sample at a time, one key per decision. A key decides on the current sample at that
 // moment. The decision is stored in the browser before the next sample is drawn, and shown as saved only once the
 // server reports it on disk.
 

@@ -1,6 +1,6 @@
 // The threshold editor: limits to drag, to step or to type, and what the threshold keeps and drops. While a limit
 // moves, counts are estimated from the histogram's bins and marked as approximate. Once it rests, the exact ones
-// are fetched from the dashboard's own route; only then is the page informed, whose script takes longer. In data
+// are fetched from the dashboard's own route, and the page's script, which takes longer, runs after that. In data
 // and URLs the threshold is called `cut`.
 
 const PAUSE_MS = 180; // without a step, after which a limit counts as resting
@@ -98,7 +98,7 @@ class ThresholdEditor extends Widget {
   endDrag() { this.isDragged = false; this.finish(); }
   brush(from, to) { this.send("brushed", [this.rounded(from), this.rounded(to)]); }
 
-  // The limits have changed, so an answer on its way is about other limits.
+  // The limits have changed, so a pending answer is about the old ones.
   cancelRequest() {
     clearTimeout(this.timer);
     this.timer = null;

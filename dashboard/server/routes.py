@@ -102,7 +102,7 @@ def send_image(request: Request) -> Response:
 
 def send_cards(request: Request) -> Response:
     """Send samples in full for the review deck, at most MAX_ROWS."""
-    context = open_view_context(_read_scope(request)).context
+    context = open_view_context(_read_view(request)).context
     if context is None:
         raise WorkspaceError("nothing is scored here")
     return JSONResponse(read_cards(context, _read_rows(request)), headers=_NOT_CACHED)
@@ -110,11 +110,11 @@ def send_cards(request: Request) -> Response:
 
 def send_threshold_stats(request: Request) -> Response:
     """Send what a threshold keeps and drops; it is given by score, share, samples or tokens."""
-    stats = threshold_stats(_read_scope(request), request.query_params)
+    stats = threshold_stats(_read_view(request), request.query_params)
     return JSONResponse(stats, headers=_NOT_CACHED)
 
 
-def _read_scope(request: Request) -> View:
+def _read_view(request: Request) -> View:
     """Return the view with the scores, the filter and the band limits of an address."""
     return read_view({name: request.query_params.get(name, "") for name in _SCOPE_PARAMETERS})[0]
 

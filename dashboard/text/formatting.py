@@ -173,7 +173,7 @@ def describe_progress(progress: RunProgress, age: float | None) -> str:
 
 
 def describe_error(error: Exception) -> str:
-    """Return an error's message; for an error of the disk, the file and what to do."""
+    """Return an error's message; for a disk error, the file and what to do."""
     if not isinstance(error, OSError):
         return str(error)
     return (

@@ -1,6 +1,6 @@
 """Ordinary buttons for a decision on one sample: the accessible alternative to the keyed deck.
 
-The row is part of each button's arguments, so a click decides about the sample that was shown with
+The row is part of each button's arguments, so a click decides on the sample that was shown with
 it, even if the page shows another sample by the time the click arrives.
 """
 

@@ -1,4 +1,4 @@
-"""A page of samples as pictures: open one, or select several and decide about them."""
+"""A page of samples as pictures: open one, or select several and decide on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build commands from functions whose parameters are described by ``scoring.options``."""
+"""Build commands from functions whose parameters ``scoring.option_descriptions`` describes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from scoring import __version__
 from scoring.cli.console import LOG, configure_output
-from scoring.options import BASELINE_HELP, RUN_HELP, Option
+from scoring.option_descriptions import BASELINE_HELP, RUN_HELP, Option
 
 WORKSPACE_VARIABLE = "VISNEC_WORKSPACE"
 

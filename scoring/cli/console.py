@@ -33,7 +33,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.runs.progress import RunProgress
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from scoring.evaluation.evaluate import (
     GroupResult,
     Ranking,
 )
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.predictions.files import Sight
 from scoring.predictions.imported import (
     import_prediction_files,

@@ -22,7 +22,7 @@ from scoring.cli.commands import (
 from scoring.database.connection import Store
 from scoring.database.values import Scope
 from scoring.exports.options import MANIFEST, ExportOptions
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.runs.record import read_run_or_latest
 from scoring.subsets.definitions import read_subset
 from scoring.workspace import open_atomic, open_workspace

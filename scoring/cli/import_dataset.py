@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from scoring.cli import console
 from scoring.cli.commands import JsonOption, WorkspaceOption
 from scoring.cli.score import download_images
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.readers.options import ReadOptions
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace, create_workspace, open_workspace

@@ -18,7 +18,7 @@ from scoring.database.values import Scope
 from scoring.engine.options import ScoreOptions
 from scoring.errors import InputError, VisnecError, WorkerError
 from scoring.models.options import ModelOptions, check_template, resolve_model_folder
-from scoring.options import Option, parse_json_object
+from scoring.option_descriptions import Option, parse_json_object
 from scoring.runs.record import read_run_or_latest
 from scoring.workspace import Workspace, open_workspace
 
@@ -208,7 +208,7 @@ def predict(workspace: WorkspaceOption, options: PredictOptions, json: JsonOptio
     rows = None
     if options.only:
         scope, query = Scope(record.run_id, record.first_baseline), parse_filter(options.only)
-        rows = matching_rows(Store(opened).view(scope, query, opened.bands))
+        rows = matching_rows(Store(opened).selection(scope, query, opened.bands))
     from scoring.engine.pipeline import predict_dataset
 
     with console.stop_on_interrupt() as stop, console.run_progress() as show:

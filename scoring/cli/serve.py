@@ -13,7 +13,7 @@ from scoring import __version__
 from scoring.cli import console
 from scoring.cli.commands import WORKSPACE_VARIABLE, JsonOption, WorkspaceOption
 from scoring.errors import InputError
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.workspace import Workspace, open_workspace
 
 PortOption = Annotated[int, Option("Port; 0: any free one.", min=0, max=65535)]
@@ -52,7 +52,7 @@ def dashboard(workspace: WorkspaceOption, port: PortOption = 8501) -> None:
 
 def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     """Show what is in a workspace: dataset, runs, progress, statuses, decisions, subsets."""
-    from scoring.status import read_status
+    from scoring.workspace_summary import read_status
 
     contents = read_status(open_workspace(workspace))
     if json:

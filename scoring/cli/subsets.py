@@ -28,7 +28,7 @@ from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
 from scoring.database.queries.overview import score_noise
 from scoring.errors import InputError
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.precision import Noise
 from scoring.rules import PAPER_RULES, rule_from_dict
 from scoring.runs.record import read_run_or_latest

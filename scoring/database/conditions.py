@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from scoring.database.connection import Match, Reader, Snapshot, View
+from scoring.database.connection import Match, Reader, Selection, Snapshot
 from scoring.database.filters import DECISIONS, Filter, Range
 from scoring.database.queries.prediction_correctness import correctness_query
 from scoring.database.values import Scope
@@ -130,7 +130,7 @@ _ALL_ROWS = (0, 1 << 62)
 
 @dataclass(eq=False, kw_only=True)
 class Query(Reader):
-    """The samples of a view, for statements over ``matching`` or ``clustered``.
+    """The samples of a selection, for statements over ``matching`` or ``clustered``.
 
     Statements are whole ones; the definitions of both relations are put before them. They may name
     the parameters in ``values``: run_id, baseline, clustering_id, low, high and noise. ``key``
@@ -142,21 +142,21 @@ class Query(Reader):
     matches: list[Match]  # referenced here so that their tables exist while it runs
 
 
-def compile_query(view: View) -> Query:
-    """Return the query about the samples of a view.
+def compile_query(selection: Selection) -> Query:
+    """Return the query about the samples of a selection.
 
     Raises InputError for a run, baseline or clustering that the database lacks, naming those it
     has, and FilterError for an invalid regular expression.
     """
-    snapshot, scope, where = view.store.snapshot(), view.scope, view.where
+    snapshot, scope, where = selection.store.snapshot(), selection.scope, selection.where
     check_scope(snapshot, scope)
     noise = snapshot.noises[scope.run_id, scope.baseline]
     values: dict[str, Any] = {
         "run_id": scope.run_id,
         "baseline": scope.baseline,
         "clustering_id": scope.clustering_id,
-        "low": view.bands.low,
-        "high": view.bands.high,
+        "low": selection.bands.low,
+        "high": selection.bands.high,
         "noise": noise.band if noise else None,
     }
     conditions = ["s.run_id = $run_id", "s.baseline = $baseline"]
@@ -181,7 +181,7 @@ def compile_query(view: View) -> Query:
         conditions.append("s.cluster_id = ANY($clusters)" if in_scores else _CLUSTERS)
         values["clusters"] = list(where.cluster)
     for alternatives in (
-        [_category_condition(category, view.bands, values) for category in where.category],
+        [_category_condition(category, selection.bands, values) for category in where.category],
         [CERTAINTY[certainty] for certainty in where.certainty],
         [_BASELINES[agreement] for agreement in where.baselines],
     ):
@@ -190,11 +190,11 @@ def compile_query(view: View) -> Query:
         limits: Range | None = getattr(where, name)
         if limits is not None:
             conditions.append(_range_condition(name, column, limits.min, limits.max, values))
-    matches = _look_up_matches(snapshot, view, values)
+    matches = _look_up_matches(snapshot, selection, values)
     conditions += [f"s.row_idx IN (FROM {match.table})" for match in matches]
     key = (
         str(where),
-        view.bands if where.needs_bands else None,
+        selection.bands if where.needs_bands else None,
         snapshot.decisions_version if where.needs_decisions else None,
     )
     cluster_id, join = cluster_column(snapshot, scope)
@@ -294,13 +294,15 @@ def _any_of(conditions: Iterable[str]) -> str:
     return " OR ".join(f"({condition})" for condition in conditions)
 
 
-def _look_up_matches(snapshot: Snapshot, view: View, values: dict[str, Any]) -> list[Match]:
+def _look_up_matches(
+    snapshot: Snapshot, selection: Selection, values: dict[str, Any]
+) -> list[Match]:
     """Look up the conditions that reach beyond ``scores``, or take them from the cache."""
-    where, matches = view.where, []
+    where, matches = selection.where, []
     if where.text:
         matches.append(snapshot.match_rows(*text_query(snapshot, where)))
     if where.other:
-        other = parse_other_scope(view.scope, where.other)
+        other = parse_other_scope(selection.scope, where.other)
         check_scope(snapshot, other)
         of_other = values | {"other_run": other.run_id, "other_baseline": other.baseline}
         conditions = ["true"]
@@ -309,7 +311,7 @@ def _look_up_matches(snapshot: Snapshot, view: View, values: dict[str, Any]) -> 
         if where.other_category:
             conditions.append(
                 _any_of(
-                    _category_condition(category, view.bands, of_other)
+                    _category_condition(category, selection.bands, of_other)
                     for category in where.other_category
                 )
             )
@@ -319,7 +321,7 @@ def _look_up_matches(snapshot: Snapshot, view: View, values: dict[str, Any]) -> 
         matches.append(snapshot.match_rows(query, of_other))
     for sight, wanted in ((Sight.BLIND, where.blind), (Sight.SEEN, where.seen)):
         if wanted:
-            model, measure = where.model or view.scope.run_id, where.measure or DEFAULT_MEASURE
+            model, measure = where.model or selection.scope.run_id, where.measure or DEFAULT_MEASURE
             judged, of_model = correctness_query(snapshot, model, sight, measure)
             conditions = [_CORRECTNESS[name] for name in wanted]
             query = _JUDGED_ROWS.format(judged=judged, conditions=_any_of(conditions))

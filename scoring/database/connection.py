@@ -280,7 +280,7 @@ def _match_key(query: str, values: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Selection:
     """The samples that a query is about: those with the scores of a scope under a filter.
 
     ``bands`` are the limits of the categories.
@@ -308,9 +308,11 @@ class Store:
         self._part_rows: dict[str, int] = {}
         self.snapshot()
 
-    def view(self, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None) -> View:
+    def selection(
+        self, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
+    ) -> Selection:
         """Return the samples of a scope under a filter, with the workspace's limits by default."""
-        return View(self, scope, where, bands or self.workspace.bands)
+        return Selection(self, scope, where, bands or self.workspace.bands)
 
     @property
     def generation(self) -> str:

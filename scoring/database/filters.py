@@ -123,7 +123,7 @@ class Filter:
     runs: tuple[str, ...] = ()  # whether its category is the same there
     blind: tuple[str, ...] = ()  # whether the prediction without the image is right
     seen: tuple[str, ...] = ()  # and the one with it; none without a prediction
-    model: str | None = None  # whose predictions: by default those of the run in view
+    model: str | None = None  # whose predictions: by default those of the chosen run
     measure: str | None = None  # what counts as right, by default auto
     text: str | None = None  # words in question, answers or id, or a regular expression (RE2)
 

@@ -24,7 +24,7 @@ from PIL import Image, ImageFilter
 
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem, open_reference
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.samples import Status
 from scoring.workspace import open_atomic
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from scoring.engine.baselines import BaselineSettings
 from scoring.errors import InputError
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.samples import Status
 
 _RETRYABLE = [status.value for status in Status if status not in (Status.SCORED, Status.PENDING)]

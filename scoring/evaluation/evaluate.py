@@ -31,7 +31,7 @@ from scoring.evaluation.accuracy import (
     measure_leakage,
 )
 from scoring.necessity import Bands, Category
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.rules.candidates import ANSWER_KINDS, Mask
 
 _DEFAULT_SCORE_BANDS = 5

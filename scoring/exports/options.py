@@ -13,7 +13,7 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal, get_args
 
 from scoring.errors import InputError
-from scoring.options import Option
+from scoring.option_descriptions import Option
 
 VERSION: Final = 3
 """Version of the rules by which exports are written, and of manifests.

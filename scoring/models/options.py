@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from scoring.errors import ModelError
-from scoring.options import Option, parse_json_object
+from scoring.option_descriptions import Option, parse_json_object
 
 IMAGE_PROCESSORS = ("auto", "pil", "torchvision")
 TEMPLATES = ("own", "llava_v1")

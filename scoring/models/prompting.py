@@ -55,7 +55,7 @@ _ROLE_NAMES = {Role.SYSTEM: "system", Role.HUMAN: "user", Role.ASSISTANT: "assis
 
 
 class PromptProblem(Exception):
-    """A sample cannot be put to the model: a status and its reason in words."""
+    """A sample that the model cannot take: a status and the reason in words."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from scoring.errors import InputError
-from scoring.options import Option, parse_pairs
+from scoring.option_descriptions import Option, parse_pairs
 from scoring.readers.encodings import check_encoding
 from scoring.samples import Role
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from scoring.clustering.clusters import list_clusterings
 from scoring.database.connection import Store
 from scoring.errors import InputError
-from scoring.options import BASELINE_HELP, RUN_HELP, Option
+from scoring.option_descriptions import BASELINE_HELP, RUN_HELP, Option
 from scoring.rules import Rule, ablation_arms, parse_ranges, rule_from_dict
 from scoring.runs.record import read_run_or_latest, utc_now
 from scoring.subsets.definitions import (

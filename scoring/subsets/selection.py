@@ -1,6 +1,6 @@
 """Selects a subset from scores, treatments and decisions: pure functions on values.
 
-Three layers decide about a sample, each overriding the one before: the rule about samples with a
+Three layers decide on a sample, each overriding the one before: the rule about samples with a
 score, the treatments about those without, a person's decision about any. A decision never adds or
 removes another sample, so what a rule selects does not depend on how much has been reviewed. Every
 sample is either in the subset or out of it, with a reason.

@@ -47,7 +47,9 @@ def test_a_filter_lists_what_matches_it(visited: Watched) -> None:
     visited.settle()
     store = Store(open_workspace(visited.server.root))
     n = len(
-        matching_rows(store.view(scope_of(store), Filter(category=("misaligned",), text="colour")))
+        matching_rows(
+            store.selection(scope_of(store), Filter(category=("misaligned",), text="colour"))
+        )
     )  # type: ignore[arg-type]
     expect(page.get_by_text(re.compile(rf"^{n:,} samples?$"))).to_be_visible()
     assert tiles(visited).count() == min(n, 48)
@@ -147,7 +149,7 @@ def test_next_and_previous_page(visited: Watched) -> None:
 def test_other_samples_on_the_same_image_open(visited: Watched) -> None:
     store = Store(open_workspace(visited.server.root))
     scope = scope_of(store)
-    rows = [int(row) for row in matching_rows(store.view(scope))[:200]]
+    rows = [int(row) for row in matching_rows(store.selection(scope))[:200]]
     shared = next(row for row in rows if sample_detail(store, scope, row).n_neighbours)
     other = sample_detail(store, scope, shared).neighbours[0]["row_idx"]
     page = visited.open("explore", f"?sample={shared}")
@@ -159,7 +161,7 @@ def test_other_samples_on_the_same_image_open(visited: Watched) -> None:
 def test_all_samples_on_an_image_are_listed(visited: Watched) -> None:
     store = Store(open_workspace(visited.server.root))
     scope = scope_of(store)
-    rows = [int(row) for row in matching_rows(store.view(scope))[:200]]
+    rows = [int(row) for row in matching_rows(store.selection(scope))[:200]]
     details = (sample_detail(store, scope, row) for row in rows)
     shared = next(one for one in details if one.n_neighbours)
     page = visited.open("explore", f"?sample={shared.row_idx}")

@@ -19,7 +19,7 @@ def kept_by_store(demo: Watched, cut: float) -> int:
     """Count the samples that a threshold keeps, in the database."""
     store = Store(open_workspace(demo.server.root))
     scope = Scope(str(fetch_scopes(store).iloc[-1]["run_id"]), "none")
-    return int(count_kept(store.view(scope), cut, None).n_kept)
+    return int(count_kept(store.selection(scope), cut, None).n_kept)
 
 
 def is_exact(live: Locator) -> int:

@@ -55,7 +55,7 @@ def asked(large_server: Served) -> tuple[Store, Scope]:
 
 
 def expect_counts(watched: Watched, asked: tuple[Store, Scope], cut: float) -> None:
-    counts = count_kept(asked[0].view(asked[1]), cut, None)
+    counts = count_kept(asked[0].selection(asked[1]), cut, None)
     expect(live(watched)).to_have_attribute("data-exact", "yes")
     expect(live(watched)).to_have_attribute("data-kept", str(counts.n_kept))
     figure = watched.page.locator(".vn-figure", has_text="kept samples")
@@ -85,7 +85,7 @@ def test_typed_and_dragged_thresholds_count_exactly(
 
 def test_a_filter_its_pages_and_a_sample(large: Watched, asked: tuple[Store, Scope]) -> None:
     which = parse_filter('source:charts visnec:0..0.5 text:"animal"')
-    samples = asked[0].view(asked[1], which)
+    samples = asked[0].selection(asked[1], which)
     view = large.open("explore", "?size=24")
     view.get_by_text("Filter as text").click()
     view.get_by_label("For commands and links").fill(str(which))

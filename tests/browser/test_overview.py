@@ -69,7 +69,7 @@ def test_turns_are_listed_and_open_their_samples(visited: Watched) -> None:
     expect(rows).to_have_count(n_turns)
     store = Store(open_workspace(visited.server.root))
     scope = Scope(store.snapshot().scopes[-1][0], "none")
-    n = len(matching_rows(store.view(scope, parse_filter("turns:2.."))))
+    n = len(matching_rows(store.selection(scope, parse_filter("turns:2.."))))
     expect(page.get_by_role("button", name=f"Show {n:,} samples")).to_be_visible()
     visited.assert_sound()
 
@@ -92,7 +92,7 @@ def test_a_box_in_the_loss_plane_filters_the_page(visited: Watched) -> None:
     store = Store(workspace)
     run_id, baseline = store.snapshot().scopes[-1][0], "none"
     which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
-    n = len(matching_rows(store.view(Scope(run_id, baseline), which)))
+    n = len(matching_rows(store.selection(Scope(run_id, baseline), which)))
     expect(page.get_by_role("button", name=f"Show {n:,} sample")).to_be_visible()
     page.get_by_role("button", name="Clear all").click()
     expect(page).not_to_have_url(re.compile("filter="))
@@ -115,7 +115,7 @@ def test_a_range_of_the_comparison_filters_it(visited: Watched) -> None:
     which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
     assert which == Filter(visnec=which.visnec)
     store = Store(open_workspace(visited.server.root))
-    n = len(matching_rows(store.view(Scope(store.snapshot().scopes[-1][0], "none"), which)))
+    n = len(matching_rows(store.selection(Scope(store.snapshot().scopes[-1][0], "none"), which)))
     assert 0 < n < 554
     both = page.locator(".vn-figure", has_text="Scored in both")
     expect(both.locator(".vn-value")).to_have_text(f"{n:,}")

@@ -22,7 +22,7 @@ def counts_above(server: Served, cut: float) -> ThresholdCounts:
     """Return the library's counts for a threshold on the demo's run."""
     store = Store(open_workspace(server.root))
     run_id, baseline = store.snapshot().scopes[-1][0], "none"
-    return count_kept(store.view(Scope(run_id, baseline)), cut, None)
+    return count_kept(store.selection(Scope(run_id, baseline)), cut, None)
 
 
 def kept_above(server: Served, cut: float) -> int:
@@ -291,7 +291,7 @@ def test_a_range_dragged_across_the_histogram_filters_the_page(visited: Watched)
     assert which.visnec is not None
     assert which == Filter(visnec=which.visnec)
     store = Store(open_workspace(visited.server.root))
-    n = len(matching_rows(store.view(Scope(store.snapshot().scopes[-1][0], "none"), which)))
+    n = len(matching_rows(store.selection(Scope(store.snapshot().scopes[-1][0], "none"), which)))
     assert 0 < n < 554
     expect(page.get_by_role("button", name=f"Show {n:,} samples")).to_be_visible()
     expect(page.locator(".brushed")).to_be_hidden()

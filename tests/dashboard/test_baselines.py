@@ -34,14 +34,14 @@ def test_none_is_shown_unless_another_is_chosen(root: Path) -> None:
 def test_each_sample_counts_once(root: Path, baseline: str) -> None:
     context = scope_of(View(baseline=baseline))
     store, scope = context.store, context.scope
-    assert sample_count(store.view(scope)) == 120
-    statuses = status_counts(store.view(scope))
+    assert sample_count(store.selection(scope)) == 120
+    statuses = status_counts(store.selection(scope))
     assert statuses["n"].sum() == 120
     scored = int(statuses.set_index("status")["n"]["scored"])
-    assert score_summary(store.view(scope)).n_scored == scored
-    cut = count_kept(store.view(scope), 0.1, None)
+    assert score_summary(store.selection(scope)).n_scored == scored
+    cut = count_kept(store.selection(scope), 0.1, None)
     assert cut.n_kept + cut.n_dropped == scored
-    assert len(fetch_page(store.view(scope), limit=500).records) == 120
+    assert len(fetch_page(store.selection(scope), limit=500).records) == 120
 
 
 @pytest.mark.parametrize("page", ["overview", "explore"])

@@ -52,7 +52,7 @@ def test_two_baselines_are_compared(two: Context, draw: Draw) -> None:
     app = draw("compare")
     assert not app.exception
     (other,) = read_other_scopes(two)
-    found = compare_scopes(two.store.view(two.scope, Filter(), two.bands), other, 0.15)
+    found = compare_scopes(two.store.selection(two.scope, Filter(), two.bands), other, 0.15)
     page = written(app)
     assert f"{found.n_both:,}" in page
     assert f"{found.spearman:.3f}" in page
@@ -67,9 +67,9 @@ def test_a_number_in_the_category_table_opens_its_samples(two: Context, draw: Dr
     from scoring.necessity import CATEGORIES, Category
 
     (other,) = read_other_scopes(two)
-    found = compare_scopes(two.store.view(two.scope, Filter(), two.bands), other, 0.15)
+    found = compare_scopes(two.store.selection(two.scope, Filter(), two.bands), other, 0.15)
     which = flip_filter(Filter(), other, Category.VISION_CRITICAL, Category.REDUNDANT)
-    n = len(matching_rows(two.store.view(two.scope, which, two.bands)))
+    n = len(matching_rows(two.store.selection(two.scope, which, two.bands)))
     places = [CATEGORIES.index(one) for one in (Category.VISION_CRITICAL, Category.REDUNDANT)]
     assert n == found.flips[places[0], places[1]]
     app = draw("explore", {"filter": str(which)})
@@ -84,7 +84,7 @@ def test_decisions_from_a_random_queue_estimate_threshold_quality(two: Context, 
     assert any(one.label.startswith("Label samples") for one in overview.button)
     app = draw("review", session=session)
     assert "Not enough randomly sampled decisions" in written(app)
-    queue = review_queue(two.store.view(two.scope, Filter(), two.bands), "stratified", 60, 1)
+    queue = review_queue(two.store.selection(two.scope, Filter(), two.bands), "stratified", 60, 1)
     for name, n in (("ada", 60), ("bob", 30)):
         drawn = list(zip(queue.rows, queue.probabilities, strict=True))[:n]
         open_review_log(open_workspace(two.workspace.root), name).append(

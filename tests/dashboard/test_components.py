@@ -277,7 +277,7 @@ def test_table_rows_add_up_and_contain_no_nan(root: Path, context: Context) -> N
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_loss_plane_draws_every_sample_once(context: Context, dark: bool) -> None:
-    plane = loss_plane(context.store.view(context.scope), 48)
+    plane = loss_plane(context.store.selection(context.scope), 48)
     figure = loss_plane_figure(plane, Bands(0.0, 0.25), dark)
     assert figure.data[0].customdata.sum() == read_summary(context).n_scored
     names = {annotation.text.strip("◣◢◤◥ ") for annotation in figure.layout.annotations}
@@ -290,7 +290,7 @@ def test_the_loss_plane_draws_every_sample_once(context: Context, dark: bool) ->
 
 
 def test_an_empty_plane_is_drawn(context: Context) -> None:
-    plane = loss_plane(context.store.view(context.scope, Filter(text="nowhere at all")), 48)
+    plane = loss_plane(context.store.selection(context.scope, Filter(text="nowhere at all")), 48)
     assert loss_plane_figure(plane, Bands(), False).data[0].customdata.sum() == 0
 
 

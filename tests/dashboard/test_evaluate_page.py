@@ -69,7 +69,7 @@ def test_cells_open_the_number_of_samples_they_show(benchmark: Workspace, draw: 
     store, counted = Store(benchmark), []
     for link, _ in links:
         (text,) = parse_qs(urlsplit(unescape(link)).query)["filter"]
-        counted.append(len(matching_rows(store.view(Scope(RUN_ID), parse_filter(text)))))
+        counted.append(len(matching_rows(store.selection(Scope(RUN_ID), parse_filter(text)))))
     assert counted == [int(n) for _, n in links]
 
 

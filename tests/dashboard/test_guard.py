@@ -20,7 +20,7 @@ from scoring.samples import Status
 
 
 def row_with(context: Context, status: Status) -> int:
-    rows = matching_rows(context.store.view(context.scope, Filter(status=(status,))))
+    rows = matching_rows(context.store.selection(context.scope, Filter(status=(status,))))
     return int(rows[0])
 
 
@@ -144,7 +144,7 @@ def test_cards_come_in_the_requested_order(client: TestClient, context: Context)
 
 
 def test_cards_use_the_band_limits_of_the_page(client: TestClient, context: Context) -> None:
-    row = matching_rows(context.store.view(context.scope, parse_filter("visnec:0.25..")))[0]
+    row = matching_rows(context.store.selection(context.scope, parse_filter("visnec:0.25..")))[0]
     for bands, category in ((context.bands, "vision-critical"), (Bands(0.0, 1e5), "redundant")):
         address = links.cards_url(context.scope, bands, "1")
         assert client.get(f"{address}&rows={row}").json()[0]["category"] == category

@@ -106,7 +106,7 @@ def test_a_damaged_database_is_rebuilt(root: Path, draw: Draw) -> None:
 def test_samples_of_every_status_open(
     root: Path, draw: Draw, context: Context, status: Status
 ) -> None:
-    row = int(matching_rows(context.store.view(context.scope, Filter(status=(status,))))[0])
+    row = int(matching_rows(context.store.selection(context.scope, Filter(status=(status,))))[0])
     assert not draw("explore", {"sample": str(row)}).exception
     session = {str(Key.REVIEWER): "ada"}
     plain = {"row": str(row), "buttons": "1", "queue": "row_idx"}
@@ -120,7 +120,7 @@ def test_the_overview_follows_the_filter(root: Path, draw: Draw, context: Contex
     which = Filter(source=("words",), kind=("word",))
     for group in Group:
         app = draw("overview", {"filter": str(which), "group": str(group)})
-        kept = count_kept(context.store.view(context.scope, which), 0.25, None)
+        kept = count_kept(context.store.selection(context.scope, which), 0.25, None)
         assert data_of(app, "threshold_editor")["facts"]["kept"] == kept.n_kept
 
 
@@ -186,5 +186,5 @@ def test_an_invalid_pattern_is_reported_and_the_rest_of_the_filter_applies(
     app = draw(page, {"filter": 'source:scenes text:"~/colou(r/"'})
     assert not app.exception
     assert "Invalid regular expression" in written(app)
-    n = len(matching_rows(context.store.view(context.scope, Filter(source=("scenes",)))))
+    n = len(matching_rows(context.store.selection(context.scope, Filter(source=("scenes",)))))
     assert f"{n:,}" in written(app) + " ".join(one.label for one in app.button)

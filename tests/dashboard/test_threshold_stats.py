@@ -51,10 +51,10 @@ def test_sources_beyond_the_colours_are_summed() -> None:
 def test_stats_are_what_the_library_counts(context: Context) -> None:
     where = Filter(source=("words", "scenes"))
     stats = threshold_stats(View(filter=where, low=-0.1, high=0.4, cut=0.3))
-    kept = count_kept(context.store.view(context.scope, where), 0.3, None)
+    kept = count_kept(context.store.selection(context.scope, where), 0.3, None)
     assert (stats["kept"], stats["scored"]) == (kept.n_kept, kept.n_kept + kept.n_dropped)
     for limit, category in ((-0.1, "misaligned"), (0.4, "critical")):
-        counts = count_kept(context.store.view(context.scope, where), limit, None)
+        counts = count_kept(context.store.selection(context.scope, where), limit, None)
         expected = counts.n_dropped if category == "misaligned" else counts.n_kept
         assert stats[category] == expected
     assert sum(part[1] for part in stats["parts"]) == kept.n_kept
@@ -76,7 +76,7 @@ def test_scores_within_the_noise_of_the_threshold_are_counted(context: Context) 
 def test_a_share_or_a_number_of_samples_or_tokens_gives_a_threshold(context: Context) -> None:
     def kept(**parameters: str) -> tuple[int, int, int]:
         counts = count_kept(
-            context.store.view(context.scope), resolve_threshold(context, parameters), None
+            context.store.selection(context.scope), resolve_threshold(context, parameters), None
         )
         assert counts.tokens_kept is not None
         return counts.n_kept, counts.n_kept + counts.n_dropped, counts.tokens_kept
@@ -94,7 +94,7 @@ def test_a_threshold_that_keeps_nothing_is_above_the_highest_score(
 ) -> None:
     cut = resolve_threshold(context, parameters)
     assert cut == math.nextafter(read_summary(context).max_visnec or 0.0, math.inf)
-    assert count_kept(context.store.view(context.scope), cut, None).n_kept == 0
+    assert count_kept(context.store.selection(context.scope), cut, None).n_kept == 0
 
 
 INVALID = [

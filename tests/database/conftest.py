@@ -8,7 +8,7 @@ import pytest
 
 from scoring.database.build.build import build_database
 from scoring.database.conditions import compile_query
-from scoring.database.connection import Store, View
+from scoring.database.connection import Selection, Store
 from scoring.database.values import Page, Scope
 from scoring.samples import Status
 from scoring.workspace import Workspace
@@ -28,8 +28,8 @@ def built(root: Path, **options: object) -> tuple[Workspace, Store]:
     return workspace, Store(workspace)
 
 
-def decision_counts(view: View) -> dict[str, int]:
-    counts = compile_query(view).fetch_rows("""
+def decision_counts(selection: Selection) -> dict[str, int]:
+    counts = compile_query(selection).fetch_rows("""
         SELECT coalesce(f.decision, 'none'), count(*)
         FROM matching s LEFT JOIN final_decisions f ON f.row_idx = s.row_idx
         GROUP BY ALL

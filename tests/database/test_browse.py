@@ -30,7 +30,7 @@ def all_pages(store: Store, which: Filter, sort: Sort, limit: int) -> list[list[
     """Every page of an order, read forward; reading back must give the same pages."""
     pages, cursor, back = [], None, []
     while True:
-        page = fetch_page(store.view(SCOPE, which), sort, cursor, limit)
+        page = fetch_page(store.selection(SCOPE, which), sort, cursor, limit)
         pages.append(row_indices(page))
         if len(pages) > 1 and page.previous:
             back.append(page.previous)
@@ -38,7 +38,7 @@ def all_pages(store: Store, which: Filter, sort: Sort, limit: int) -> list[list[
             break
         cursor = page.next
     for before, cursor in zip(pages[:-1], back, strict=True):
-        page = fetch_page(store.view(SCOPE, which), sort, cursor, limit)
+        page = fetch_page(store.selection(SCOPE, which), sort, cursor, limit)
         assert row_indices(page) == before
         assert page.next is not None
     return pages
@@ -106,36 +106,36 @@ def test_pages_under_a_filter(plausible: Store, sort: Sort) -> None:
     which = parse_filter("source:scenes,words decision:none")
     pages = all_pages(plausible, which, sort, 24)
     rows = sorted(row_idx for page in pages for row_idx in page)
-    assert rows == matching_rows(plausible.view(SCOPE, which)).tolist()
+    assert rows == matching_rows(plausible.selection(SCOPE, which)).tolist()
 
 
 def test_page_has_total_and_ends(store: Store) -> None:
-    page = fetch_page(store.view(SCOPE), limit=11)
+    page = fetch_page(store.selection(SCOPE), limit=11)
     assert (page.total, page.next, page.previous) == (11, None, None)
-    page = fetch_page(store.view(SCOPE, Filter(source=("scenes",))), "visnec", limit=2)
+    page = fetch_page(store.selection(SCOPE, Filter(source=("scenes",))), "visnec", limit=2)
     assert page.total == 4
     assert page.next == Cursor(0.5, 0)
     assert page.previous is None
     last = fetch_page(
-        store.view(SCOPE, Filter(source=("scenes",))), "visnec", page.next, 2, total=4
+        store.selection(SCOPE, Filter(source=("scenes",))), "visnec", page.next, 2, total=4
     )
     assert row_indices(last) == [6, 3]
     assert (last.total, last.next) == (4, None)
     assert last.previous == Cursor(0.5, 6, backward=True)
-    none = fetch_page(store.view(SCOPE, Filter(source=("nowhere",))))
+    none = fetch_page(store.selection(SCOPE, Filter(source=("nowhere",))))
     assert none.records == []
     assert (none.total, none.next, none.previous) == (0, None, None)
 
 
 def test_cursor_may_be_between_samples(store: Store) -> None:
-    page = fetch_page(store.view(SCOPE), "visnec", Cursor(0.2, -1), 2)
+    page = fetch_page(store.selection(SCOPE), "visnec", Cursor(0.2, -1), 2)
     assert row_indices(page) == [2, 0]
-    page = fetch_page(store.view(SCOPE), "visnec", Cursor(0.2, -1, backward=True), 2)
+    page = fetch_page(store.selection(SCOPE), "visnec", Cursor(0.2, -1, backward=True), 2)
     assert row_indices(page) == [5, 9]
 
 
 def test_the_columns_of_a_page(store: Store) -> None:
-    records = fetch_page(store.view(SCOPE), "row_idx", limit=11).records
+    records = fetch_page(store.selection(SCOPE), "row_idx", limit=11).records
     scored, text_only = records[3], records[7]
     assert list(scored) == [
         "row_idx",
@@ -180,13 +180,13 @@ def test_the_columns_of_a_page(store: Store) -> None:
 
 
 def test_a_page_without_a_clustering(store: Store) -> None:
-    records = fetch_page(store.view(Scope(RUN_ID)), limit=2).records
+    records = fetch_page(store.selection(Scope(RUN_ID)), limit=2).records
     assert [(row["cluster_id"], row["cluster"]) for row in records] == [(None, None)] * 2
 
 
 def test_an_unknown_sort_names_the_sorts(store: Store) -> None:
     with pytest.raises(InputError, match=r"'beauty'.*-loss_text"):
-        fetch_page(store.view(SCOPE), "beauty")
+        fetch_page(store.selection(SCOPE), "beauty")
 
 
 PREDICATES = {
@@ -215,14 +215,14 @@ PREDICATES = {
 @pytest.mark.parametrize("text", PREDICATES)
 def test_filters_select_the_same_samples_as_plain_python(plausible: Store, text: str) -> None:
     expected = [row["row_idx"] for row in read_truth(plausible) if PREDICATES[text](row)]
-    assert matching_rows(plausible.view(SCOPE, parse_filter(text))).tolist() == expected
-    assert sample_count(plausible.view(SCOPE, parse_filter(text))) == len(expected)
+    assert matching_rows(plausible.selection(SCOPE, parse_filter(text))).tolist() == expected
+    assert sample_count(plausible.selection(SCOPE, parse_filter(text))) == len(expected)
     assert expected
 
 
 def test_queues(store: Store) -> None:
     def queue(order: str, limit: int = 4, which: Filter = EVERYTHING, seed: int = 0) -> list[int]:
-        return review_queue(store.view(SCOPE, which), order, limit, seed).rows
+        return review_queue(store.selection(SCOPE, which), order, limit, seed).rows
 
     assert queue("lowest") == [8, 1, 5, 9]
     assert queue("highest") == [3, 0, 6, 2]
@@ -245,14 +245,14 @@ def test_a_random_queue_is_the_same_on_every_machine(store: Store) -> None:
         return x ^ (x >> 31)
 
     expected = sorted(range(11), key=lambda row_idx: mix((row_idx + mix(42)) % 2**64))
-    assert review_queue(store.view(SCOPE), "random", 11, 42).rows == expected
+    assert review_queue(store.selection(SCOPE), "random", 11, 42).rows == expected
 
 
 def test_a_random_queue_draws_evenly(plausible: Store) -> None:
     """The first 24 of 240 over 50 seeds: every row is drawn about 5 times."""
     drawn = np.zeros(240, int)
     for seed in range(50):
-        drawn[review_queue(plausible.view(SCOPE), "random", 24, seed).rows] += 1
+        drawn[review_queue(plausible.selection(SCOPE), "random", 24, seed).rows] += 1
     # Counts of variance 50 * 0.1 * 0.9 = 4.5 each: the sum of squares has mean 240, deviation 22.
     assert 174 < ((drawn - 5) ** 2 / 4.5).sum() < 306
 
@@ -260,7 +260,7 @@ def test_a_random_queue_draws_evenly(plausible: Store) -> None:
 @pytest.mark.parametrize("order", ["best", "threshold", "threshold:x", "lowest:1", ""])
 def test_an_unknown_queue_names_the_queues(store: Store, order: str) -> None:
     with pytest.raises(InputError, match=r"threshold:0\.25"):
-        review_queue(store.view(SCOPE), order, 3)
+        review_queue(store.selection(SCOPE), order, 3)
 
 
 def test_candidates_are_all_samples_in_dataset_order(store: Store) -> None:
@@ -333,7 +333,7 @@ def test_samples_outside_all_clusters_are_counted(tmp_path: Any) -> None:
     pq.write_table(pq.read_table(path).slice(0, 20), path)
     build_database(workspace)
     store = Store(workspace)
-    frame = by_cluster(store.view(SCOPE))
+    frame = by_cluster(store.selection(SCOPE))
     assert frame["n"].sum() == 24
     assert frame[["cluster_id", "name", "n"]].values.tolist()[-1] == [None, None, 4]
     assert read_candidates(store, SCOPE).cluster_id[20:].tolist() == [-1] * 4

@@ -150,8 +150,8 @@ def test_an_empty_dataset(tmp_path: Path) -> None:
     workspace = make(tmp_path, rows=[])
     assert build_database(workspace).n_samples == 0
     store = Store(workspace)
-    assert score_summary(store.view(SCOPE)).n_scored == 0
-    assert fetch_page(store.view(SCOPE)).records == []
+    assert score_summary(store.selection(SCOPE)).n_scored == 0
+    assert fetch_page(store.selection(SCOPE)).records == []
 
 
 def test_sample_scored_twice_counts_once_from_the_first_part(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_a_folder_with_pattern_characters_in_its_name(tmp_path: Path) -> None:
     other.mkdir()
     workspace = make(root, visnec=SCORES, tokens=TOKENS, with_decisions=True)
     assert build_database(workspace).n_scores == 8
-    assert sample_count(Store(workspace).view(SCOPE)) == 11
+    assert sample_count(Store(workspace).selection(SCOPE)) == 11
 
 
 def test_nothing_imported_is_explained(tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ def test_killed_build_keeps_the_old_database_and_the_next_one_cleans_up(
     command = [sys.executable, "-c", KILLED, str(workspace.root), moment]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert store.generation == before
-    assert sample_count(store.view(SCOPE)) == 2
+    assert sample_count(store.selection(SCOPE)) == 2
     assert leftovers(workspace) != []
     build_database(workspace)
     assert leftovers(workspace) == []
@@ -421,7 +421,7 @@ def test_builds_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert sample_count(Store(workspace).view(SCOPE)) == 60
+    assert sample_count(Store(workspace).selection(SCOPE)) == 60
     assert leftovers(workspace) == []
 
 

@@ -38,7 +38,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_ranks_tops_and_flips(two: Store) -> None:
-    found = compare_scopes(two.view(SCOPE), OTHER, share=0.4)
+    found = compare_scopes(two.selection(SCOPE), OTHER, share=0.4)
     assert (found.n_here, found.n_both) == (6, 5)
     # Ranks here 0 1 2 3 4 and there 1 0 3.5 2 3.5: the sum of squared differences is 5.5 and the
     # tie takes 0.5 from the spread of 10.
@@ -51,15 +51,15 @@ def test_ranks_tops_and_flips(two: Store) -> None:
 
 
 def test_bands_and_filter(two: Store) -> None:
-    found = compare_scopes(two.view(SCOPE, bands=Bands(-0.75, 0.25)), OTHER)
+    found = compare_scopes(two.selection(SCOPE, bands=Bands(-0.75, 0.25)), OTHER)
     assert found.flips.tolist() == [[0, 1, 0], [1, 1, 1], [0, 0, 1]]
-    some = compare_scopes(two.view(SCOPE, parse_filter("visnec:0..")), OTHER)
+    some = compare_scopes(two.selection(SCOPE, parse_filter("visnec:0..")), OTHER)
     assert (some.n_here, some.n_both) == (4, 3)
     assert some.flips.sum() == 3
 
 
 def test_density_counts_every_sample(two: Store) -> None:
-    found = compare_scopes(two.view(SCOPE), OTHER, bins=6)
+    found = compare_scopes(two.selection(SCOPE), OTHER, bins=6)
     assert found.density.sum() == 5
     assert found.density.shape == (len(found.edges_there) - 1, len(found.edges_here) - 1)
     x = np.searchsorted(found.edges_here[1:-1], 0.0, side="right")
@@ -68,39 +68,39 @@ def test_density_counts_every_sample(two: Store) -> None:
 
 
 def test_largest_rank_differences_come_first(two: Store) -> None:
-    apart = compare_scopes(two.view(SCOPE), OTHER).furthest
+    apart = compare_scopes(two.selection(SCOPE), OTHER).furthest
     # Gaps of 1, 1, 1.5, 1 and 0.5 ranks.
     assert apart["row_idx"].tolist() == [2, 0, 1, 3, 4]
     assert apart.iloc[0].tolist() == [2, 0.0, 0.5, 2 / 5, 3.5 / 5]
-    queue = review_queue(two.view(SCOPE), "runs:second", 2)
+    queue = review_queue(two.selection(SCOPE), "runs:second", 2)
     assert (queue.rows, queue.probabilities, queue.n_eligible) == ([2, 0], [None, None], 5)
 
 
 def test_comparison_with_itself_and_with_no_common_samples(two: Store) -> None:
-    same = compare_scopes(two.view(SCOPE), SCOPE)
+    same = compare_scopes(two.selection(SCOPE), SCOPE)
     assert same.spearman == pytest.approx(1)
     assert same.furthest.empty
     assert same.n_flipped == 0
-    nothing = compare_scopes(two.view(SCOPE, Filter(source=("nowhere",))), OTHER)
+    nothing = compare_scopes(two.selection(SCOPE, Filter(source=("nowhere",))), OTHER)
     assert (nothing.n_both, nothing.spearman, nothing.overlap) == (0, None, None)
     assert nothing.top_here is None
-    one = compare_scopes(two.view(SCOPE, parse_filter("visnec:0.4..0.6")), OTHER)
+    one = compare_scopes(two.selection(SCOPE, parse_filter("visnec:0.4..0.6")), OTHER)
     assert (one.n_both, one.spearman) == (1, None)
 
 
 def test_scopes_that_cannot_be_compared_are_refused(two: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'third'"):
-        compare_scopes(two.view(SCOPE), Scope("third"))
+        compare_scopes(two.selection(SCOPE), Scope("third"))
     with pytest.raises(InputError, match="between 0 and 1"):
-        compare_scopes(two.view(SCOPE), OTHER, share=15)
+        compare_scopes(two.selection(SCOPE), OTHER, share=15)
 
 
 def test_comparison_agrees_with_plain_ranks(plausible: Store) -> None:
     gray = Scope(SCOPE.run_id, "gray", SCOPE.clustering_id)
-    found = compare_scopes(plausible.view(SCOPE), gray)
+    found = compare_scopes(plausible.selection(SCOPE), gray)
     assert found.n_both == found.n_here > 100
     assert found.spearman == pytest.approx(1)  # 0.125 lower throughout
     assert found.n_flipped == sample_count(
-        plausible.view(SCOPE, parse_filter("other:tiny-run/gray runs:differ"))
+        plausible.selection(SCOPE, parse_filter("other:tiny-run/gray runs:differ"))
     )
-    assert found.n_flipped == score_health(plausible.view(SCOPE)).n_differing > 0
+    assert found.n_flipped == score_health(plausible.selection(SCOPE)).n_differing > 0

@@ -54,19 +54,19 @@ def test_a_database_of_another_version_is_explained(tmp_path: Path) -> None:
 def test_unknown_runs_and_clusterings_are_refused_naming_the_known_ones(tmp_path: Path) -> None:
     _, store = built(tmp_path, n=6)
     with pytest.raises(InputError, match=rf"'other'.*{RUN_ID} \(none\)"):
-        sample_count(store.view(Scope("other")))
+        sample_count(store.selection(Scope("other")))
     with pytest.raises(InputError, match="'gray'"):
-        score_summary(store.view(Scope(RUN_ID, "gray")))
+        score_summary(store.selection(Scope(RUN_ID, "gray")))
     with pytest.raises(InputError, match=r"'nowhere'.*instructions-k6"):
-        by_cluster(store.view(Scope(RUN_ID, "none", "nowhere")))
+        by_cluster(store.selection(Scope(RUN_ID, "none", "nowhere")))
     with pytest.raises(InputError, match="visnec cluster"):
-        sample_count(store.view(Scope(RUN_ID), Filter(cluster=(1,))))
+        sample_count(store.selection(Scope(RUN_ID), Filter(cluster=(1,))))
 
 
 def test_store_follows_a_new_database_and_a_snapshot_does_not(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     old, generation = store.snapshot(), store.generation
-    assert score_summary(store.view(SCOPE)).n_scored == 8
+    assert score_summary(store.selection(SCOPE)).n_scored == 8
     assert store.build_state().n_new_parts == 0
 
     values = [{"row_idx": 4, "baseline": "none", "status": "scored", "reason": None}]
@@ -75,21 +75,21 @@ def test_store_follows_a_new_database_and_a_snapshot_does_not(tmp_path: Path) ->
     pq.write_table(pa.Table.from_pylist(values, schemas.SCORES), path)
     state = store.build_state()
     assert state.n_new_parts == 1
-    assert score_summary(store.view(SCOPE)).n_scored == 8
+    assert score_summary(store.selection(SCOPE)).n_scored == 8
 
     build_database(workspace)
     assert store.generation != generation
     assert store.build_state().n_new_parts == 0
-    assert score_summary(store.view(SCOPE)).n_scored == 9
+    assert score_summary(store.selection(SCOPE)).n_scored == 9
     assert old.fetch_rows("SELECT count(visnec) FROM scores") == [(8,)]
 
 
 def test_deleted_database_stays_readable_while_open(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     workspace.database.unlink()
-    assert sample_count(store.view(SCOPE)) == 11
+    assert sample_count(store.selection(SCOPE)) == 11
     build_database(workspace)
-    assert sample_count(store.view(SCOPE)) == 11
+    assert sample_count(store.selection(SCOPE)) == 11
 
 
 def test_decisions_and_undo_are_visible_at_once(tmp_path: Path) -> None:
@@ -98,10 +98,15 @@ def test_decisions_and_undo_are_visible_at_once(tmp_path: Path) -> None:
     keep = decision_event(1, 2, "keep")
     append_decisions(workspace, [keep, decision_event(2, 3, "drop")])
     assert store.decisions_generation != before
-    assert matching_rows(store.view(SCOPE, Filter(decision=("keep",)))).tolist() == [2]
-    assert decision_counts(store.view(SCOPE)) == {"keep": 1, "drop": 1, "unsure": 0, "none": 9}
+    assert matching_rows(store.selection(SCOPE, Filter(decision=("keep",)))).tolist() == [2]
+    assert decision_counts(store.selection(SCOPE)) == {"keep": 1, "drop": 1, "unsure": 0, "none": 9}
     append_decisions(workspace, [decision_event(3, 2, None, undoes=keep["event_id"])])
-    assert decision_counts(store.view(SCOPE)) == {"keep": 0, "drop": 1, "unsure": 0, "none": 10}
+    assert decision_counts(store.selection(SCOPE)) == {
+        "keep": 0,
+        "drop": 1,
+        "unsure": 0,
+        "none": 10,
+    }
 
 
 def test_final_decision_of_several_reviewers(tmp_path: Path) -> None:
@@ -119,7 +124,7 @@ def test_final_decision_of_several_reviewers(tmp_path: Path) -> None:
         append_decisions(workspace, events, f"{reviewer}@laptop")
 
     def rows(text: str) -> list[int]:
-        return matching_rows(store.view(SCOPE, parse_filter(text))).tolist()
+        return matching_rows(store.selection(SCOPE, parse_filter(text))).tolist()
 
     assert rows("decision:keep") == [0]  # two against one
     assert rows("decision:drop") == [2]
@@ -127,8 +132,8 @@ def test_final_decision_of_several_reviewers(tmp_path: Path) -> None:
     assert rows("decision:none") == [4, 5, 6, 7, 8, 9, 10]
     assert rows("decision:none,keep") == [0, 4, 5, 6, 7, 8, 9, 10]
     assert rows("decision:keep,drop,unsure,none") == list(range(11))
-    assert review_queue(store.view(SCOPE), "row_idx", 3, undecided_by="cem").rows == [1, 2, 3]
-    assert review_queue(store.view(SCOPE), "row_idx", 3, undecided_by="ada").rows == [4, 5, 6]
+    assert review_queue(store.selection(SCOPE), "row_idx", 3, undecided_by="cem").rows == [1, 2, 3]
+    assert review_queue(store.selection(SCOPE), "row_idx", 3, undecided_by="ada").rows == [4, 5, 6]
 
 
 def test_incremental_decisions_equal_a_fresh_read(tmp_path: Path) -> None:
@@ -152,7 +157,7 @@ def test_incremental_decisions_equal_a_fresh_read(tmp_path: Path) -> None:
 def test_note_alone_is_not_a_decision(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     append_decisions(workspace, [decision_event(1, 5, None, note="odd picture")])
-    assert decision_counts(store.view(SCOPE))["none"] == 11
+    assert decision_counts(store.selection(SCOPE))["none"] == 11
     detail = sample_detail(store, SCOPE, 5)
     assert detail.decision == "none"
     (held,) = detail.decisions
@@ -163,7 +168,7 @@ def test_threads_get_correct_results_while_the_database_changes(tmp_path: Path) 
     """A connection shared by threads would mix up these answers, or raise."""
     workspace, store = built(tmp_path, n=240)
     expected = {
-        source: matching_rows(store.view(SCOPE, Filter(source=(source,)))).tolist()
+        source: matching_rows(store.selection(SCOPE, Filter(source=(source,)))).tolist()
         for source in ("scenes", "digits", "charts", "words", "chat")
     }
     wrong: list[str] = []
@@ -172,8 +177,8 @@ def test_threads_get_correct_results_while_the_database_changes(tmp_path: Path) 
     def ask(source: str) -> None:
         which = Filter(source=(source,))
         for _ in range(25):
-            rows = matching_rows(store.view(SCOPE, which)).tolist()
-            page = fetch_page(store.view(SCOPE, which), "row_idx", limit=5)
+            rows = matching_rows(store.selection(SCOPE, which)).tolist()
+            page = fetch_page(store.selection(SCOPE, which), "row_idx", limit=5)
             if rows != expected[source] or row_indices(page) != rows[:5]:
                 wrong.append(source)
 
@@ -223,6 +228,6 @@ def test_query_reaches_neither_disk_nor_network(store: Store, query: str) -> Non
 def test_text_of_a_filter_is_never_sql(store: Store) -> None:
     hostile = "'); DROP TABLE decisions; --"
     for which in (Filter(text=hostile), Filter(source=(hostile,)), Filter(text="100%_\\")):
-        assert sample_count(store.view(SCOPE, which)) == 0
-    assert sample_count(store.view(SCOPE, Filter(text="\udcff"))) == 0
-    assert sample_count(store.view(SCOPE)) == 11
+        assert sample_count(store.selection(SCOPE, which)) == 0
+    assert sample_count(store.selection(SCOPE, Filter(text="\udcff"))) == 0
+    assert sample_count(store.selection(SCOPE)) == 11

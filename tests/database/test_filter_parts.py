@@ -100,16 +100,16 @@ CHOSEN = {
 def test_filter_part_selects_these_samples(parts: Store, text: str) -> None:
     which = parse_filter(text)
     assert parse_filter(str(which)) == which
-    assert matching_rows(parts.view(SCOPE, which)).tolist() == CHOSEN[text]
-    assert score_summary(parts.view(SCOPE, which)).n_samples == len(CHOSEN[text])
-    assert sample_count(parts.view(SCOPE, which)) == len(CHOSEN[text])
+    assert matching_rows(parts.selection(SCOPE, which)).tolist() == CHOSEN[text]
+    assert score_summary(parts.selection(SCOPE, which)).n_samples == len(CHOSEN[text])
+    assert sample_count(parts.selection(SCOPE, which)) == len(CHOSEN[text])
 
 
 def test_current_band_limits_apply(parts: Store) -> None:
     which, bands = parse_filter("certainty:undecided"), Bands(-2.0, 5.0)
-    assert matching_rows(parts.view(SCOPE, which, bands)).tolist() == []
-    assert score_summary(parts.view(SCOPE, which, bands)).n_samples == 0
-    assert score_summary(parts.view(SCOPE, which)).n_samples == 1
+    assert matching_rows(parts.selection(SCOPE, which, bands)).tolist() == []
+    assert score_summary(parts.selection(SCOPE, which, bands)).n_samples == 0
+    assert score_summary(parts.selection(SCOPE, which)).n_samples == 1
 
 
 def test_every_part_is_described() -> None:
@@ -140,21 +140,21 @@ def test_invalid_filter_is_explained(text: str, names: list[str]) -> None:
 @pytest.mark.parametrize("text", ["~/(a/", "~/[z/", "~/a**/", r"~/\1/"])
 def test_invalid_regular_expression_is_explained(parts: Store, text: str) -> None:
     with pytest.raises(FilterError, match="Invalid regular expression ") as error:
-        sample_count(parts.view(SCOPE, Filter(text=text)))
+        sample_count(parts.selection(SCOPE, Filter(text=text)))
     assert "Invalid Input Error" not in str(error.value)
     with pytest.raises(FilterError):
-        first_hits(parts.view(SCOPE, Filter(text=text)))
+        first_hits(parts.selection(SCOPE, Filter(text=text)))
 
 
 def test_missing_run_is_named(parts: Store) -> None:
     with pytest.raises(InputError, match="no scores of run 'third'"):
-        sample_count(parts.view(SCOPE, parse_filter("other:third")))
+        sample_count(parts.selection(SCOPE, parse_filter("other:third")))
 
 
 def test_hostile_text_is_matched_as_text(parts: Store) -> None:
     for text in ("'; DROP TABLE scores; --", "%", "_", '"', "\\", "\ud800", "~/'; --/"):
-        assert sample_count(parts.view(SCOPE, Filter(text=text))) == 0
-    assert sample_count(parts.view(SCOPE, Filter(image=("' OR 1=1 --",)))) == 0
+        assert sample_count(parts.selection(SCOPE, Filter(text=text))) == 0
+    assert sample_count(parts.selection(SCOPE, Filter(image=("' OR 1=1 --",)))) == 0
 
 
 def test_first_hits_report_how_far_they_searched(
@@ -162,33 +162,33 @@ def test_first_hits_report_how_far_they_searched(
 ) -> None:
     monkeypatch.setattr(browse, "_SEARCH_ROWS", 2)
     which = Filter(text="~/wh(at|ere|ich|y)/")  # rows 0, 1, 2 and 4
-    found = first_hits(parts.view(SCOPE, which), limit=3, seconds=60)
+    found = first_hits(parts.selection(SCOPE, which), limit=3, seconds=60)
     assert (found.n_hits, found.n_searched, found.n_samples, found.complete) == (3, 4, 6, False)
     assert [one["row_idx"] for one in found.records] == [2, 0, 1]  # by score
-    at_once = first_hits(parts.view(SCOPE, which), seconds=0)
+    at_once = first_hits(parts.selection(SCOPE, which), seconds=0)
     assert (at_once.n_hits, at_once.n_searched) == (2, 2)
-    every = first_hits(parts.view(SCOPE, Filter(text="e", source=("b",))), seconds=60)
+    every = first_hits(parts.selection(SCOPE, Filter(text="e", source=("b",))), seconds=60)
     assert every.complete
     assert [one["row_idx"] for one in every.records] == [4, 5]  # 5 has no score
     with pytest.raises(InputError, match="text:words"):
-        first_hits(parts.view(SCOPE))
+        first_hits(parts.selection(SCOPE))
 
 
 def test_health(parts: Store) -> None:
-    found = score_health(parts.view(SCOPE))
+    found = score_health(parts.selection(SCOPE))
     assert found.statuses == {"scored": 5, "text_only": 1}
     assert (found.n_scored, found.n_one_token, found.n_compared) == (5, 1, 5)
     assert (found.n_undecided, str(found.noise)) == (1, "± 0.000002 in float32")
     assert (found.n_compared, found.n_differing) == (5, 1)
     assert found.n_truncated == 0
-    nothing = score_health(parts.view(SCOPE, Filter(source=("nowhere",))))
+    nothing = score_health(parts.selection(SCOPE, Filter(source=("nowhere",))))
     assert (nothing.n_scored, nothing.n_undecided, nothing.n_differing) == (0, 0, 0)
 
 
 def test_one_word_with_a_scored_end_token_is_one_token(tmp_path: Path) -> None:
     typed = [0.5, 0.5, 0.5, 0.5, None]
     workspace, store = built(tmp_path, visnec=typed, tokens=[1, 2, 2, 3, 1])
-    found = score_health(store.view(SCOPE))
+    found = score_health(store.selection(SCOPE))
     assert (found.n_scored, found.n_one_token) == (4, 3)
 
     record = workspace.run_dir(RUN_ID) / "run.json"
@@ -196,7 +196,7 @@ def test_one_word_with_a_scored_end_token_is_one_token(tmp_path: Path) -> None:
     assert said["score_eos"] is True
     record.write_text(json.dumps({**said, "score_eos": False}), "utf-8")
     build_database(workspace)
-    found = score_health(store.view(SCOPE))
+    found = score_health(store.selection(SCOPE))
     assert found.n_one_token == 1
 
 
@@ -209,9 +209,9 @@ def test_content_tokens_come_from_the_parts(tmp_path: Path) -> None:
         row["turns"][0] |= {"n_end_tokens": n, "n_thought_tokens": n}
     pq.write_table(pa.Table.from_pylist(rows, schemas.SCORES), part)
     build_database(workspace)
-    assert score_health(store.view(SCOPE)).n_one_token == 1
+    assert score_health(store.selection(SCOPE)).n_one_token == 1
     for text, expected in (("content:1..2", [0]), ("content:3..4", [1])):
-        assert matching_rows(store.view(SCOPE, parse_filter(text))).tolist() == expected
+        assert matching_rows(store.selection(SCOPE, parse_filter(text))).tolist() == expected
 
 
 def with_dtype(workspace: Workspace, dtype: str) -> None:
@@ -229,22 +229,22 @@ def test_the_noise_of_the_dtype_leaves_a_category_open(tmp_path: Path) -> None:
     chosen = {"undecided": [0, 2, 5], "sure": [1, 3], "unknown": []}
     for certainty, expected in chosen.items():
         which = parse_filter(f"certainty:{certainty}")
-        assert matching_rows(store.view(SCOPE, which)).tolist() == expected
-    assert score_health(store.view(SCOPE)).n_undecided == 3
-    assert count_near(store.view(SCOPE), 0.25, 0.01) == 2
-    assert count_near(store.view(SCOPE), 0.245, 0.0) == 1
+        assert matching_rows(store.selection(SCOPE, which)).tolist() == expected
+    assert score_health(store.selection(SCOPE)).n_undecided == 3
+    assert count_near(store.selection(SCOPE), 0.25, 0.01) == 2
+    assert count_near(store.selection(SCOPE), 0.245, 0.0) == 1
     with_dtype(workspace, "")  # as of scores from elsewhere
-    found = score_health(store.view(SCOPE))
+    found = score_health(store.selection(SCOPE))
     assert (found.noise, found.n_undecided) == (None, None)
     which = parse_filter("certainty:unknown")
-    assert matching_rows(store.view(SCOPE, which)).tolist() == [0, 1, 2, 3, 5]
+    assert matching_rows(store.selection(SCOPE, which)).tolist() == [0, 1, 2, 3, 5]
 
 
 def test_health_without_a_second_baseline(tmp_path: Path) -> None:
     store = built(tmp_path, visnec=[0.5, -0.5])[1]
-    found = score_health(store.view(SCOPE))
+    found = score_health(store.selection(SCOPE))
     assert (found.n_compared, found.n_differing, found.n_undecided) == (0, 0, 0)
-    assert matching_rows(store.view(SCOPE, parse_filter("baselines:differ"))).tolist() == []
+    assert matching_rows(store.selection(SCOPE, parse_filter("baselines:differ"))).tolist() == []
 
 
 def test_flip_is_a_filter(parts: Store) -> None:

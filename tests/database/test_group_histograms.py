@@ -20,12 +20,12 @@ EDGES = [-1.0, 0.0, 0.5, 1.0]
 
 
 def test_histograms_of_each_group(store: Store) -> None:
-    assert group_histograms(store.view(SCOPE), "source", EDGES) == {
+    assert group_histograms(store.selection(SCOPE), "source", EDGES) == {
         "scenes": [0, 1, 3],  # 0.125; 0.5, 0.5 and, beyond the last edge, 2.0
         "digits": [1, 0, 0],
         "charts": [1, 2, 0],
     }
-    by_length = group_histograms(store.view(SCOPE), "length", EDGES)
+    by_length = group_histograms(store.selection(SCOPE), "length", EDGES)
     assert by_length[16] == [1, 0, 0]  # 16 tokens: the score of -1
     assert by_length[1] == [0, 0, 1]  # one token: the score of 2
 
@@ -33,14 +33,14 @@ def test_histograms_of_each_group(store: Store) -> None:
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("which", [Filter(), Filter(source=("words", "scenes"))])
 def test_groups_add_up_to_the_total(plausible: Store, group: str, which: Filter) -> None:
-    whole = score_histogram(plausible.view(SCOPE, which), EDGES)["n"].tolist()
-    groups = group_histograms(plausible.view(SCOPE, which), group, EDGES)
+    whole = score_histogram(plausible.selection(SCOPE, which), EDGES)["n"].tolist()
+    groups = group_histograms(plausible.selection(SCOPE, which), group, EDGES)
     assert [sum(one) for one in zip(*groups.values(), strict=True)] == whole
 
 
 def test_an_unknown_group_is_refused(store: Store) -> None:
     with pytest.raises(InputError, match="Unknown group 'colour'"):
-        group_histograms(store.view(SCOPE), "colour", EDGES)
+        group_histograms(store.selection(SCOPE), "colour", EDGES)
 
 
 def conversations(root: Path) -> Store:
@@ -58,19 +58,23 @@ def test_histograms_of_each_turn(tmp_path: Path) -> None:
     store = conversations(tmp_path)
     edges = [-1.0, 0.0, 0.25, 1.0]
     # Row 0 answers once, row 1 twice, row 2 three times; a bin holds its left edge.
-    assert turn_histograms(store.view(SCOPE), edges) == {0: [1, 1, 1], 1: [0, 2, 0], 2: [0, 0, 1]}
-    assert turn_histograms(store.view(SCOPE, parse_filter("turns:3..")), edges) == {
+    assert turn_histograms(store.selection(SCOPE), edges) == {
+        0: [1, 1, 1],
+        1: [0, 2, 0],
+        2: [0, 0, 1],
+    }
+    assert turn_histograms(store.selection(SCOPE, parse_filter("turns:3..")), edges) == {
         0: [0, 1, 0],
         1: [0, 1, 0],
         2: [0, 0, 1],
     }
-    assert turn_histograms(store.view(SCOPE, parse_filter("turns:4..")), edges) == {}
-    counts = by_turn(store.view(SCOPE, bands=Bands(0.0, 0.25)))
+    assert turn_histograms(store.selection(SCOPE, parse_filter("turns:4..")), edges) == {}
+    counts = by_turn(store.selection(SCOPE, bands=Bands(0.0, 0.25)))
     assert counts[["turn", "n", "misaligned", "redundant", "vision_critical"]].values.tolist() == [
         [0, 3, 1, 1, 1],
         [1, 2, 0, 2, 0],
         [2, 1, 0, 0, 1],
     ]
-    moved = by_turn(store.view(SCOPE, bands=Bands(-1.0, 0.0)))
+    moved = by_turn(store.selection(SCOPE, bands=Bands(-1.0, 0.0)))
     assert moved["vision_critical"].tolist() == [2, 2, 1]
     assert moved["median_visnec"].tolist() == counts["median_visnec"].tolist()

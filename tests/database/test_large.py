@@ -34,24 +34,24 @@ def test_results_are_exact_and_memory_is_bounded(
     store = Store(workspace)
 
     edges = histogram_edges(store, SCOPE)
-    bars = score_histogram(store.view(SCOPE, parse_filter("")), edges)
+    bars = score_histogram(store.selection(SCOPE, parse_filter("")), edges)
     outer = np.array([-np.inf, *edges[1:-1], np.inf])
     assert bars["n"].tolist() == np.histogram(visnec, outer)[0].tolist()
 
-    cut = count_kept(store.view(SCOPE, parse_filter("")), 0.25, None)
+    cut = count_kept(store.selection(SCOPE, parse_filter("")), 0.25, None)
     assert cut.n_kept == (visnec >= 0.25).sum()
-    threshold = threshold_for_share(store.view(SCOPE, parse_filter("")), 0.15)
+    threshold = threshold_for_share(store.selection(SCOPE, parse_filter("")), 0.15)
     assert threshold == np.sort(visnec)[::-1][int(0.15 * len(visnec)) - 1]
-    summary = score_summary(store.view(SCOPE))
+    summary = score_summary(store.selection(SCOPE))
     shares = list(summary.quantiles)
     assert list(summary.quantiles.values()) == pytest.approx(np.quantile(visnec, shares).tolist())
-    found = matching_rows(store.view(SCOPE, parse_filter("visnec:..-1")))
+    found = matching_rows(store.selection(SCOPE, parse_filter("visnec:..-1")))
     assert found.tolist() == np.sort(rows[visnec < -1]).tolist()
 
     lowest = rows[np.lexsort((rows, visnec))]
-    page = fetch_page(store.view(SCOPE, parse_filter("")), limit=24)
+    page = fetch_page(store.selection(SCOPE, parse_filter("")), limit=24)
     assert row_indices(page) == lowest[:24].tolist()
-    page = fetch_page(store.view(SCOPE, parse_filter("")), after=page.next, limit=24)
+    page = fetch_page(store.selection(SCOPE, parse_filter("")), after=page.next, limit=24)
     assert row_indices(page) == lowest[24:48].tolist()
 
 

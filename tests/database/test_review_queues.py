@@ -51,27 +51,27 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def rows(store: Store, order: str, limit: int = 11, **options: object) -> list[int]:
-    queue = review_queue(store.view(SCOPE), order, limit, **options)  # type: ignore[arg-type]
+    queue = review_queue(store.selection(SCOPE), order, limit, **options)  # type: ignore[arg-type]
     return queue.rows
 
 
 def test_order_by_score_is_not_a_draw(reviewed: Store) -> None:
-    queue = review_queue(reviewed.view(SCOPE), "lowest", 3)
+    queue = review_queue(reviewed.selection(SCOPE), "lowest", 3)
     assert (queue.rows, queue.probabilities) == ([8, 1, 5], [None] * 3)
     assert (queue.name, queue.n_eligible) == ("lowest", 8)
-    near = review_queue(reviewed.view(SCOPE), "threshold:0.2", 2)
+    near = review_queue(reviewed.selection(SCOPE), "threshold:0.2", 2)
     assert (near.rows, near.n_eligible, near.name) == ([2, 9], 8, "threshold:0.2")
 
 
 def test_a_random_draw_records_its_probability(reviewed: Store) -> None:
-    queue = review_queue(reviewed.view(SCOPE), "random", 4, seed=3)
+    queue = review_queue(reviewed.selection(SCOPE), "random", 4, seed=3)
     assert queue.probabilities == [4 / 11] * 4
     assert (queue.name, queue.n_eligible) == ("random seed 3", 11)
-    every = review_queue(reviewed.view(SCOPE), "random", 100, seed=3)
+    every = review_queue(reviewed.selection(SCOPE), "random", 100, seed=3)
     assert every.probabilities == [1.0] * 11
-    nothing = review_queue(reviewed.view(SCOPE, parse_filter("source:none")), "random", 4)
+    nothing = review_queue(reviewed.selection(SCOPE, parse_filter("source:none")), "random", 4)
     assert (nothing.rows, nothing.probabilities, nothing.n_eligible) == ([], [], 0)
-    mine = review_queue(reviewed.view(SCOPE), "random", 3, undecided_by="ada")
+    mine = review_queue(reviewed.selection(SCOPE), "random", 3, undecided_by="ada")
     assert mine.probabilities == [3 / 6] * 3
 
 
@@ -85,7 +85,7 @@ def test_strata_get_equal_shares_as_far_as_possible(reviewed: Store) -> None:
         ("charts", "redundant"): {5},
         ("charts", "vision-critical"): {2},
     }
-    queue = review_queue(reviewed.view(SCOPE), "stratified", 7, seed=5)
+    queue = review_queue(reviewed.selection(SCOPE), "stratified", 7, seed=5)
     chance = dict(zip(queue.rows, queue.probabilities, strict=True))
     assert (len(chance), queue.n_eligible) == (7, 8)
     for members in strata.values():
@@ -96,7 +96,7 @@ def test_strata_get_equal_shares_as_far_as_possible(reviewed: Store) -> None:
     taken = [name for row in queue.rows for name, rows in strata.items() if row in rows]
     assert taken[0] == taken[-1] == ("scenes", "vision-critical")
     assert len(set(taken[1:-1])) == 5
-    few = review_queue(reviewed.view(SCOPE), "stratified", 3)
+    few = review_queue(reviewed.selection(SCOPE), "stratified", 3)
     assert len(few.rows) == 3
     open_ones = rows(reviewed, "stratified", undecided_by="ada")
     assert sorted(open_ones) == [2, 5, 6]
@@ -106,10 +106,10 @@ def test_strata_get_equal_shares_as_far_as_possible(reviewed: Store) -> None:
 
 def test_an_even_chance_inside_a_stratum(plausible: Store) -> None:
     which = parse_filter("source:scenes category:vision-critical")
-    members = matching_rows(plausible.view(SCOPE, which)).tolist()
+    members = matching_rows(plausible.selection(SCOPE, which)).tolist()
     drawn = dict.fromkeys(members, 0)
     for seed in range(200):
-        queue = review_queue(plausible.view(SCOPE, which), "stratified", 5, seed)
+        queue = review_queue(plausible.selection(SCOPE, which), "stratified", 5, seed)
         for row, chance in zip(queue.rows, queue.probabilities, strict=True):
             assert chance == 5 / len(members)
             drawn[row] += 1
@@ -164,7 +164,7 @@ def test_labels_carry_how_they_were_drawn(reviewed: Store) -> None:
 
     The first draw estimates 8 times row 8, the second rows 8 and 3 and 6 times row 0; each is half.
     """
-    labels = read_hand_labels(reviewed.view(SCOPE))
+    labels = read_hand_labels(reviewed.selection(SCOPE))
     assert labels.visnec.tolist() == [-1.0, 2.0, 0.5]
     assert labels.keep.tolist() == [True, True, False]
     assert labels.weight.tolist() == [4.5, 0.5, 3.0]
@@ -174,7 +174,7 @@ def test_labels_carry_how_they_were_drawn(reviewed: Store) -> None:
     assert cut.precision.value == pytest.approx(0.5 / 3.5)
     assert cut.wrongly_dropped is not None
     assert cut.wrongly_dropped.value == 1.0
-    charts = read_hand_labels(reviewed.view(SCOPE, parse_filter("source:charts")))
+    charts = read_hand_labels(reviewed.selection(SCOPE, parse_filter("source:charts")))
     assert (charts.visnec.tolist(), charts.weight.tolist()) == ([-1.0], [3.0])
 
 
@@ -182,7 +182,7 @@ def test_without_a_draw_there_are_no_labels(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "ws", visnec=[0.5, -0.5], with_images=False)
     append_decisions(workspace, [decision_event(1, 0, "keep"), decision_event(2, 1, "drop")])
     build_database(workspace)
-    labels = read_hand_labels(Store(workspace).view(SCOPE))
+    labels = read_hand_labels(Store(workspace).selection(SCOPE))
     assert (len(labels), labels.n_undrawn) == (0, 2)
 
 
@@ -229,9 +229,9 @@ def test_unfinished_queue_gives_unbiased_estimates(
     population: Workspace, order: str, first: int
 ) -> None:
     store = Store(population)
-    queue = review_queue(store.view(SCOPE), order, 400, seed=3)
+    queue = review_queue(store.selection(SCOPE), order, 400, seed=3)
     decide(population, queue, first)
-    labels = read_hand_labels(store.view(SCOPE))
+    labels = read_hand_labels(store.selection(SCOPE))
     assert (len(labels), labels.n_undrawn) == (first, 0)
     assert labels.weight.sum() == pytest.approx(N)
     shares = [labels.weight[labels.visnec == score].sum() / N for score in (-0.5, 0.1, 0.9)]
@@ -250,14 +250,14 @@ def test_any_prefix_of_a_stratified_queue_covers_the_strata(
     population: Workspace,
 ) -> None:
     """Nine strata with equal quotas: the first nine are one of each, the next nine another."""
-    queue = review_queue(Store(population).view(SCOPE), "stratified", 270, seed=1)
+    queue = review_queue(Store(population).selection(SCOPE), "stratified", 270, seed=1)
     strata = [(row % 3, (row >= 100) + (row >= 400)) for row in queue.rows]
     for begin in range(0, 270, 9):
         assert len(set(strata[begin : begin + 9])) == 9
     assert len({*strata[:9]}) == 9
     first = {strata[0]}
     for seed in range(2, 12):
-        other = review_queue(Store(population).view(SCOPE), "stratified", 270, seed)
+        other = review_queue(Store(population).selection(SCOPE), "stratified", 270, seed)
         first.add((other.rows[0] % 3, (other.rows[0] >= 100) + (other.rows[0] >= 400)))
     assert len(first) > 3  # not always the largest
 
@@ -266,17 +266,17 @@ def test_second_draw_counts_no_sample_twice(population: Workspace) -> None:
     """Half a queue, then the rest redrawn with another seed, in the end everything."""
     store = Store(population)
     for seed in (1, 2):
-        queue = review_queue(store.view(SCOPE), "stratified", 180, seed, undecided_by="ada")
+        queue = review_queue(store.selection(SCOPE), "stratified", 180, seed, undecided_by="ada")
         decide(population, queue, 90)
-    labels = read_hand_labels(store.view(SCOPE))
+    labels = read_hand_labels(store.selection(SCOPE))
     assert len(labels) == 180
     # 267, 267 and 266 vision-critical ones in three strata, 20 of each drawn.
     found = sorted({round(float(one), 6) for one in labels.weight[labels.visnec == 0.9]})
     assert found == [266 / 20, 267 / 20]
     assert labels.weight.sum() == pytest.approx(N)
-    rest = review_queue(store.view(SCOPE), "stratified", N, 3, undecided_by="ada")
+    rest = review_queue(store.selection(SCOPE), "stratified", N, 3, undecided_by="ada")
     decide(population, rest, N)
-    labels = read_hand_labels(store.view(SCOPE))
+    labels = read_hand_labels(store.selection(SCOPE))
     assert labels.weight.tolist() == pytest.approx([1.0] * N)
     cut = estimate_quality(labels, 0.25)
     assert cut.wrongly_dropped is not None
@@ -286,56 +286,58 @@ def test_second_draw_counts_no_sample_twice(population: Workspace) -> None:
 def test_earlier_chosen_samples_do_not_bias_a_draw(population: Workspace) -> None:
     """All misaligned samples were decided first; a random draw represents the other 1100."""
     store = Store(population)
-    lowest = review_queue(store.view(SCOPE), "lowest", 100)
+    lowest = review_queue(store.selection(SCOPE), "lowest", 100)
     decide(population, lowest, 100)
-    assert len(read_hand_labels(store.view(SCOPE))) == 0
-    queue = review_queue(store.view(SCOPE), "random", 110, undecided_by="ada")
+    assert len(read_hand_labels(store.selection(SCOPE))) == 0
+    queue = review_queue(store.selection(SCOPE), "random", 110, undecided_by="ada")
     decide(population, queue, 110)
-    labels = read_hand_labels(store.view(SCOPE))
+    labels = read_hand_labels(store.selection(SCOPE))
     assert labels.weight.tolist() == [1.0] * 100 + [10.0] * 110
     # Judged again near the threshold, nothing loses the weight that it was drawn with.
-    near = review_queue(store.view(SCOPE), "threshold:0.25", N, decided_by="ada")
+    near = review_queue(store.selection(SCOPE), "threshold:0.25", N, decided_by="ada")
     decide(population, near, N)
-    again = read_hand_labels(store.view(SCOPE))
+    again = read_hand_labels(store.selection(SCOPE))
     assert again.weight.tolist() == labels.weight.tolist()
 
 
 def test_a_draw_under_a_filter_counts_only_there(population: Workspace) -> None:
     store = Store(population)
     scenes = parse_filter("source:scenes")
-    queue = review_queue(store.view(SCOPE, scenes), "stratified", 60)
+    queue = review_queue(store.selection(SCOPE, scenes), "stratified", 60)
     assert queue.n_eligible == 400
     decide(population, queue, 60)
-    assert (len(read_hand_labels(store.view(SCOPE))), 60) == (0, 60)
-    assert read_hand_labels(store.view(SCOPE)).n_undrawn == 60
+    assert (len(read_hand_labels(store.selection(SCOPE))), 60) == (0, 60)
+    assert read_hand_labels(store.selection(SCOPE)).n_undrawn == 60
     wider = parse_filter("source:scenes,digits")
-    assert len(read_hand_labels(store.view(SCOPE, wider))) == 0
+    assert len(read_hand_labels(store.selection(SCOPE, wider))) == 0
     for inside in ("source:scenes", "source:scenes visnec:..0.25", "source:scenes decision:none"):
-        labels = read_hand_labels(store.view(SCOPE, parse_filter(inside)))
+        labels = read_hand_labels(store.selection(SCOPE, parse_filter(inside)))
         which = replace(parse_filter(inside), decision=())
         assert labels.weight.sum() == pytest.approx(
-            len(matching_rows(store.view(SCOPE, which))), rel=1e-9
+            len(matching_rows(store.selection(SCOPE, which))), rel=1e-9
         )
 
 
 def test_a_draw_by_category_is_bound_to_its_limits(population: Workspace) -> None:
     store = Store(population)
     redundant = parse_filter("category:redundant")
-    decide(population, review_queue(store.view(SCOPE, redundant), "random", 30), 30)
-    assert len(read_hand_labels(store.view(SCOPE, redundant))) == 30
+    decide(population, review_queue(store.selection(SCOPE, redundant), "random", 30), 30)
+    assert len(read_hand_labels(store.selection(SCOPE, redundant))) == 30
     moved = Bands(0.0, 0.5)
-    assert len(read_hand_labels(store.view(SCOPE, redundant, moved))) == 0
+    assert len(read_hand_labels(store.selection(SCOPE, redundant, moved))) == 0
     # A stratified draw of everything needs its own limits only for its strata.
-    queue = review_queue(store.view(SCOPE, EVERYTHING, moved), "stratified", 90, undecided_by="ada")
+    queue = review_queue(
+        store.selection(SCOPE, EVERYTHING, moved), "stratified", 90, undecided_by="ada"
+    )
     decide(population, queue, 90)
-    assert read_hand_labels(store.view(SCOPE)).weight.sum() == pytest.approx(N)
+    assert read_hand_labels(store.selection(SCOPE)).weight.sum() == pytest.approx(N)
 
 
 def test_draws_without_a_record_count_as_draws_from_all_samples(population: Workspace) -> None:
     store = Store(population)
-    queue = review_queue(store.view(SCOPE), "stratified", 90)
+    queue = review_queue(store.selection(SCOPE), "stratified", 90)
     decide(population, replace(queue, draw=None), 90)
-    labels = read_hand_labels(store.view(SCOPE))
+    labels = read_hand_labels(store.selection(SCOPE))
     shares = [labels.weight[labels.visnec == score].sum() for score in (-0.5, 0.1, 0.9)]
     assert shares == pytest.approx([100, 300, 800])
 

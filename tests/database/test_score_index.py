@@ -37,7 +37,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["", "source:scenes", "cluster:0,1 tokens:4..", "visnec:0..0.5"])
 def test_group_counts_below_any_position(plausible: Store, text: str) -> None:
-    one = open_score_index(plausible.view(SCOPE, parse_filter(text)))
+    one = open_score_index(plausible.selection(SCOPE, parse_filter(text)))
     one.memo.clear()  # other tests made its tables with larger blocks
     table = one.group_table(SOURCE)
     for position in range(len(one) + 1):
@@ -67,11 +67,11 @@ def test_group_counts_below_any_position(plausible: Store, text: str) -> None:
 )
 def test_index_of_groups_equals_the_one_read_from_the_database(plausible: Store, text: str) -> None:
     which = parse_filter(text)
-    read = open_score_index(Store(plausible.workspace).view(SCOPE, which))
+    read = open_score_index(Store(plausible.workspace).selection(SCOPE, which))
     whole = Store(plausible.workspace)
-    assert cached_score_index(whole.view(SCOPE, which)) is None
-    open_score_index(whole.view(SCOPE))
-    cut = cached_score_index(whole.view(SCOPE, which))
+    assert cached_score_index(whole.selection(SCOPE, which)) is None
+    open_score_index(whole.selection(SCOPE))
+    cut = cached_score_index(whole.selection(SCOPE, which))
     assert cut is not None
     assert cut.visnec.tolist() == read.visnec.tolist()
     assert cut.row_idx.tolist() == read.row_idx.tolist()
@@ -90,7 +90,7 @@ def test_figures_of_sources_agree_with_plain_python(plausible: Store, text: str,
     bands = Bands(-0.1, 0.6)
     rows = [row for row in read_truth(plausible) if _meets(row, text, band, bands)]
     which = parse_filter(f"{text} {band}")
-    frame = by_source(plausible.view(SCOPE, which, bands)).set_index("source")
+    frame = by_source(plausible.selection(SCOPE, which, bands)).set_index("source")
     assert set(frame.index) == {row["source"] for row in rows}
     for source, found in frame.iterrows():
         mine = [row for row in rows if row["source"] == source]
@@ -125,22 +125,24 @@ def _meets(row: dict[str, Any], text: str, band: str, bands: Bands) -> bool:
 
 
 def test_filter_on_score_or_category_is_a_range_of_the_index(store: Store) -> None:
-    one = open_score_index(store.view(SCOPE))
+    one = open_score_index(store.selection(SCOPE))
     assert one.row_idx.tolist() == [8, 1, 5, 9, 2, 0, 6, 3]
     assert one.n_unscored == 3
-    part = open_score_index(store.view(SCOPE, parse_filter("category:misaligned,vision-critical")))
+    part = open_score_index(
+        store.selection(SCOPE, parse_filter("category:misaligned,vision-critical"))
+    )
     assert part.row_idx.tolist() == [8, 1, 2, 0, 6, 3]
     assert part.n_unscored == 0
     inside = open_score_index(
-        store.view(SCOPE, parse_filter("category:vision-critical visnec:0.3..2"))
+        store.selection(SCOPE, parse_filter("category:vision-critical visnec:0.3..2"))
     )
     assert inside.row_idx.tolist() == [0, 6]
     assert inside.visnec.base is not None  # a view, nothing was copied
-    assert open_score_index(store.view(SCOPE)) is one
+    assert open_score_index(store.selection(SCOPE)) is one
 
 
 def test_samples_outside_the_clustering_have_code_0(store: Store) -> None:
-    one = open_score_index(store.view(SCOPE))
+    one = open_score_index(store.selection(SCOPE))
     assert one.codes[CLUSTER].tolist() == [3, 2, 3, 1, 3, 1, 1, 1]
 
 
@@ -155,29 +157,29 @@ def test_pages_from_memory_equal_those_of_the_database(
     store = built(tmp_path, visnec=visnec)[1]
     which = parse_filter(text)
     from_database = _walk(store, which, sort, limit)
-    open_score_index(store.view(SCOPE, which))
+    open_score_index(store.selection(SCOPE, which))
     assert _walk(store, which, sort, limit) == from_database
-    truth = matching_rows(store.view(SCOPE, which)).tolist()
+    truth = matching_rows(store.selection(SCOPE, which)).tolist()
     n_pages = len(from_database) // 2 + 1
     assert sorted(row for page in from_database[:n_pages] for row in page) == truth
 
 
 def _walk(store: Store, which: Filter, sort: str, limit: int) -> list[list[int]]:
     """The rows of every page forward, then of every page back."""
-    pages, page = [], fetch_page(store.view(SCOPE, which), sort, limit=limit)
+    pages, page = [], fetch_page(store.selection(SCOPE, which), sort, limit=limit)
     pages.append(row_indices(page))
     while page.next is not None:
-        page = fetch_page(store.view(SCOPE, which), sort, page.next, limit)
+        page = fetch_page(store.selection(SCOPE, which), sort, page.next, limit)
         pages.append(row_indices(page))
     while page.previous is not None:
-        page = fetch_page(store.view(SCOPE, which), sort, page.previous, limit)
+        page = fetch_page(store.selection(SCOPE, which), sort, page.previous, limit)
         pages.append(row_indices(page))
     return pages
 
 
 def test_thresholds_for_a_number_of_samples(store: Store) -> None:
     def threshold(count: int, which: Filter = EVERYTHING) -> float:
-        return threshold_for_count(store.view(SCOPE, which), count)
+        return threshold_for_count(store.selection(SCOPE, which), count)
 
     assert threshold(0) == math.inf
     assert threshold(1) == 2.0
@@ -192,7 +194,7 @@ def test_thresholds_for_a_number_of_answer_tokens(store: Store) -> None:
     """From the top down: 1, 4, 2, 8, 4, 2, 4 and 16 tokens, 41 in all."""
 
     def threshold(tokens: int) -> float:
-        return threshold_for_tokens(store.view(SCOPE), tokens)
+        return threshold_for_tokens(store.selection(SCOPE), tokens)
 
     assert threshold(0) == math.inf
     assert threshold(1) == threshold(4) == 2.0
@@ -208,20 +210,20 @@ def test_thresholds_for_a_number_of_answer_tokens(store: Store) -> None:
 
 def test_token_threshold_keeps_no_more_than_requested_except_ties(plausible: Store) -> None:
     for tokens in range(0, 4000, 171):
-        found = threshold_for_tokens(plausible.view(SCOPE), tokens)
-        cut = count_kept(plausible.view(SCOPE), found, None)
+        found = threshold_for_tokens(plausible.selection(SCOPE), tokens)
+        cut = count_kept(plausible.selection(SCOPE), found, None)
         assert cut.tokens_kept <= tokens
 
 
 def test_score_ecdf(store: Store) -> None:
-    assert score_ecdf(store.view(SCOPE), points=3).values.tolist() == [
+    assert score_ecdf(store.selection(SCOPE), points=3).values.tolist() == [
         [-1, 1 / 8],
         [0.125, 0.5],
         [2, 1],
     ]
-    every = score_ecdf(store.view(SCOPE))
+    every = score_ecdf(store.selection(SCOPE))
     assert every["visnec"].tolist() == [-1, -0.25, 0, 0.125, 0.25, 0.5, 2]
     assert every["share"].tolist() == [1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 7 / 8, 1]
-    assert score_ecdf(store.view(SCOPE, Filter(source=("nowhere",)))).empty
+    assert score_ecdf(store.selection(SCOPE, Filter(source=("nowhere",)))).empty
     with pytest.raises(InputError, match="two points"):
-        score_ecdf(store.view(SCOPE), points=1)
+        score_ecdf(store.selection(SCOPE), points=1)

@@ -39,7 +39,7 @@ TWO_VALUES = {
 def test_sql_text_does_not_depend_on_the_values_of_a_filter(plausible: Store, part: str) -> None:
     bands = (Bands(0.0, 0.25), Bands(-0.5, 1.75))
     queries = [
-        compile_query(plausible.view(SCOPE, Filter(**{part: value}), limits))
+        compile_query(plausible.selection(SCOPE, Filter(**{part: value}), limits))
         for value, limits in product(TWO_VALUES[part], bands)
     ]
     texts = {re.sub(r"match_[0-9a-f]{16}", "match", query.relations) for query in queries}

@@ -56,7 +56,7 @@ def test_each_sample_is_counted_once_under_each_baseline(workspace: Workspace) -
     assert summary.by_baseline == {"none": expected, "shuffled": expected}
     assert read_run(workspace, "both").baselines == ("none", "shuffled")
     for baseline in ("none", "shuffled"):
-        counted = status_counts(Store(workspace).view(Scope("both", baseline)))
+        counted = status_counts(Store(workspace).selection(Scope("both", baseline)))
         assert dict(zip(counted["status"], counted["n"], strict=True)) == expected
 
 

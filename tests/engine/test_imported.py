@@ -127,7 +127,7 @@ def test_unknown_settings_stay_unknown(workspace: Workspace, tmp_path: Path) -> 
     (score,) = detail.scores
     assert (score["visnec"], score["n_answer_tokens"], score["n_end_tokens"]) == (0.75, None, None)
     assert detail.turn_scores == []
-    summary = score_summary(store.view(Scope(run)))
+    summary = score_summary(store.selection(Scope(run)))
     assert (summary.n_scored, summary.answer_tokens) == (1, None)
 
 

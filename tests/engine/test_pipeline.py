@@ -54,7 +54,7 @@ def rows_of(workspace: Workspace, kind: str = "scores") -> list[int]:
 
 def counts(workspace: Workspace) -> dict[str, int]:
     store = Store(workspace)
-    frame = status_counts(store.view(Scope(read_run_or_latest(workspace, None).run_id)))
+    frame = status_counts(store.selection(Scope(read_run_or_latest(workspace, None).run_id)))
     return dict(zip(frame["status"], frame["n"], strict=True))
 
 

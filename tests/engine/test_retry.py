@@ -47,7 +47,7 @@ def parts(workspace: Workspace) -> dict[str, bytes]:
 
 
 def shown(workspace: Workspace) -> dict[str, int]:
-    frame = status_counts(Store(workspace).view(Scope("mine")))
+    frame = status_counts(Store(workspace).selection(Scope("mine")))
     return {status: n for status, n in zip(frame["status"], frame["n"], strict=True) if n}
 
 

@@ -154,7 +154,9 @@ def test_a_row_computed_by_two_processes_counts_once(workspace: Workspace) -> No
     (scores / "part-000000-twice.parquet").write_bytes(part.read_bytes())
     summary = score_dataset(workspace, FakeModel(), run_id="run")
     assert (summary.done, summary.statuses) == (N, {"scored": N})
-    frame = status_counts(Store(workspace).view(Scope(read_run_or_latest(workspace, None).run_id)))
+    frame = status_counts(
+        Store(workspace).selection(Scope(read_run_or_latest(workspace, None).run_id))
+    )
     assert int(frame["n"].sum()) == N
 
 

@@ -36,7 +36,7 @@ def both(workspace: Workspace, seen_file: Path, blind_file: Path) -> Store:
 
 
 def rows(store: Store, text: str) -> list[int]:
-    return matching_rows(store.view(SCOPE, parse_filter(text))).tolist()
+    return matching_rows(store.selection(SCOPE, parse_filter(text))).tolist()
 
 
 def test_the_runs_own_predictions_are_evaluated(store: Store) -> None:

@@ -158,7 +158,9 @@ def test_the_measure_counts_answers_that_are_right_in_every_order(
     (one,) = evaluate_predictions(store, Scope(RUN_ID), measure="rotated").models
     assert one.all.seen == Accuracy(1, 2)  # row 0; row 1 never; row 2 was not asked
     assert one.all.blind == Accuracy(0, 2)
-    found = matching_rows(store.view(Scope(RUN_ID), parse_filter("measure:rotated seen:right")))
+    found = matching_rows(
+        store.selection(Scope(RUN_ID), parse_filter("measure:rotated seen:right"))
+    )
     assert found.tolist() == [0]
 
 

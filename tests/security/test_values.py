@@ -74,11 +74,11 @@ def test_a_value_in_a_filter_is_only_a_value(odd: Store, value: str) -> None:
     count = "SELECT count(*) FROM scores"
     before = odd.snapshot().fetch_rows(count, {})
     plain = value.replace("\0", "")
-    rows = matching_rows(odd.view(scope, Filter(source=(plain,))))
+    rows = matching_rows(odd.selection(scope, Filter(source=(plain,))))
     assert list(rows) == [STATEMENTS.index(value)]
     for row_filter in (Filter(reviewer=(value,)), Filter(text=plain)):
-        matching_rows(odd.view(scope, row_filter))
-    assert matching_rows(odd.view(scope, parse_filter(str(Filter(source=(plain,)))))).size == 1
+        matching_rows(odd.selection(scope, row_filter))
+    assert matching_rows(odd.selection(scope, parse_filter(str(Filter(source=(plain,)))))).size == 1
     assert odd.snapshot().fetch_rows(count, {}) == before
 
 
@@ -93,7 +93,7 @@ def test_filters_treat_sql_as_a_value_or_refuse_it(odd: Store, part: str) -> Non
         quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
         for text in (f"{part}:{value}", f"{part}:{quoted}"):
             try:
-                matching_rows(odd.view(scope, parse_filter(text)))
+                matching_rows(odd.selection(scope, parse_filter(text)))
             except InputError as error:
                 assert str(error)
     assert odd.snapshot().fetch_rows("SELECT count(*) FROM scores", {}) == before

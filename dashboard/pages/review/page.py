@@ -8,7 +8,7 @@ from dashboard.data.context import Context
 from dashboard.data.samples import count_samples
 from dashboard.data.scores import read_other_scopes
 from dashboard.pages.review import panels, plain_review, review_deck
-from dashboard.pages.review.review_queue import SEEDED, close_queue, open_queue
+from dashboard.pages.review.open_queue import SEEDED, close_queue, open_queue
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.state import Key, Queue, QueueScope, View, change_view, current_view

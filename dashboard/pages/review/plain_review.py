@@ -10,7 +10,7 @@ from dashboard.data.cards import Card
 from dashboard.data.context import Context
 from dashboard.data.reviews import read_own_decisions
 from dashboard.data.samples import read_card, read_image
-from dashboard.pages.review.review_queue import OpenQueue
+from dashboard.pages.review.open_queue import OpenQueue
 from dashboard.text import formatting
 from dashboard.view.state import Key, change_view
 from dashboard.widgets import decision_buttons, figures, notices

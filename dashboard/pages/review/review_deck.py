@@ -18,7 +18,7 @@ from dashboard.data.actions import Receipt
 from dashboard.data.context import Context, read_workspace
 from dashboard.data.reviews import read_own_decisions
 from dashboard.frontend import assets
-from dashboard.pages.review.review_queue import OpenQueue
+from dashboard.pages.review.open_queue import OpenQueue
 from dashboard.text import formatting
 from dashboard.view.links import cards_url
 from dashboard.view.navigation import sample_link

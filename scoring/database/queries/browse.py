@@ -26,7 +26,7 @@ from scoring.database.conditions import (
     compile_query,
     text_query,
 )
-from scoring.database.connection import Snapshot, Store, View
+from scoring.database.connection import Selection, Snapshot, Store
 from scoring.database.filters import Filter
 from scoring.database.queries.overview import sample_count
 from scoring.database.score_index.index import ScoreIndex, cached_score_index
@@ -83,7 +83,7 @@ _RECORDS = """
 
 
 def fetch_page(
-    view: View,
+    selection: Selection,
     sort: Sort | str = Sort.VISNEC_ASC,
     after: Cursor | None = None,
     limit: int = 24,
@@ -98,9 +98,9 @@ def fetch_page(
         column, descending = _ORDERS[Sort(sort)]
     except ValueError:
         raise InputError(f"Unknown order {sort!r}. Choose one of: {', '.join(Sort)}.") from None
-    query = compile_query(view)
+    query = compile_query(selection)
     is_by_score = column == "visnec"
-    index = cached_score_index(view) if is_by_score else None
+    index = cached_score_index(selection) if is_by_score else None
     keys = _next_keys(query, index, column, descending, after, limit + 1)
     has_more = len(keys) > limit
     keys = keys[:limit]
@@ -110,8 +110,8 @@ def fetch_page(
     rows = [row_idx for _, row_idx in keys]
     scores = [value for value, _ in keys] if is_by_score else [None]
     return Page(
-        records=_fetch_records(query.snapshot, view.scope, rows, scores),
-        total=sample_count(view) if total is None else total,
+        records=_fetch_records(query.snapshot, selection.scope, rows, scores),
+        total=sample_count(selection) if total is None else total,
         next=Cursor(*keys[-1]) if keys and (has_more or backward) else None,
         previous=Cursor(*keys[0], backward=True)
         if keys and (has_more if backward else after is not None)
@@ -240,15 +240,15 @@ class FirstHits:
         return self.n_searched >= self.n_samples
 
 
-def first_hits(view: View, limit: int = 24, seconds: float = 0.15) -> FirstHits:
+def first_hits(selection: Selection, limit: int = 24, seconds: float = 0.15) -> FirstHits:
     """Return hits of the filter's text after about ``seconds``, or once ``limit`` are found.
 
     At least one block of 100,000 samples is searched. Raises InputError for a filter without a
     text, FilterError for an invalid regular expression.
     """
-    if not view.where.text:
+    if not selection.where.text:
         raise InputError("The filter has no text to search for. Write text:words.")
-    query = compile_query(replace(view, where=replace(view.where, text=None)))
+    query = compile_query(replace(selection, where=replace(selection.where, text=None)))
     n_samples = query.snapshot.fetch_value("SELECT n_samples FROM build_info")
     hits: list[tuple[float | None, int]] = []
     n_searched, until = 0, time.monotonic() + seconds
@@ -256,7 +256,7 @@ def first_hits(view: View, limit: int = 24, seconds: float = 0.15) -> FirstHits:
         if n_searched and time.monotonic() >= until:
             break
         block = (n_searched, n_searched + _SEARCH_ROWS)
-        rows = query.snapshot.fetch_rows(*text_query(query.snapshot, view.where, block))
+        rows = query.snapshot.fetch_rows(*text_query(query.snapshot, selection.where, block))
         n_searched = min(block[1], n_samples)
         if rows:
             hits += query.fetch_rows(
@@ -267,7 +267,7 @@ def first_hits(view: View, limit: int = 24, seconds: float = 0.15) -> FirstHits:
                 {"rows": [row_idx for (row_idx,) in rows]},
             )
     hits.sort(key=lambda hit: (hit[0] is None, -(hit[0] or 0.0), hit[1]))
-    records = read_rows(view.store, view.scope, [row_idx for _, row_idx in hits[:limit]])
+    records = read_rows(selection.store, selection.scope, [row_idx for _, row_idx in hits[:limit]])
     return FirstHits(records, len(hits), n_searched, n_samples)
 
 
@@ -280,20 +280,20 @@ def is_slow_search(store: Store, where: Filter) -> bool:
     return n_samples > _SEARCH_ROWS
 
 
-def check_filter(view: View) -> None:
+def check_filter(selection: Selection) -> None:
     """Raise FilterError or InputError where this database cannot answer the filter.
 
     Examples are a regular expression that RE2 rejects and another run that was removed. The text
     is not searched yet: that may take a while.
     """
-    query = compile_query(replace(view, where=replace(view.where, text=None)))
-    if view.where.text:
-        text_query(query.snapshot, view.where)
+    query = compile_query(replace(selection, where=replace(selection.where, text=None)))
+    if selection.where.text:
+        text_query(query.snapshot, selection.where)
 
 
-def matching_rows(view: View) -> NDArray[np.int64]:
-    """Return the row_idx of all samples of a view, ascending."""
-    columns = compile_query(view).fetch_arrays("SELECT row_idx FROM matching ORDER BY row_idx")
+def matching_rows(selection: Selection) -> NDArray[np.int64]:
+    """Return the row_idx of all samples of a selection, ascending."""
+    columns = compile_query(selection).fetch_arrays("SELECT row_idx FROM matching ORDER BY row_idx")
     return columns["row_idx"].astype(np.int64, copy=False)
 
 
@@ -302,7 +302,7 @@ def read_candidates(store: Store, scope: Scope) -> Candidates:
 
     Without a clustering in the scope ``cluster_id`` is -1 everywhere.
     """
-    query = compile_query(store.view(scope))
+    query = compile_query(store.selection(scope))
     n_samples = query.snapshot.fetch_value("SELECT n_samples FROM build_info")
     columns = {name: np.zeros(n_samples, kind) for name, kind in _CANDIDATE_COLUMNS.items()}
     # They come in the order of the scores, and each is put in its place without a sort.
@@ -316,7 +316,7 @@ def read_candidates(store: Store, scope: Scope) -> Candidates:
 
 def score_column(store: Store, scope: Scope) -> NDArray[np.float64]:
     """Return the scores of a scope by row_idx, shape (samples of the dataset,), NaN without one."""
-    query = compile_query(store.view(scope))
+    query = compile_query(store.selection(scope))
     column = np.full(query.snapshot.fetch_value("SELECT n_samples FROM build_info"), np.nan)
     for batch in query.fetch_batches(
         "SELECT row_idx, visnec FROM matching WHERE visnec IS NOT NULL"

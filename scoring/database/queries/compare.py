@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.database.conditions import check_scope, compile_query
-from scoring.database.connection import View
+from scoring.database.connection import Selection
 from scoring.database.filters import Filter
 from scoring.database.queries.browse import score_column
 from scoring.database.queries.overview import histogram_edges
@@ -67,26 +67,29 @@ class Comparison:
         return int(self.flips.sum() - np.trace(self.flips))
 
 
-def compare_scopes(view: View, other: Scope, share: float = 0.15, bins: int = 48) -> Comparison:
-    """Compare the scores of a view with those of another scope.
+def compare_scopes(
+    selection: Selection, other: Scope, share: float = 0.15, bins: int = 48
+) -> Comparison:
+    """Compare the scores of a selection with those of another scope.
 
     Raises InputError for a share outside 0 to 1 and for a missing scope.
     """
     if not 0 < share <= 1:
         raise InputError(f"A share is between 0 and 1 (0.15 is 15 %), got {share!r}.")
-    query = compile_query(view)
+    query = compile_query(selection)
     check_scope(query.snapshot, other)
 
     def compare() -> Comparison:
-        index = open_score_index(view)
-        there = score_column(view.store, other)[index.row_idx]
+        index = open_score_index(selection)
+        there = score_column(selection.store, other)[index.row_idx]
         edges = [
-            np.asarray(histogram_edges(view.store, scope, bins)) for scope in (view.scope, other)
+            np.asarray(histogram_edges(selection.store, scope, bins))
+            for scope in (selection.scope, other)
         ]
-        return _compare_scores(index.row_idx, index.visnec, there, share, view.bands, edges)
+        return _compare_scores(index.row_idx, index.visnec, there, share, selection.bands, edges)
 
     return query.snapshot.cache.get_or_compute(
-        ("compared", view.scope, other, query.key, share, bins, view.bands),
+        ("compared", selection.scope, other, query.key, share, bins, selection.bands),
         compare,
         lambda comparison: (
             comparison.density.nbytes + int(comparison.furthest.memory_usage().sum())

@@ -135,7 +135,7 @@ def sample_detail(store: Store, scope: Scope, row_idx: int) -> SampleDetail:
 
 
 def sample_details(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int, SampleDetail]:
-    """Return :func:`sample_detail` by row; many at once take hardly longer than one."""
+    """Return :func:`sample_detail` by row, for many rows in about the time of one."""
     snapshot = store.snapshot()
     check_scope(snapshot, scope)
     values: dict[str, Any] = {

@@ -53,10 +53,10 @@ def evaluate_predictions(
     Raises InputError where there are no predictions, or the model, measure or scope is unknown.
     """
     options = replace(options or EvaluationOptions(), **settings)
-    view = store.view(scope, where, bands)
-    benchmark, correctness = _read_correctness(compile_query(view), options)
-    limit = view.bands.high if options.threshold is None else options.threshold
-    return evaluate_models(benchmark, correctness, limit, view.bands, options.n_bands)
+    selection = store.selection(scope, where, bands)
+    benchmark, correctness = _read_correctness(compile_query(selection), options)
+    limit = selection.bands.high if options.threshold is None else options.threshold
+    return evaluate_models(benchmark, correctness, limit, selection.bands, options.n_bands)
 
 
 def read_cell_rows(
@@ -73,9 +73,9 @@ def read_cell_rows(
     Raises InputError as :func:`evaluate_predictions` does.
     """
     options = options or EvaluationOptions()
-    view = store.view(scope, where, bands)
-    benchmark, correctness = _read_correctness(compile_query(view), options)
-    limit = view.bands.high if options.threshold is None else options.threshold
+    selection = store.selection(scope, where, bands)
+    benchmark, correctness = _read_correctness(compile_query(selection), options)
+    limit = selection.bands.high if options.threshold is None else options.threshold
     parts = {"all": np.ones(len(benchmark), np.bool_), "necessary": benchmark.visnec >= limit}
     return {
         of_model.model: {

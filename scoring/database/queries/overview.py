@@ -22,7 +22,7 @@ from scoring.database.conditions import (
     check_scope,
     compile_query,
 )
-from scoring.database.connection import Store, View
+from scoring.database.connection import Selection, Store
 from scoring.database.score_index.index import KIND, cached_score_index, open_score_index
 from scoring.database.values import LossPlane, Scope, ScoreSummary
 from scoring.errors import InputError
@@ -114,17 +114,17 @@ def dataset_counts(store: Store) -> pd.DataFrame:
     """)
 
 
-def sample_count(view: View) -> int:
-    """Return the number of samples of a view."""
-    index = cached_score_index(view)
+def sample_count(selection: Selection) -> int:
+    """Return the number of samples of a selection."""
+    index = cached_score_index(selection)
     if index is not None:
         return len(index) + index.n_unscored
-    return int(compile_query(view).fetch_value("SELECT count(*) FROM matching"))
+    return int(compile_query(selection).fetch_value("SELECT count(*) FROM matching"))
 
 
-def status_counts(view: View) -> pd.DataFrame:
-    """Return status, n in the order of the closed list; adds up to the samples of the view."""
-    index = open_score_index(view)
+def status_counts(selection: Selection) -> pd.DataFrame:
+    """Return status, n in the order of the closed list; adds up to the samples of the selection."""
+    index = open_score_index(selection)
     counts = {str(Status.SCORED): len(index)} if len(index) else {}
     for status, n in index.unscored.groupby("status")["n"].sum().items():
         counts[str(status)] = counts.get(str(status), 0) + int(n)
@@ -132,12 +132,12 @@ def status_counts(view: View) -> pd.DataFrame:
     return pd.DataFrame({"status": names, "n": [counts[name] for name in names]})
 
 
-def status_reasons(view: View, limit_per_status: int = 5) -> pd.DataFrame:
+def status_reasons(selection: Selection, limit_per_status: int = 5) -> pd.DataFrame:
     """Return why samples have no score: status, reason, n, example_row_idx.
 
     At most ``limit_per_status`` reasons for each status, the most frequent first.
     """
-    frame = compile_query(view).fetch_frame(
+    frame = compile_query(selection).fetch_frame(
         """
         SELECT status, reason, count(*) AS n, min(row_idx) AS example_row_idx
         FROM matching
@@ -152,13 +152,13 @@ def status_reasons(view: View, limit_per_status: int = 5) -> pd.DataFrame:
     return frame.iloc[order].reset_index(drop=True)
 
 
-def score_summary(view: View) -> ScoreSummary:
-    """Return counts, categories, means, quantiles and extremes of the scores of a view."""
-    index = open_score_index(view)
+def score_summary(selection: Selection) -> ScoreSummary:
+    """Return counts, categories, means, quantiles and extremes of the scores of a selection."""
+    index = open_score_index(selection)
     n = len(index)
     mean, mean_loss_text, mean_loss_multimodal = index.cached(
         "means",
-        lambda: compile_query(view).fetch_rows(
+        lambda: compile_query(selection).fetch_rows(
             "SELECT avg(visnec), avg(loss_text), avg(loss_multimodal) FROM matching"
         )[0],
     )
@@ -169,7 +169,7 @@ def score_summary(view: View) -> ScoreSummary:
         low, high = index.visnec[below], index.visnec[np.minimum(below + 1, n - 1)]
         values = low + (high - low) * (ranks - below)
         quantiles = dict(zip(QUANTILES, values.tolist(), strict=True))
-    ends = index.category_ends(view.bands)
+    ends = index.category_ends(selection.bands)
     return ScoreSummary(
         n_samples=n + index.n_unscored,
         n_scored=n,
@@ -184,11 +184,11 @@ def score_summary(view: View) -> ScoreSummary:
     )
 
 
-def score_health(view: View) -> ScoreHealth:
+def score_health(selection: Selection) -> ScoreHealth:
     """Count what is not scored, based on one token, undecided or dependent on the baseline."""
-    query = compile_query(view)
-    statuses = status_counts(view)
-    noise = query.snapshot.noises[view.scope.run_id, view.scope.baseline]
+    query = compile_query(selection)
+    statuses = status_counts(selection)
+    noise = query.snapshot.noises[selection.scope.run_id, selection.scope.baseline]
     scored, one_token, undecided, truncated = query.fetch_rows(_SCORED)[0]
     compared = differing = 0
     if query.snapshot.fetch_rows(f"{COMPARED_ROWS} LIMIT 1", query.values):
@@ -223,7 +223,7 @@ def histogram_edges(store: Store, scope: Scope, bins: int = 60) -> list[float]:
     return [float(f"{edge * step:.12g}") for edge in range(first, max(last, first + 1) + 1)]
 
 
-def score_histogram(view: View, edges: Sequence[float]) -> pd.DataFrame:
+def score_histogram(selection: Selection, edges: Sequence[float]) -> pd.DataFrame:
     """Return left, right, n: scored samples with ``left <= visnec < right``.
 
     The first and the last bin include what is outside the edges, so that ``n`` adds up to the
@@ -232,18 +232,18 @@ def score_histogram(view: View, edges: Sequence[float]) -> pd.DataFrame:
     ascending = all(left < right for left, right in itertools.pairwise(edges))
     if len(edges) < 2 or not ascending or not np.isfinite(edges).all():
         raise InputError(f"Bin edges must be two or more finite, ascending numbers, got {edges}.")
-    index = open_score_index(view)
+    index = open_score_index(selection)
     inner = np.searchsorted(index.visnec, np.asarray(edges[1:-1], np.float64), side="left")
     n = np.diff(np.concatenate([[0], inner, [len(index)]]))
     return pd.DataFrame({"left": list(edges[:-1]), "right": list(edges[1:]), "n": n})
 
 
-def loss_plane(view: View, bins: int = 60) -> LossPlane:
+def loss_plane(selection: Selection, bins: int = 60) -> LossPlane:
     """Count scored samples by text-only loss (x) and multimodal loss (y).
 
     Both axes have the same edges, from 0 to beyond 99.5 % of either loss of the whole scope.
     """
-    query = compile_query(view)
+    query = compile_query(selection)
     top = query.fetch_value(
         "SELECT high_loss FROM runs WHERE run_id = $run_id AND baseline = $baseline"
     )
@@ -267,7 +267,7 @@ def loss_plane(view: View, bins: int = 60) -> LossPlane:
         return LossPlane(counts, edges)
 
     return query.snapshot.cache.get_or_compute(
-        ("plane", view.scope, query.key, bins), count, lambda plane: plane.counts.nbytes
+        ("plane", selection.scope, query.key, bins), count, lambda plane: plane.counts.nbytes
     )
 
 

@@ -2,8 +2,8 @@
 
 The weight of a label is computed when it is read, from the labels so far and the size of what was
 drawn from, because queues are left unfinished, redrawn and interrupted by others. A decision on a
-sample that somebody chose does not represent other samples; it counts for itself, as far as later
-draws left it out. Without any random draw nothing represents the dataset, and no label is returned.
+sample that somebody chose does not represent other samples; it counts once, unless a later draw
+covers it. Without any random draw nothing represents the dataset, and no label is returned.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.database.conditions import compile_query
-from scoring.database.connection import View
+from scoring.database.connection import Selection
 from scoring.database.filters import Filter, Range, parse_filter
 from scoring.database.queries.browse import score_column
 from scoring.database.queries.review_queues import assign_strata, count_strata
@@ -46,19 +46,19 @@ _LABELS = """
 """
 
 
-def read_hand_labels(view: View) -> WeightedLabels:
-    """Return the scored samples of a view that reviewers decided to keep or drop.
+def read_hand_labels(selection: Selection) -> WeightedLabels:
+    """Return the scored samples of a selection that reviewers decided to keep or drop.
 
     A draw counts where all these samples could be drawn: made without a filter, under this one, or
     under one that includes it. Empty where none was drawn at random; ``n_undrawn`` counts the
     decisions that came from no draw.
     """
-    view = replace(view, where=_drop_undecided(view.where))
-    query = compile_query(view)
+    selection = replace(selection, where=_drop_undecided(selection.where))
+    query = compile_query(selection)
     rows = query.fetch_rows(_LABELS)  # in the order of the first decisions
     row_idx, visnec, keep, source, texts = zip(*rows, strict=True) if rows else ((),) * 5
     usable = {
-        text: _usable_draw(parse_draw(text), view, query.snapshot.scopes)
+        text: _usable_draw(parse_draw(text), selection, query.snapshot.scopes)
         for text in dict.fromkeys(texts)
         if text is not None
     }
@@ -70,11 +70,11 @@ def read_hand_labels(view: View) -> WeightedLabels:
         drawn = draw_of == number
         if draw.stratified:
             labels = (np.array(row_idx, np.int64), np.array(source), np.array(visnec, np.float64))
-            strata, sizes = _assign_strata_of_draw(view, draw, *labels)
+            strata, sizes = _assign_strata_of_draw(selection, draw, *labels)
             families = {stratum: stratum % len(CATEGORIES) for stratum in sizes}
             given = estimate_label_weights(drawn, strata, sizes, families)
         else:
-            sizes = {0: len(open_score_index(view))}
+            sizes = {0: len(open_score_index(selection))}
             given = estimate_label_weights(drawn, np.zeros(len(drawn), np.int64), sizes)
         weights += int(drawn.sum()) * given
     used = weights > 0
@@ -87,8 +87,10 @@ def read_hand_labels(view: View) -> WeightedLabels:
     )
 
 
-def _usable_draw(draw: Draw, view: View, scopes: Sequence[tuple[str, str]]) -> Draw | None:
-    """The draw, reduced to what matters, where it could draw any of the samples in view."""
+def _usable_draw(
+    draw: Draw, selection: Selection, scopes: Sequence[tuple[str, str]]
+) -> Draw | None:
+    """The draw, reduced to what matters, where it could draw any of the selected samples."""
     has_scores = (draw.run_id, draw.baseline) in [*scopes, (None, None)]
     if draw.stratified and not has_scores:
         return None
@@ -96,11 +98,11 @@ def _usable_draw(draw: Draw, view: View, scopes: Sequence[tuple[str, str]]) -> D
         drawn_from = _drop_undecided(parse_filter(draw.filter))
     except FilterError:  # of a newer version
         return None
-    if not is_within(view.where, drawn_from):
+    if not is_within(selection.where, drawn_from):
         return None
     parts = {item.name for item in fields(Filter) if getattr(drawn_from, item.name)}
     if not parts <= _PARTS_WITHOUT_SCORES:
-        scope, bands = view.scope, view.bands
+        scope, bands = selection.scope, selection.bands
         is_same = (draw.run_id, draw.baseline) == (scope.run_id, scope.baseline)
         is_same &= not drawn_from.cluster or draw.clustering_id == scope.clustering_id
         is_same &= not drawn_from.needs_bands or (draw.low, draw.high) == (bands.low, bands.high)
@@ -142,7 +144,7 @@ def _is_part_within(inner: Any, outer: Any) -> bool:
 
 
 def _assign_strata_of_draw(
-    view: View,
+    selection: Selection,
     draw: Draw,
     row_idx: NDArray[np.int64],
     source: NDArray[np.int64],
@@ -150,15 +152,15 @@ def _assign_strata_of_draw(
 ) -> tuple[NDArray[np.int64], dict[int, int]]:
     """The stratum of every label in a stratified draw, and the sizes of the strata.
 
-    The samples are those in view; scores and limits are those that the draw was made with.
+    The samples are those selected; scores and limits are those that the draw was made with.
     """
-    index, scope, bands = open_score_index(view), view.scope, view.bands
+    index, scope, bands = open_score_index(selection), selection.scope, selection.bands
     if draw.low is not None and draw.high is not None:
         bands = Bands(draw.low, draw.high)
     drawn_by = Scope(draw.run_id or scope.run_id, draw.baseline or scope.baseline)
     all_visnec = index.visnec
     if (drawn_by.run_id, drawn_by.baseline) != (scope.run_id, scope.baseline):
-        scores = score_column(view.store, drawn_by)
+        scores = score_column(selection.store, drawn_by)
         all_visnec, visnec = scores[index.row_idx], scores[row_idx]
     sizes = count_strata(assign_strata(index.codes[SOURCE], all_visnec, bands))
     return assign_strata(source, visnec, bands), sizes

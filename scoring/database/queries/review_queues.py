@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.database.conditions import compile_query, parse_other_scope
-from scoring.database.connection import Snapshot, View
+from scoring.database.connection import Selection, Snapshot
 from scoring.database.queries.compare import compare_scopes
 from scoring.database.score_index.index import SOURCE, open_score_index
 from scoring.errors import InputError
@@ -91,7 +91,7 @@ class ReviewQueue:
 
 
 def review_queue(
-    view: View,
+    selection: Selection,
     order: str,
     limit: int,
     seed: int = 0,
@@ -120,11 +120,11 @@ def review_queue(
     if name not in takes_argument or bool(argument) != takes_argument[name]:
         raise InputError(f"Unknown queue {order!r}. Choose one of: {', '.join(ORDERS)}.")
     if name in ("random", STRATIFIED):
-        return _draw_queue(view, name, limit, seed, undecided_by, decided_by)
+        return _draw_queue(selection, name, limit, seed, undecided_by, decided_by)
     if name == "runs":
-        comparison = compare_scopes(view, parse_other_scope(view.scope, argument))
+        comparison = compare_scopes(selection, parse_other_scope(selection.scope, argument))
         furthest = comparison.furthest["row_idx"].to_numpy()
-        is_open = _is_open(furthest, view.store.snapshot(), undecided_by, decided_by)
+        is_open = _is_open(furthest, selection.store.snapshot(), undecided_by, decided_by)
         rows: list[int] = furthest[is_open].tolist()[:limit]
         n_eligible = comparison.n_both
     else:
@@ -138,7 +138,7 @@ def review_queue(
         reviewed += [_UNDECIDED] if undecided_by is not None else []
         reviewed += [_DECIDED] if decided_by is not None else []
         eligible = _ELIGIBLE.get(name, _SCORED).format(reviewed=" AND ".join(reviewed))
-        query, sorted_by = compile_query(view), _SORTED_BY.get(name, "row_idx")
+        query, sorted_by = compile_query(selection), _SORTED_BY.get(name, "row_idx")
         first = query.fetch_rows(
             f"SELECT row_idx FROM ({eligible}) ORDER BY {sorted_by} LIMIT $limit",
             values | {"limit": limit},
@@ -157,26 +157,31 @@ _DECIDED = """matching.row_idx IN (
 
 
 def _draw_queue(
-    view: View, name: str, limit: int, seed: int, undecided_by: str | None, decided_by: str | None
+    selection: Selection,
+    name: str,
+    limit: int,
+    seed: int,
+    undecided_by: str | None,
+    decided_by: str | None,
 ) -> ReviewQueue:
     """A random draw: from all samples, or from each stratum of the scored ones."""
     if name == STRATIFIED:
-        index = open_score_index(view)
+        index = open_score_index(selection)
         rows = index.row_idx
-        strata = assign_strata(index.codes[SOURCE], index.visnec, view.bands)
+        strata = assign_strata(index.codes[SOURCE], index.visnec, selection.bands)
     else:
-        rows = compile_query(view).fetch_arrays("SELECT row_idx FROM matching")["row_idx"]
+        rows = compile_query(selection).fetch_arrays("SELECT row_idx FROM matching")["row_idx"]
         strata = np.zeros(len(rows), np.int64)
-    is_open = _is_open(rows, view.store.snapshot(), undecided_by, decided_by)
+    is_open = _is_open(rows, selection.store.snapshot(), undecided_by, decided_by)
     drawn = draw_rows(rows[is_open], strata[is_open], limit, seed % 2**32)
     draw = Draw(
         stratified=name == STRATIFIED,
-        filter=str(view.where),
-        run_id=view.scope.run_id,
-        baseline=view.scope.baseline,
-        clustering_id=view.scope.clustering_id,
-        low=view.bands.low,
-        high=view.bands.high,
+        filter=str(selection.where),
+        run_id=selection.scope.run_id,
+        baseline=selection.scope.baseline,
+        clustering_id=selection.scope.clustering_id,
+        low=selection.bands.low,
+        high=selection.bands.high,
     )
     return ReviewQueue(
         name=f"{name} seed {seed}",
@@ -239,7 +244,7 @@ def draw_rows(
 
 
 def _share_quotas(sizes: list[int], limit: int) -> list[int]:
-    """Equal shares as far as the strata reach; larger strata take what small ones leave."""
+    """Return equal shares; what small strata cannot fill goes to the larger ones."""
     quotas = [0] * len(sizes)
     ascending = sorted(range(len(sizes)), key=lambda number: (sizes[number], number))
     remaining = min(limit, sum(sizes))
@@ -252,7 +257,7 @@ def _share_quotas(sizes: list[int], limit: int) -> list[int]:
 def _is_open(
     rows: NDArray[np.integer], snapshot: Snapshot, undecided_by: str | None, decided_by: str | None
 ) -> NDArray[np.bool_]:
-    """Which rows are left without those decided by one and not decided by the other."""
+    """Return whether a row is undecided by the first reviewer and decided by the second."""
     is_open = np.ones(len(rows), np.bool_)
     for reviewer, keeps in ((undecided_by, False), (decided_by, True)):
         if reviewer is not None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scoring.database.build.schema import ANSWER_KINDS
 from scoring.database.conditions import cluster_column, compile_query
-from scoring.database.connection import View
+from scoring.database.connection import Selection
 from scoring.database.queries.overview import cluster_names
 from scoring.database.score_index.index import (
     CLUSTER,
@@ -62,27 +62,27 @@ _TURNS = """
 """
 
 
-def by_source(view: View) -> pd.DataFrame:
+def by_source(selection: Selection) -> pd.DataFrame:
     """Return figures per source, the largest first.
 
     Columns: source, n, n_scored, mean_visnec, median_visnec, misaligned, redundant,
     vision_critical, answer_tokens, keep, drop, unsure (decisions over all reviewers).
     """
-    frame, index = _group_samples(view, SOURCE)
+    frame, index = _group_samples(selection, SOURCE)
     frame.insert(0, "source", [index.sources[code] for code in frame.pop("code")])
     return frame.sort_values(["n", "source"], ascending=[False, True]).reset_index(drop=True)
 
 
-def by_cluster(view: View) -> pd.DataFrame:
+def by_cluster(selection: Selection) -> pd.DataFrame:
     """Return figures per cluster, the largest first: cluster_id, name and as by_source.
 
     Samples that the scope's clustering leaves out form a last row without number and name. Raises
     InputError where the scope has no clustering.
     """
-    if view.scope.clustering_id is None:
+    if selection.scope.clustering_id is None:
         raise InputError("No clustering is selected. Create one with: visnec cluster")
-    frame, _ = _group_samples(view, CLUSTER)
-    names = cluster_names(view.store, view.scope.clustering_id)
+    frame, _ = _group_samples(selection, CLUSTER)
+    names = cluster_names(selection.store, selection.scope.clustering_id)
     frame["_left_out"] = frame["code"] == 0
     frame = frame.sort_values(["_left_out", "n", "code"], ascending=[True, False, True])
     numbers = [int(code) - 1 if code else None for code in frame["code"]]
@@ -93,23 +93,23 @@ def by_cluster(view: View) -> pd.DataFrame:
     return frame
 
 
-def by_answer_kind(view: View) -> pd.DataFrame:
+def by_answer_kind(selection: Selection) -> pd.DataFrame:
     """Return figures per kind of the first answer: yes/no, choice, number, word and so on.
 
     Columns: answer_kind and as by_source. Kinds that do not occur are left out.
     """
-    frame, _ = _group_samples(view, KIND)
+    frame, _ = _group_samples(selection, KIND)
     frame.insert(0, "answer_kind", [ANSWER_KINDS[code] for code in frame.pop("code")])
     return frame
 
 
-def by_answer_length(view: View) -> pd.DataFrame:
+def by_answer_length(selection: Selection) -> pd.DataFrame:
     """Return figures by answer tokens, in steps that double: 1, 2, 3 to 4, 5 to 8 and so on.
 
     Imported scores, whose answer tokens are unknown, are left out. Columns: min_tokens,
     max_tokens and as by_source, ascending.
     """
-    frame, _ = _group_samples(view, LENGTH)
+    frame, _ = _group_samples(selection, LENGTH)
     frame = frame[frame["code"] > 0].reset_index(drop=True)
     limits = [length_limits(code) for code in frame.pop("code")]
     frame.insert(0, "min_tokens", [fewest for fewest, _ in limits])
@@ -117,26 +117,28 @@ def by_answer_length(view: View) -> pd.DataFrame:
     return frame
 
 
-def by_turn(view: View) -> pd.DataFrame:
+def by_turn(selection: Selection) -> pd.DataFrame:
     """Return figures per position among the answers of a conversation.
 
     Columns: turn (0-based), n, n_scored, mean_visnec, median_visnec, loss_text, loss_multimodal
     (means), misaligned, redundant, vision_critical. Earlier answers leak the image into the
     text-only loss of later turns.
     """
-    query = compile_query(view)
+    query = compile_query(selection)
 
     def fetch(template: str, limits: Bands | None) -> pd.DataFrame:
         return query.snapshot.cache.get_or_compute(
-            (template, view.scope, query.key, limits),
-            lambda: query.fetch_frame(template.format(among=_turns_among(view))),
+            (template, selection.scope, query.key, limits),
+            lambda: query.fetch_frame(template.format(among=_turns_among(selection))),
             lambda frame: int(frame.memory_usage().sum()),
         )
 
-    return fetch(_TURN_FIGURES, None).merge(fetch(_TURN_CATEGORIES, view.bands), on="turn")
+    return fetch(_TURN_FIGURES, None).merge(fetch(_TURN_CATEGORIES, selection.bands), on="turn")
 
 
-def group_histograms(view: View, group: str, edges: Sequence[float]) -> dict[Any, list[int]]:
+def group_histograms(
+    selection: Selection, group: str, edges: Sequence[float]
+) -> dict[Any, list[int]]:
     """Count per group with scored samples those with ``left <= visnec < right``, bin by bin.
 
     Keys are those of the tables above: source, cluster_id (None: in no cluster), kind of the
@@ -145,7 +147,7 @@ def group_histograms(view: View, group: str, edges: Sequence[float]) -> dict[Any
     """
     if group not in GROUPS:
         raise InputError(f"Unknown group {group!r}. Choose one of: {', '.join(GROUPS)}.")
-    index = open_score_index(view)
+    index = open_score_index(selection)
     table = index.group_table(group)
     positions = [0, *(index.position_of(edge) for edge in edges[1:-1]), len(index)]
     counts = np.diff([table.count_below(position) for position in positions], axis=0)
@@ -160,11 +162,13 @@ def group_histograms(view: View, group: str, edges: Sequence[float]) -> dict[Any
     return {length_limits(code)[1]: counts[:, code].tolist() for code in codes}
 
 
-def turn_histograms(view: View, edges: Sequence[float]) -> dict[int, list[int]]:
+def turn_histograms(selection: Selection, edges: Sequence[float]) -> dict[int, list[int]]:
     """As :func:`group_histograms`, for the answers of each turn (0-based) by their own score."""
     n_bins = len(edges) - 1
     counts = np.zeros((0, n_bins), np.int64)
-    for batch in compile_query(view).fetch_batches(_TURNS.format(among=_turns_among(view))):
+    for batch in compile_query(selection).fetch_batches(
+        _TURNS.format(among=_turns_among(selection))
+    ):
         bins = np.searchsorted(np.asarray(edges[1:-1]), batch["visnec"], side="right")
         n_turns = max(len(counts), int(batch["turn"].max(initial=-1)) + 1)
         cells = batch["turn"].astype(np.int64) * n_bins + bins
@@ -174,18 +178,18 @@ def turn_histograms(view: View, edges: Sequence[float]) -> dict[int, list[int]]:
     return {turn: row.tolist() for turn, row in enumerate(counts) if row.any()}
 
 
-def _turns_among(view: View) -> str:
-    return "row_idx IN (SELECT row_idx FROM matching)" if view.where else "true"
+def _turns_among(selection: Selection) -> str:
+    return "row_idx IN (SELECT row_idx FROM matching)" if selection.where else "true"
 
 
-def _group_samples(view: View, group: str) -> tuple[pd.DataFrame, ScoreIndex]:
+def _group_samples(selection: Selection, group: str) -> tuple[pd.DataFrame, ScoreIndex]:
     """The figures of every group that has samples, by ascending code."""
-    index = open_score_index(view)
+    index = open_score_index(selection)
     table = index.group_table(group)
     n_scored = table.counts[-1]
     sums, medians = index.cached(("sums and medians", group), lambda: _sum_and_median(index, group))
     misaligned, redundant, vision_critical = np.diff(
-        [table.count_below(end) for end in index.category_ends(view.bands)], axis=0
+        [table.count_below(end) for end in index.category_ends(selection.bands)], axis=0
     )
     figures = {
         "code": np.arange(len(n_scored)),
@@ -198,10 +202,10 @@ def _group_samples(view: View, group: str) -> tuple[pd.DataFrame, ScoreIndex]:
         "vision_critical": vision_critical,
         "answer_tokens": table.tokens[-1],
     }
-    version = view.store.snapshot().decisions_version
+    version = selection.store.snapshot().decisions_version
     known_version, decided = index.memo.get(("decided", group), (None, None))
     if known_version != version:
-        decided = _count_decisions(view, group, len(n_scored))
+        decided = _count_decisions(selection, group, len(n_scored))
         index.memo["decided", group] = (version, decided)
     frame = pd.DataFrame(figures | decided)
     return frame[frame["n"] > 0].reset_index(drop=True), index
@@ -222,10 +226,12 @@ def _sum_and_median(
     return sums, medians
 
 
-def _count_decisions(view: View, group: str, n_groups: int) -> dict[str, NDArray[np.int64]]:
+def _count_decisions(
+    selection: Selection, group: str, n_groups: int
+) -> dict[str, NDArray[np.int64]]:
     """keep, drop and unsure per group."""
-    query = compile_query(view)
-    cluster_id, join = cluster_column(query.snapshot, view.scope)
+    query = compile_query(selection)
+    cluster_id, join = cluster_column(query.snapshot, selection.scope)
     codes_in_sql = {
         SOURCE: "s.source_no",
         CLUSTER: f"coalesce({cluster_id}, -1) + 1",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from scoring.database.build.schema import ANSWER_KINDS
 from scoring.database.conditions import Query, compile_query
-from scoring.database.connection import View
+from scoring.database.connection import Selection
 from scoring.database.filters import EVERYTHING, Filter
 from scoring.necessity import CATEGORIES, Bands
 from scoring.rules.shares import length_stratum
@@ -154,25 +154,25 @@ class ScoreIndex:
         )
 
 
-def open_score_index(view: View) -> ScoreIndex:
-    """Return the scores of a view, read on first use and kept while they fit.
+def open_score_index(selection: Selection) -> ScoreIndex:
+    """Return the scores of a selection, read on first use and kept while they fit.
 
     Raises InputError as :func:`scoring.database.conditions.compile_query` does.
     """
-    base = replace(view.where, category=(), visnec=None)
-    query = compile_query(replace(view, where=base))
-    everything = _cached_everything(view, base)
+    base = replace(selection.where, category=(), visnec=None)
+    query = compile_query(replace(selection, where=base))
+    everything = _cached_everything(selection, base)
 
     def build() -> ScoreIndex:
         if everything is None:
             return _read_scores(query, in_order=base == EVERYTHING)
-        whole = _cache_index(everything, view, lambda: _read_scores(everything, in_order=True))
+        whole = _cache_index(everything, selection, lambda: _read_scores(everything, in_order=True))
         return _select_groups(whole, base)
 
-    whole = _cache_index(query, view, build)
-    if base == view.where:
+    whole = _cache_index(query, selection, build)
+    if base == selection.where:
         return whole
-    ranges = _find_ranges(whole, view.where, view.bands)
+    ranges = _find_ranges(whole, selection.where, selection.bands)
     known: list[tuple[Ranges, ScoreIndex]] = whole.cached("ranges", list)
     for known_ranges, index in list(known):
         if known_ranges == ranges:
@@ -190,12 +190,12 @@ def open_score_index(view: View) -> ScoreIndex:
     return index
 
 
-def cached_score_index(view: View) -> ScoreIndex | None:
+def cached_score_index(selection: Selection) -> ScoreIndex | None:
     """As :func:`open_score_index`, but None where the scores would have to be read first."""
-    base = replace(view.where, category=(), visnec=None)
-    query = compile_query(replace(view, where=base))
-    is_cached = _cache_key(query, view) in query.snapshot.cache
-    return open_score_index(view) if is_cached or _cached_everything(view, base) else None
+    base = replace(selection.where, category=(), visnec=None)
+    query = compile_query(replace(selection, where=base))
+    is_cached = _cache_key(query, selection) in query.snapshot.cache
+    return open_score_index(selection) if is_cached or _cached_everything(selection, base) else None
 
 
 def length_codes(n_tokens: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -212,22 +212,22 @@ def length_limits(code: int) -> tuple[int, int]:
     return longest // 2 + 1, longest
 
 
-def _cache_key(query: Query, view: View) -> tuple[object, ...]:
-    return "score index", view.scope, query.key
+def _cache_key(query: Query, selection: Selection) -> tuple[object, ...]:
+    return "score index", selection.scope, query.key
 
 
-def _cache_index(query: Query, view: View, build: Callable[[], ScoreIndex]) -> ScoreIndex:
+def _cache_index(query: Query, selection: Selection, build: Callable[[], ScoreIndex]) -> ScoreIndex:
     return query.snapshot.cache.get_or_compute(
-        _cache_key(query, view), build, lambda index: len(index) * _ROW_BYTES + 65536
+        _cache_key(query, selection), build, lambda index: len(index) * _ROW_BYTES + 65536
     )
 
 
-def _cached_everything(view: View, base: Filter) -> Query | None:
+def _cached_everything(selection: Selection, base: Filter) -> Query | None:
     """The query for all samples, if its index is cached and the filter only names groups."""
     if base == EVERYTHING or replace(base, source=(), cluster=(), kind=()) != EVERYTHING:
         return None
-    query = compile_query(replace(view, where=EVERYTHING))
-    return query if _cache_key(query, view) in query.snapshot.cache else None
+    query = compile_query(replace(selection, where=EVERYTHING))
+    return query if _cache_key(query, selection) in query.snapshot.cache else None
 
 
 def _select_groups(whole: ScoreIndex, where: Filter) -> ScoreIndex:

@@ -1,7 +1,7 @@
 """What a threshold keeps, and the threshold that keeps a requested share, count or tokens.
 
 A threshold keeps ``minimum <= visnec < maximum``. One that was computed for a number of samples
-keeps more only where scores are tied; ``count_kept`` reports what it keeps in fact.
+keeps more only where scores are tied; ``count_kept`` reports how many it keeps.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import math
 import numpy as np
 import pandas as pd
 
-from scoring.database.connection import View
+from scoring.database.connection import Selection
 from scoring.database.score_index.index import KIND, SOURCE, ScoreIndex, open_score_index
 from scoring.database.values import ThresholdCounts
 from scoring.errors import InputError
 
 
-def count_kept(view: View, minimum: float | None, maximum: float | None) -> ThresholdCounts:
+def count_kept(
+    selection: Selection, minimum: float | None, maximum: float | None
+) -> ThresholdCounts:
     """Count what ``minimum <= visnec < maximum`` keeps and drops; None leaves a side open."""
-    index = open_score_index(view)
+    index = open_score_index(selection)
     first = index.position_of(minimum)
     last = max(first, index.end_of(maximum))
     table = index.group_table(SOURCE)
@@ -48,14 +50,14 @@ def count_kept(view: View, minimum: float | None, maximum: float | None) -> Thre
     )
 
 
-def count_near(view: View, threshold: float, distance: float) -> int:
+def count_near(selection: Selection, threshold: float, distance: float) -> int:
     """Count the scores that are at most ``distance`` from a threshold, below or above."""
-    index = open_score_index(view)
+    index = open_score_index(selection)
     beyond = math.nextafter(threshold + distance, math.inf)
     return index.position_of(beyond) - index.position_of(threshold - distance)
 
 
-def threshold_for_share(view: View, share: float) -> float:
+def threshold_for_share(selection: Selection, share: float) -> float:
     """Return the lowest of the ``int(share * scored)`` highest scores.
 
     ``visnec >=`` this keeps that many samples, and more only where scores are tied. Infinity
@@ -63,34 +65,34 @@ def threshold_for_share(view: View, share: float) -> float:
     """
     if not 0 <= share <= 1:
         raise InputError(f"A share is between 0 and 1 (0.15 is 15 %), got {share!r}.")
-    index = open_score_index(view)
+    index = open_score_index(selection)
     return _threshold_for(index, int(share * len(index)))
 
 
-def threshold_for_count(view: View, count: int) -> float:
+def threshold_for_count(selection: Selection, count: int) -> float:
     """Return the score that keeps the ``count`` highest, or all where there are fewer.
 
     Ties and none as in :func:`threshold_for_share`. Raises InputError for a count below 0.
     """
     if count < 0:
         raise InputError(f"A number of samples is 0 or more, got {count!r}.")
-    index = open_score_index(view)
+    index = open_score_index(selection)
     return _threshold_for(index, min(int(count), len(index)))
 
 
-def threshold_for_tokens(view: View, tokens: int) -> float:
+def threshold_for_tokens(selection: Selection, tokens: int) -> float:
     """Return the lowest score whose samples have at most ``tokens`` answer tokens together.
 
     Samples are added from the highest score down until one more would exceed the number; those
-    tied with the last one come on top. Infinity where not even one fits. Raises InputError for a
+    tied with the last one are kept too. Infinity where not even one fits. Raises InputError for a
     number below 0.
     """
     if tokens < 0:
         raise InputError(f"A number of answer tokens is 0 or more, got {tokens!r}.")
-    index = open_score_index(view)
+    index = open_score_index(selection)
     if not index.has_tokens:
         raise InputError(
-            f"The scores of run {view.scope.run_id!r} were imported without answer tokens. "
+            f"The scores of run {selection.scope.run_id!r} were imported without answer tokens. "
             "Choose the threshold by share, by count or as a score."
         )
     table = index.group_table(KIND)
@@ -105,7 +107,7 @@ def threshold_for_tokens(view: View, tokens: int) -> float:
     return _threshold_for(index, len(index) - begin - n_inside)
 
 
-def score_ecdf(view: View, points: int = 200) -> pd.DataFrame:
+def score_ecdf(selection: Selection, points: int = 200) -> pd.DataFrame:
     """Return visnec, share: the share of scored samples at or below ``points`` scores, ascending.
 
     The scores are those of evenly spaced ranks, the lowest and the highest included, each once.
@@ -113,7 +115,7 @@ def score_ecdf(view: View, points: int = 200) -> pd.DataFrame:
     """
     if points < 2:
         raise InputError(f"A curve needs two points or more, got {points!r}.")
-    index = open_score_index(view)
+    index = open_score_index(selection)
     if not len(index):
         return pd.DataFrame({"visnec": np.empty(0), "share": np.empty(0)})
     ranks = np.linspace(0, len(index) - 1, min(points, len(index))).astype(np.int64)
