@@ -25,6 +25,15 @@ class ImportIssues:
         kept = self.examples.setdefault(kind, [])
         kept.extend(islice(examples, _MAX_EXAMPLES - len(kept)))
 
+    def in_words(self) -> str:
+        """Return all kinds with their numbers and an example, to append to a message."""
+        texts = [
+            f"{kind}: {n:,}" + (f" (such as {examples[0]})" if examples else "")
+            for kind, n in self.counts.items()
+            for examples in [self.examples.get(kind)]
+        ]
+        return f": {'; '.join(texts)}" if texts else ""
+
     def as_rows(self) -> list[dict[str, Any]]:
         """Return one row per kind, for a table or for JSON: what, n, examples."""
         return [

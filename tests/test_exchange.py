@@ -40,7 +40,7 @@ def test_a_wrong_header_is_explained(demo_workspace: Path, tmp_path: Path) -> No
     path.write_text("id,score\na,1\n")
     done = visnec("import-scores", path, "-w", demo_workspace)
     assert done.returncode == 2
-    assert "lacks row_idx, loss_multimodal, loss_text" in " ".join(done.stderr.split())
+    assert "lacks loss_multimodal, loss_text" in " ".join(done.stderr.split())
     assert "Traceback" not in " ".join(done.stderr.split())
 
 

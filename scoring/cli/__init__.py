@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from scoring import __version__
-from scoring.cli import evaluate, export, import_dataset, score, serve, subsets
+from scoring.cli import evaluate, exchange, export, import_dataset, score, serve, subsets
 from scoring.cli.commands import add_command
 from scoring.cli.console import print_line, show_error
 from scoring.errors import VisnecError
@@ -74,7 +74,13 @@ _COMMANDS = {
          "visnec import-scores scores.csv.gz -w work --run elsewhere --no-check"),
         ("export-scores", export.export_scores,
          "visnec export-scores -w work --to scores.csv",
-         "visnec export-scores -w work --run qwen --format csv > scores.csv"),
+         "visnec export-scores -w work --run qwen --format parquet --per turn --to turns.parquet"),
+        ("export-prompts", exchange.export_prompts,
+         "visnec export-prompts -w work --model Qwen/Qwen2.5-VL-72B-Instruct --to prompts",
+         "visnec export-prompts -w work --model tiny-vlm --to prompts --limit 1000"),
+        ("import-losses", exchange.import_losses,
+         "visnec import-losses losses.parquet -w work --prompts prompts --engine vllm-0.33",
+         "visnec import-losses losses.parquet -w work --prompts prompts --probe 32"),
         ("evaluate", evaluate.evaluate,
          "visnec evaluate -w work",
          "visnec evaluate big=seen.jsonl --blind blind.jsonl -w work --measure letter"),

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from scoring.cli import console
 from scoring.cli.commands import (
@@ -21,6 +21,7 @@ from scoring.cli.commands import (
 )
 from scoring.database.connection import Store
 from scoring.database.values import Scope
+from scoring.errors import InputError
 from scoring.exports.options import MANIFEST, ExportOptions
 from scoring.option_descriptions import Option
 from scoring.runs.record import read_run_or_latest
@@ -41,11 +42,14 @@ class ExportScoresOptions:
     file_format: Annotated[
         str,
         Option(
-            "visnec-csv (the paper's columns, scored samples only) or csv (every sample with its "
-            "status; safe to open in a spreadsheet).",
+            "visnec-csv (the paper's columns, scored samples only); or every sample with its "
+            "status as csv (safe to open in a spreadsheet), jsonl or parquet.",
             "--format",
         ),
     ] = "visnec-csv"
+    per: Annotated[
+        Literal["sample", "turn"], Option("What a row is about: a sample, or one of its answers.")
+    ] = "sample"
     decimals: Annotated[
         int | None,
         Option(
@@ -142,16 +146,25 @@ def verify(
 def export_scores(
     workspace: WorkspaceOption, options: ExportScoresOptions, json: JsonOption = False
 ) -> None:
-    """Write the scores of a run as CSV."""
+    """Write the scores of a run as CSV, JSON lines or Parquet, per sample or per turn."""
     from scoring.exchange import score_export
 
     opened = open_workspace(workspace)
     record = read_run_or_latest(opened, options.run_id)
     scope = Scope(record.run_id, options.baseline or record.first_baseline)
-    store, to = Store(opened), options.to
-    with nullcontext(sys.stdout) if to is None else open_atomic(to, "w") as file:
+    store, to, file_format = Store(opened), options.to, options.file_format
+    is_binary = file_format == score_export.PARQUET
+    if is_binary and to is None:
+        raise InputError("A Parquet file cannot be written to stdout. Name a file with --to.")
+    mode = "wb" if is_binary else "w"
+    with nullcontext(sys.stdout) if to is None else open_atomic(to, mode) as file:
         report = score_export.export_scores(
-            store, scope, file, file_format=options.file_format, decimals=options.decimals
+            store,
+            scope,
+            file,
+            file_format=file_format,
+            per=options.per,
+            decimals=options.decimals,
         )
     left_out = f"; {report.n_left_out:,} samples without a score are left out"
     console.show_message(

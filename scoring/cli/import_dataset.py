@@ -162,9 +162,9 @@ def import_scores(
     file: Annotated[
         Path,
         Option(
-            "row_idx,id,image_path,loss_multimodal,loss_text,visnec, as the paper's script writes "
-            "it; may be compressed as .gz, .bz2 or .zst.",
-            metavar="CSV",
+            "CSV, JSON lines or Parquet with row_idx or id and both losses, as export-scores, the "
+            "paper's script or GDO write them; may be compressed as .gz, .bz2 or .zst.",
+            metavar="FILE",
             is_argument=True,
         ),
     ],
@@ -172,7 +172,7 @@ def import_scores(
     options: ImportScoresOptions,
     json: JsonOption = False,
 ) -> None:
-    """Import scores that were computed elsewhere, joined to the dataset by row_idx."""
+    """Import scores that were computed elsewhere, joined to the dataset by row_idx or id."""
     from scoring.exchange import imported_scores
 
     opened = open_workspace(workspace)

@@ -35,7 +35,7 @@ from scoring.engine.runner import OnProgress, Runner, RunPhase, RunSummary, summ
 from scoring.engine.scorer import Scorer, check_baselines
 from scoring.errors import InputError, RunConflictError
 from scoring.images.thumbnails import thumbnail_writer
-from scoring.models.base import ModelInfo, VisionLanguageModel
+from scoring.models.base import ModelInfo, PromptReader, VisionLanguageModel
 from scoring.predictions.records import begin_predictions
 from scoring.runs.journal import Journal
 from scoring.runs.record import (
@@ -222,9 +222,7 @@ def _prediction_phase(
     )
 
 
-def build_run_record(
-    workspace: Workspace, model: VisionLanguageModel, options: ScoreOptions
-) -> RunRecord:
+def build_run_record(workspace: Workspace, model: PromptReader, options: ScoreOptions) -> RunRecord:
     """Return the record of a run with these settings; its name is their digest unless given."""
     info, dataset, baselines = model.info, read_dataset_info(workspace), options.baselines
     # Samples added to a dataset are scored by the existing run. Only a shuffled order, which

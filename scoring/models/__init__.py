@@ -10,7 +10,7 @@ from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_folder
 from scoring.models.options import LoadOptions, ModelOptions, check_template, resolve_model_folder
 
 if TYPE_CHECKING:
-    from scoring.models.hf import HfModel
+    from scoring.models.hf import HfModel, PromptEncoder
 
 
 def load_model(name: str, **settings: Any) -> HfModel:
@@ -20,17 +20,26 @@ def load_model(name: str, **settings: Any) -> HfModel:
     ``quantization`` and ``device_map`` may be mappings. Raises ModelError if the model cannot be
     loaded or cannot be scored.
     """
-    options = ModelOptions(name, **settings)
-    load_options = LoadOptions.from_model_options(options)
-    check_template(options.template)
-    bundled = (
-        name == BUNDLED_MODEL or Path(name).resolve() == bundled_folder(BUNDLED_MODEL).resolve()
-    )
-    folder = (
-        bundled_folder(BUNDLED_MODEL) if bundled else resolve_model_folder(name, options.revision)
-    )
+    located = _find_model(ModelOptions(name, **settings))
     from scoring.models.hf import HfModel  # torch and transformers take seconds to import
 
-    if bundled:
-        options = replace(options, name=BUNDLED_MODEL)
-    return HfModel.load(options, folder, load_options, MODEL_NOTICE if bundled else None)
+    return HfModel.load(*located)
+
+
+def load_prompt_encoder(name: str, **settings: Any) -> PromptEncoder:
+    """Load what encodes prompts for a model, without memory for its weights; see ``load_model``."""
+    options, folder, load_options, notice = _find_model(ModelOptions(name, **settings))
+    from scoring.models.hf import PromptEncoder, load_parts
+
+    without_weights = replace(load_options, with_weights=False)
+    return PromptEncoder(*load_parts(options, folder, without_weights, notice))
+
+
+def _find_model(options: ModelOptions) -> tuple[ModelOptions, Path, LoadOptions, str | None]:
+    """Return checked options, the model's folder, how to load it and a notice to show."""
+    load_options = LoadOptions.from_model_options(options)
+    check_template(options.template)
+    folder = bundled_folder(BUNDLED_MODEL)
+    if options.name == BUNDLED_MODEL or Path(options.name).resolve() == folder.resolve():
+        return replace(options, name=BUNDLED_MODEL), folder, load_options, MODEL_NOTICE
+    return options, resolve_model_folder(options.name, options.revision), load_options, None

@@ -46,6 +46,7 @@ class ModelInfo:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     shortcuts: tuple[str, ...] = ()  # of the engine, measured to leave the numbers unchanged
     notice: str | None = None  # e.g. that this is the bundled demonstration model
+    image_token_id: int | None = None  # of the tokens that image features replace
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +68,7 @@ class EncodedSample:
     text_altered: bool = False  # control tokens in its text were broken up, to be read as text
     thoughts_dropped: int = 0  # answers whose thought the chat template leaves out
     truncated: bool = False  # some of its answers were cut to fit the model
+    text: str = ""  # the rendered prompt before image placeholders are expanded
 
     @property
     def answer_ids(self) -> tuple[int, ...]:
@@ -80,8 +82,8 @@ class EncodedSample:
         return tuple(turn for turn in self.turn_ids if turn >= 0)
 
 
-class VisionLanguageModel(Protocol):
-    """A model that reads conversations with images."""
+class PromptReader(Protocol):
+    """The encoding half of a model."""
 
     @property
     def info(self) -> ModelInfo:
@@ -111,6 +113,10 @@ class VisionLanguageModel(Protocol):
         PromptProblem, also if the model's positions follow its mask.
         """
         ...
+
+
+class VisionLanguageModel(PromptReader, Protocol):
+    """A model that reads conversations with images."""
 
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenise a conversation that ends with a human turn, for ``generate``; see ``encode``."""

@@ -337,6 +337,7 @@ def _build_sample(
         tuple(segments[scored].tolist()),
         text_altered,
         chat.thoughts_dropped,
+        text=chat.text,
     )
 
 

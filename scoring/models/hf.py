@@ -19,7 +19,7 @@ import torch
 from transformers import GenerationConfig
 
 from scoring.errors import ModelError
-from scoring.models.base import EncodedSample, ModelInfo
+from scoring.models.base import Colour, EncodedSample, ModelInfo
 from scoring.models.batching import TokenBudget, run_batched
 from scoring.models.encoding import create_encoder
 from scoring.models.features import image_token_id, pad_lone_token
@@ -85,48 +85,7 @@ class HfModel:
         notice: str | None = None,
     ) -> HfModel:
         """Load a model from ``folder``; ``notice`` is shown with the scores. Raises ModelError."""
-        name, device = options.name, resolve_device(options.device)
-        dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16")
-        if dtype not in _DTYPES:
-            raise ModelError(f"Unknown dtype {dtype!r}. Choose one of: {', '.join(_DTYPES)}")
-        model, processor = load_model_and_processor(
-            folder, name, _DTYPES[dtype], device, load_options
-        )
-        template, render = choose_template(
-            processor, model, options.template, options.chat_template_kwargs
-        )
-        parts = [processor, getattr(processor, "image_processor", None), processor.tokenizer]
-        backend = image_processor_backend(processor)
-        adapter = load_options.adapter
-        device_name = platform.processor() or platform.machine()
-        if torch.device(device).type == "cuda":
-            device_name = str(torch.cuda.get_device_name(device))
-        elif _CPU_INFO.is_file():
-            match = re.search(r"^model name\s*: (.+)$", _CPU_INFO.read_text("utf-8"), re.MULTILINE)
-            device_name = match[1] if match else device_name
-        info = ModelInfo(
-            name=name,
-            fingerprint=weights_fingerprint(folder),
-            family=str(model.config.model_type),
-            template=template,
-            dtype=dtype,
-            device=device,
-            max_length=max_context_length(model, processor),
-            score_eos=options.score_eos,
-            template_digest=template_digest(render.template, end_markers(processor, model)),
-            files=hash_deciding_files(folder),
-            revision=options.revision,
-            processor=", ".join(type(part).__name__ for part in parts if part is not None),
-            device_name=device_name,
-            image_processor=f"{type(processor.image_processor).__name__} ({backend})",
-            adapter=None if adapter is None else str(adapter),
-            adapter_fingerprint=None if adapter is None else adapter_fingerprint(adapter),
-            quantization=load_options.quantization,
-            device_map=load_options.device_map,
-            chat_template_kwargs=render.variables,
-            notice=notice,
-        )
-        return cls(model, processor, info, render)
+        return cls(*load_parts(options, folder, load_options, notice))
 
     def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
         """Return greedy answers, in batches that fit; see the protocol."""
@@ -169,3 +128,65 @@ class HfModel:
         text = self._tokenizer.decode([token for token in answer if token not in controls])
         opening = opened_thought(self._tokenizer.decode(prompt.input_ids[-_PROMPT_END:]))
         return f"{opening}\n{text}".strip()
+
+
+class PromptEncoder:
+    """The encoding half of ``HfModel``: it needs the files of a model, but not its weights."""
+
+    def __init__(
+        self, model: Any, processor: Any, info: ModelInfo, render: TemplateRenderer
+    ) -> None:
+        self.info, self.freeze_date = info, render.freeze_date
+        encoder = create_encoder(model, processor, render, info)
+        self.encode, self.encode_masked = encoder.encode, encoder.encode_masked
+
+    def neutral_colour(self) -> Colour | None:
+        """Return None: measuring the colour would take the weights."""
+        return None
+
+
+def load_parts(
+    options: ModelOptions, folder: Path, load_options: LoadOptions, notice: str | None = None
+) -> tuple[Any, Any, ModelInfo, TemplateRenderer]:
+    """Load (model, processor, description, template) from ``folder``. Raises ModelError."""
+    name, device = options.name, resolve_device(options.device)
+    dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16")
+    if dtype not in _DTYPES:
+        raise ModelError(f"Unknown dtype {dtype!r}. Choose one of: {', '.join(_DTYPES)}")
+    model, processor = load_model_and_processor(folder, name, _DTYPES[dtype], device, load_options)
+    template, render = choose_template(
+        processor, model, options.template, options.chat_template_kwargs
+    )
+    parts = [processor, getattr(processor, "image_processor", None), processor.tokenizer]
+    backend = image_processor_backend(processor)
+    adapter = load_options.adapter
+    device_name = platform.processor() or platform.machine()
+    if torch.device(device).type == "cuda":
+        device_name = str(torch.cuda.get_device_name(device))
+    elif _CPU_INFO.is_file():
+        match = re.search(r"^model name\s*: (.+)$", _CPU_INFO.read_text("utf-8"), re.MULTILINE)
+        device_name = match[1] if match else device_name
+    info = ModelInfo(
+        name=name,
+        fingerprint=weights_fingerprint(folder),
+        family=str(model.config.model_type),
+        template=template,
+        dtype=dtype,
+        device=device,
+        max_length=max_context_length(model, processor),
+        score_eos=options.score_eos,
+        template_digest=template_digest(render.template, end_markers(processor, model)),
+        files=hash_deciding_files(folder),
+        revision=options.revision,
+        processor=", ".join(type(part).__name__ for part in parts if part is not None),
+        device_name=device_name,
+        image_processor=f"{type(processor.image_processor).__name__} ({backend})",
+        adapter=None if adapter is None else str(adapter),
+        adapter_fingerprint=None if adapter is None else adapter_fingerprint(adapter),
+        quantization=load_options.quantization,
+        device_map=load_options.device_map,
+        chat_template_kwargs=render.variables,
+        notice=notice,
+        image_token_id=image_token_id(model),
+    )
+    return model, processor, info, render

@@ -217,7 +217,7 @@ def load_model_and_processor(
         model = _load_weights(folder, dtype, device, options)
     except Exception as error:
         raise _load_error(name, error) from error
-    if options.adapter is not None:
+    if options.adapter is not None and options.with_weights:
         _add_adapter(model, options.adapter)
     return model.eval(), processor
 
@@ -234,6 +234,8 @@ def _load_weights(folder: Path, dtype: torch.dtype, device: str, options: LoadOp
     config = getattr(config, "thinker_config", config)  # the part of an Omni model that writes
     images_only = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     kind = "AutoModelForImageTextToText" if images_only else "AutoModelForMultimodalLM"
+    if not options.with_weights:
+        return _build_structure(getattr(transformers, kind), config, folder)
     model, report = getattr(transformers, kind).from_pretrained(
         folder,
         config=config,
@@ -246,6 +248,15 @@ def _load_weights(folder: Path, dtype: torch.dtype, device: str, options: LoadOp
         shown = ", ".join(missing[:3])
         raise ValueError(f"its folder lacks {len(missing)} weights of the model: {shown}")
     return model if placement else model.to(device)
+
+
+def _build_structure(kind: Any, config: Any, folder: Path) -> Any:
+    """Return a model without memory for its weights, with the generation settings of ``folder``."""
+    with torch.device("meta"):
+        model = kind.from_config(config)
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
+    return model
 
 
 def _add_adapter(model: Any, folder: Path) -> None:

@@ -120,6 +120,7 @@ class LoadOptions:
     adapter: Path | None = None  # folder of a PEFT adapter
     quantization: Mapping[str, Any] | None = None  # configuration of transformers
     device_map: str | Mapping[str, Any] | None = None  # strategy, or module name -> device
+    with_weights: bool = True  # otherwise only the structure, which suffices to encode prompts
 
     @classmethod
     def from_model_options(cls, options: ModelOptions) -> LoadOptions:

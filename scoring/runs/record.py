@@ -167,6 +167,11 @@ def read_run(workspace: Workspace, run_id: str) -> RunRecord:
     except FileNotFoundError:
         known = ", ".join(run.run_id for run in list_runs(workspace)) or "none yet"
         raise WorkspaceError(f"No run {run_id!r} in {workspace.root}. Runs: {known}") from None
+    return run_from_json(raw)
+
+
+def run_from_json(raw: Mapping[str, Any]) -> RunRecord:
+    """Return the record from its JSON values; fields that this version lacks are ignored."""
     values = {item.name: raw[item.name] for item in fields(RunRecord) if item.name in raw}
     values.setdefault("baselines", ())
     for name in ("baselines", "shortcuts", "gray_colour"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from scoring.database.queries.score_import import ScoreMatcher
 from scoring.database.values import Scope
 from scoring.errors import InputError, RunConflictError
 from scoring.exchange import imported_scores
-from scoring.exchange.imported_scores import import_scores, read_score_cells
+from scoring.exchange.imported_scores import import_scores
 from scoring.exchange.score_export import export_scores, write_score_csv
+from scoring.exchange.score_files import read_score_cells
 from scoring.issues import ImportIssues
 from scoring.runs.record import read_run
 from scoring.samples import Status
@@ -240,8 +242,104 @@ def test_the_full_csv_has_every_sample_and_no_formula(workspace: Workspace, tmp_
     assert len(lines) == 9
     assert lines[1] == "0,scenes-0,scenes,scenes/00000.png,scored,,1.5,0.5,-1.0,,,,"
     assert lines[2].endswith("pending,scores.csv has no row for it,,,,,,,")
-    with pytest.raises(InputError, match="visnec-csv, csv"):
+    with pytest.raises(InputError, match="visnec-csv, csv, jsonl, parquet"):
         exported(workspace, "paper", file_format="xlsx")
+    with pytest.raises(InputError, match="no scores per turn"):
+        exported(workspace, "paper", file_format="csv", per="turn")
+    with pytest.raises(InputError, match="one row per sample"):
+        exported(workspace, "paper", per="turn")
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet"])
+def test_each_format_has_every_sample_and_reads_back(tmp_path: Path, file_format: str) -> None:
+    values = [0.1 + 0.2, 1e-7, Status.TEXT_ONLY, None, 2.5]
+    workspace = make_workspace(
+        tmp_path / "ws", visnec=values, with_images=False, with_clusters=False
+    )
+    build_database(workspace)
+    path = tmp_path / "scores"  # the kind is found by the content, not by the name
+    with path.open("wb") as file:
+        target = file if file_format == "parquet" else io.TextIOWrapper(file, "utf-8", newline="")
+        export_scores(Store(workspace), Scope("tiny-run"), target, file_format=file_format)
+        target.flush()
+    report = import_scores(workspace, path, run_id="back")
+    assert report.n_rows == 5
+    kinds = {issue["what"] for issue in report.findings}
+    assert kinds == {"column ignored", "row without losses"}
+    assert exported(workspace, "back") == exported(workspace, "tiny-run")
+
+
+def test_turns_are_exported_with_their_samples(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "ws", visnec=[0.5, None], with_images=False)
+    build_database(workspace)
+    text = exported(workspace, "tiny-run", file_format="jsonl", per="turn")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [row["row_idx"] for row in rows if row["turn"] is None] == [1]
+    turns = [row for row in rows if row["row_idx"] == 0]
+    assert [row["turn"] for row in turns] == list(range(len(turns)))
+    n = sum(row["n_answer_tokens"] for row in turns)
+    assert sum(row["visnec"] * row["n_answer_tokens"] for row in turns) / n == pytest.approx(0.5)
+    path = tmp_path / "turns.jsonl"
+    path.write_text(text)
+    with pytest.raises(InputError, match="one row per turn"):
+        import_scores(workspace, path)
+
+
+GDO = [
+    {
+        "qa_uid": uid,
+        "bucket": "b",
+        "data_quality_metrics": {"loss_video": a, "loss_blind": b, "vds": v, "ppl": 1},
+    }
+    for uid, a, b, v in [
+        ("digits-1", 0.5, 1.25, 0.75),
+        ("scenes-0", None, None, None),
+        ("nobody", 1, 1, 0),
+        ("charts-2", float("nan"), 1.0, None),
+    ]
+]
+
+
+def test_gdo_files_are_joined_by_id(workspace: Workspace, tmp_path: Path) -> None:
+    lines = [json.dumps(record) for record in GDO]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join([lines[0], "{broken", *lines[1:]]) + "\n")
+    report = import_scores(workspace, path, run_id="gdo")
+    assert report.n_rows == 5
+    assert report.statuses == {"scored": 1, "non_finite": 1, "pending": 5, "text_only": 1}
+    rows = rows_of(workspace, "gdo")
+    assert (rows[1]["loss_multimodal"], rows[1]["loss_text"], rows[1]["visnec"]) == (
+        0.5,
+        1.25,
+        0.75,
+    )
+    assert rows[0]["reason"] == "metrics.jsonl has no losses for it"
+    issues = issues_of(report)
+    assert issues["line that is not a JSON object"] == (1, ["line 2"])
+    assert issues["id that no sample has"] == (1, ["'nobody'"])
+    assert issues["column ignored"][0] == 2
+    array = tmp_path / "metrics.json"
+    array.write_text(json.dumps(GDO, indent=1))
+    assert import_scores(workspace, array, run_id="array").statuses == report.statuses
+    table = tmp_path / "metrics.parquet"
+    pq.write_table(pa.Table.from_pylist(GDO), table)
+    assert import_scores(workspace, table, run_id="table").statuses == report.statuses
+    packed = tmp_path / "metrics.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert import_scores(workspace, packed, run_id="packed").statuses == report.statuses
+
+
+def test_ids_that_several_samples_have_name_none(tmp_path: Path) -> None:
+    workspace = make_workspace(
+        tmp_path / "ws", visnec=[0.1, 0.2], with_run=False, with_images=False, with_clusters=False
+    )
+    part = next(workspace.dataset_dir.glob("part-*.parquet"))
+    table = pq.read_table(part)
+    ids = pa.array(["same", "same"], pa.string())
+    pq.write_table(table.set_column(table.schema.get_field_index("id"), "id", ids), part)
+    path = write_csv(tmp_path, "same,0.5,1.5\n", header="id,loss_full,loss_blind\n")
+    with pytest.raises(InputError, match=r"id that several samples have: 1 \(such as 'same'\)"):
+        import_scores(workspace, path)
 
 
 def test_formulas_are_neutralised_and_numbers_are_not() -> None:

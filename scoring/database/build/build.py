@@ -215,16 +215,19 @@ def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]
         baselines = list(dict.fromkeys([*baselines, *(baseline for (baseline,) in in_parts)]))
         if con.execute(derive.HAS_REPEATED_SCORES, {"files": files}).fetchall()[0][0]:
             first_part_wins = derive.FIRST_PART_WINS
+    has_turns = not run.imported_from  # imported means have none, imported losses of tokens do
+    if files and not has_turns:
+        has_turns = con.execute(derive.HAS_TURNS, {"file": files[0]}).fetchall()[0][0]
     for position, baseline in enumerate(baselines):
         scope = {"run_id": run.run_id, "baseline": baseline}
         values = {"files": files, "baseline": baseline}
         con.execute(derive.CREATE_PART_SCORES)
         if files:
-            insert = derive.PART_IMPORTED_SCORES if run.imported_from else derive.PART_SCORES
+            insert = derive.PART_SCORES if has_turns else derive.PART_IMPORTED_SCORES
             con.execute(insert.format(first_part_wins=first_part_wins), values)
         con.execute(derive.INSERT_SCORES, scope | {"kinds": list(schema.ANSWER_KINDS)})
         con.execute("DROP TABLE part_scores")
-        if files and not run.imported_from:
+        if files and has_turns:
             insert = derive.INSERT_TURN_SCORES.format(first_part_wins=first_part_wins)
             con.execute(insert, values | scope)
         con.execute(derive.INSERT_RUN, of_run | scope | {"position": position})

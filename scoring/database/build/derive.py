@@ -110,6 +110,8 @@ PART_SCORES = """
     {first_part_wins}
 """
 
+HAS_TURNS = "SELECT count(*) > 0 FROM parquet_schema($file) WHERE name = 'turns'"
+
 # Imported scores are means already, over an unknown number of tokens.
 PART_IMPORTED_SCORES = """
     INSERT INTO part_scores BY NAME

@@ -6,30 +6,48 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from scoring.database.conditions import check_scope
 from scoring.database.connection import Store
 from scoring.database.values import Scope
+from scoring.errors import InputError
 
-SCORE_COLUMNS = (
-    "row_idx",
-    "id",
-    "source",
-    "image_path",
-    "status",
-    "reason",
-    "loss_multimodal",
-    "loss_text",
-    "visnec",
-    "n_answer_tokens",
-    "n_end_tokens",
-    "n_thought_tokens",
-    "visnec_without_end",
+SAMPLE_SCORES = pa.schema(
+    [
+        ("row_idx", pa.int64()),
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("image_path", pa.string()),  # of the first image
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("loss_multimodal", pa.float64()),
+        ("loss_text", pa.float64()),
+        ("visnec", pa.float64()),
+        ("n_answer_tokens", pa.int64()),
+        ("n_end_tokens", pa.int64()),
+        ("n_thought_tokens", pa.int64()),
+        ("visnec_without_end", pa.float64()),
+    ]
 )
+"""Columns of scores with one row per sample."""
+
+TURN_SCORES = pa.schema(
+    [
+        *(field for field in SAMPLE_SCORES if field.name in SAMPLE_SCORES.names[:6]),
+        ("turn", pa.int64()),  # 0-based position among the answers; null without a score
+        ("loss_multimodal", pa.float64()),
+        ("loss_text", pa.float64()),
+        ("visnec", pa.float64()),
+        ("n_answer_tokens", pa.int64()),
+    ]
+)
+"""Columns of scores with one row per answer, and one for a sample without a score."""
+
 _BLOCK_ROWS = 100_000
 
-_ROWS = """
+_SAMPLE_ROWS = """
     SELECT
         s.row_idx, p.id, p.source, regexp_replace(p.images[1], '^base=[0-9]+#', '') AS image_path,
         s.status, s.reason,
@@ -42,19 +60,51 @@ _ROWS = """
     ORDER BY s.row_idx
 """
 
+_TURN_ROWS = """
+    SELECT
+        s.row_idx, p.id, p.source, regexp_replace(p.images[1], '^base=[0-9]+#', '') AS image_path,
+        s.status, s.reason,
+        t.turn, t.loss_multimodal, t.loss_text, t.visnec, t.n_answer_tokens
+    FROM scores s JOIN samples p ON p.row_idx = s.row_idx
+    LEFT JOIN (
+        SELECT * FROM turn_scores
+        WHERE run_id = $run_id AND baseline = $baseline
+            AND row_idx >= $first_row AND row_idx < $end_row
+    ) t ON t.row_idx = s.row_idx
+    WHERE s.run_id = $run_id AND s.baseline = $baseline
+        AND s.row_idx >= $first_row AND s.row_idx < $end_row
+        AND p.row_idx >= $first_row AND p.row_idx < $end_row
+    ORDER BY s.row_idx, t.turn
+"""
 
-def read_score_rows(store: Store, scope: Scope) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield rows of ``SCORE_COLUMNS`` in dataset order, every sample once, in bounded memory.
+_HAS_TURNS = """
+    SELECT count(*) > 0 FROM (
+        SELECT 1 FROM turn_scores WHERE run_id = $run_id AND baseline = $baseline LIMIT 1
+    )
+"""
 
-    ``image_path`` is the first of a sample's images; missing values are None.
+
+def read_score_rows(
+    store: Store, scope: Scope, per: str = "sample"
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield rows of ``SAMPLE_SCORES`` or ``TURN_SCORES`` in dataset order, in bounded memory.
+
+    Every sample is in them, with its status; missing values are None. Raises InputError for a run
+    without scores per turn.
     """
     snapshot = store.snapshot()
     check_scope(snapshot, scope)
-    n_samples = snapshot.fetch_value("SELECT n_samples FROM build_info")
     values = {"run_id": scope.run_id, "baseline": scope.baseline}
+    if per == "turn" and not snapshot.fetch_value(_HAS_TURNS, values):
+        raise InputError(
+            f"Run {scope.run_id!r} has no scores per turn: it has no score yet, or its scores were "
+            "imported per sample. Export them per sample."
+        )
+    n_samples = snapshot.fetch_value("SELECT n_samples FROM build_info")
+    query = _TURN_ROWS if per == "turn" else _SAMPLE_ROWS
     for first in range(0, n_samples, _BLOCK_ROWS):
         block = {"first_row": first, "end_row": first + _BLOCK_ROWS}
-        yield snapshot.fetch_rows(_ROWS, values | block)
+        yield snapshot.fetch_rows(query, values | block)
 
 
 def turns_outside(

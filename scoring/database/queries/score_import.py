@@ -32,7 +32,8 @@ _CREATE = (
         image_path BLOB,
         loss_multimodal DOUBLE,
         loss_text DOUBLE,
-        visnec DOUBLE
+        visnec DOUBLE,
+        has_losses BOOLEAN
     )
     """,
     """
@@ -82,8 +83,19 @@ _INSERT_ROWS = """
         CASE WHEN octet_length(image_path) > 0 THEN image_path END,
         parse_number(loss_multimodal),
         parse_number(loss_text),
-        parse_number(visnec)
+        parse_number(visnec),
+        coalesce(octet_length(loss_multimodal), 0) + coalesce(octet_length(loss_text), 0) > 0
     FROM batch
+"""
+
+# Rows that name their sample by id alone; an id that several samples have names none.
+_LOCATE_IDS = """
+    UPDATE file_rows SET row_idx = named.row_idx
+    FROM (
+        SELECT encode(id) AS id, min(row_idx) AS row_idx FROM samples
+        WHERE id IS NOT NULL GROUP BY id HAVING count(*) = 1
+    ) named
+    WHERE file_rows.row_cell IS NULL AND file_rows.id = named.id
 """
 
 _CREATE_REPEATED = """
@@ -104,9 +116,10 @@ _CREATE_MATCHED = """
         f.visnec AS file_visnec,
         f.loss_text - f.loss_multimodal AS visnec,
         CASE
-            WHEN s.status <> 'pending' AND f.line IS NULL THEN 'none'
+            WHEN s.status <> 'pending' AND NOT coalesce(f.has_losses, false) THEN 'none'
             WHEN s.status <> 'pending' THEN 'unscorable'
             WHEN f.line IS NULL THEN 'absent'
+            WHEN NOT f.has_losses THEN 'blank'
             WHEN $check AND coalesce(encode(s.id) <> f.id, false) THEN 'other_id'
             WHEN $check AND f.image_path IS NOT NULL AND len(s.images) > 0
                 AND encode(s.images[1]) <> f.image_path
@@ -139,6 +152,7 @@ _READ_SCORES = """
             WHEN 'scored' THEN NULL
             WHEN 'non_finite' THEN 'a loss in ' || $file || ' is not a finite number'
             WHEN 'absent' THEN $file || ' has no row for it'
+            WHEN 'blank' THEN $file || ' has no losses for it'
             WHEN 'other_id' THEN 'its row in ' || $file || ' has another id'
             WHEN 'other_image' THEN 'its row in ' || $file || ' has another image'
             ELSE reason
@@ -153,7 +167,27 @@ _READ_SCORES = """
 
 _ISSUES: dict[str, tuple[str, Callable[..., str]]] = {
     "row_idx is not a number": (
-        "SELECT row_cell FROM file_rows WHERE row_idx IS NULL ORDER BY line",
+        """
+        SELECT row_cell FROM file_rows WHERE row_idx IS NULL AND row_cell IS NOT NULL ORDER BY line
+        """,
+        lambda cell: _shown(cell, 80),
+    ),
+    "neither row_idx nor id": (
+        "SELECT line FROM file_rows WHERE row_cell IS NULL AND id IS NULL ORDER BY line",
+        lambda line: f"row {line:,} of the file",
+    ),
+    "id that no sample has": (
+        """
+        SELECT id FROM file_rows ANTI JOIN (SELECT encode(id) AS id FROM samples) USING (id)
+        WHERE row_cell IS NULL AND id IS NOT NULL ORDER BY line
+        """,
+        lambda cell: _shown(cell, 80),
+    ),
+    "id that several samples have": (
+        """
+        SELECT id FROM file_rows SEMI JOIN (SELECT encode(id) AS id FROM samples) USING (id)
+        WHERE row_cell IS NULL AND row_idx IS NULL ORDER BY line
+        """,
         lambda cell: _shown(cell, 80),
     ),
     "row_idx outside of the dataset": (
@@ -187,6 +221,10 @@ _ISSUES: dict[str, tuple[str, Callable[..., str]]] = {
     "visnec is not loss_text - loss_multimodal; the losses are used": (
         "SELECT row_idx, file_visnec, visnec FROM matched WHERE differs ORDER BY row_idx",
         lambda row_idx, given, derived: f"row {row_idx}, {given:g} instead of {derived:g}",
+    ),
+    "row without losses": (
+        "SELECT row_idx FROM matched WHERE outcome = 'blank' ORDER BY row_idx",
+        lambda row_idx: f"row {row_idx}",
     ),
     "sample without a row in the file": (
         "SELECT row_idx FROM matched WHERE outcome = 'absent' ORDER BY row_idx",
@@ -241,6 +279,7 @@ class ScoreMatcher:
         not that of the sample.
         """
         n_samples = sum(self._insert("INSERT INTO samples FROM batch", table) for table in samples)
+        self._con.execute(_LOCATE_IDS)
         self._con.execute(_CREATE_REPEATED, {"n_samples": n_samples})
         self._con.execute(_CREATE_MATCHED, {"check": check, "tolerance": TOLERANCE})
         for kind, (query, describe) in _ISSUES.items():

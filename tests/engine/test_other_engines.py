@@ -1,0 +1,323 @@
+"""Prompts out and losses back: another engine gives the scores of our own, or is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import scoring
+from scoring.bundled import BUNDLED_MODEL, bundled_folder
+from scoring.database.connection import Store
+from scoring.database.queries.export import read_score_rows
+from scoring.database.values import Scope
+from scoring.dataset.records import read_dataset_info
+from scoring.errors import InputError, RunConflictError
+from scoring.exchange import prompt_export
+from scoring.exchange.loss_import import import_losses
+from scoring.exchange.prompt_export import export_prompts, find_spans
+from scoring.models import load_model, load_prompt_encoder
+from scoring.models.hf import HfModel
+from scoring.runs.record import read_run
+from scoring.workspace import Workspace
+
+DATA = Path(__file__).parent.parent.parent / "data" / "demo"
+PER_SOURCE = 4
+MULTIMODAL, TEXT = ("multimodal",), ("text",)
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def model() -> HfModel:
+    return load_model(BUNDLED_MODEL, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, model: HfModel) -> Path:
+    """A folder with a workspace, scored as ``own``, its prompts, and losses of a plain loop."""
+    folder = tmp_path_factory.mktemp("exported")
+    chosen: dict[str, list[Row]] = {}
+    for record in json.loads((DATA / "records.json").read_text("utf-8")):
+        has_turns = len(record["conversations"]) > 2
+        kind = chosen.setdefault(f"{record['source']} {has_turns} {'image' in record}", [])
+        if len(kind) < PER_SOURCE:
+            kind.append(record)
+    file = folder / "records.json"
+    file.write_text(json.dumps([record for kind in chosen.values() for record in kind]))
+    workspace = scoring.create_workspace(folder / "ws")
+    scoring.import_dataset(workspace, [file], [DATA / "images"])
+    scoring.score_dataset(workspace, model, run_id="own", tokens=True)
+    export_prompts(workspace, load_prompt_encoder(BUNDLED_MODEL), folder / "prompts")
+    prompts = read_prompts(folder)
+    rows = [
+        {"row_idx": row["row_idx"], "pass": row["pass"], "losses": losses}
+        for row, losses in zip(prompts, plain_losses(prompts), strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "losses.parquet")
+    return folder
+
+
+@pytest.fixture
+def workspace(exported: Path) -> Workspace:
+    return scoring.open_workspace(exported / "ws")
+
+
+def read_prompts(folder: Path) -> list[Row]:
+    parts = sorted((folder / "prompts" / "prompts").glob("part-*.parquet"))
+    return [row for part in parts for row in pq.read_table(part).to_pylist()]
+
+
+def plain_losses(prompts: list[Row]) -> list[list[float]]:
+    """Batch 1, full logits, log-softmax, from the exported rows alone."""
+    folder = bundled_folder(BUNDLED_MODEL)
+    processor = AutoProcessor.from_pretrained(folder)
+    network = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    losses = []
+    for row in prompts:
+        images = [
+            Image.open(image["path"] or io.BytesIO(image["bytes"])).convert("RGB")
+            for image in row["images"]
+        ]
+        pixels = processor.image_processor(images, return_tensors="pt") if images else {}
+        ids = torch.tensor([row["token_ids"]])
+        with torch.inference_mode():
+            logprobs = network(input_ids=ids, **pixels).logits[0].float().log_softmax(-1)
+        positions = [at for span in row["answer_spans"] for at in range(span["start"], span["end"])]
+        losses.append([-float(logprobs[at - 1, ids[0, at]]) for at in positions])
+    return losses
+
+
+def change_losses(exported: Path, path: Path, change: Callable[[list[Row]], list[Row]]) -> Path:
+    rows = change(pq.read_table(exported / "losses.parquet").to_pylist())
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def scores_of(workspace: Workspace, run_id: str, per: str = "sample") -> list[tuple[Any, ...]]:
+    batches = read_score_rows(Store(workspace), Scope(run_id), per)
+    return [row for rows in batches for row in rows]
+
+
+def assert_same_scores(own: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> None:
+    assert len(own) == len(other)
+    for expected, row in zip(own, other, strict=True):
+        for value, given in zip(expected, row, strict=True):
+            if isinstance(value, float):
+                assert given == pytest.approx(value, abs=1e-5)
+            else:
+                assert given == value
+
+
+def test_a_plain_loop_gives_the_scores_of_our_own_engine(
+    exported: Path, workspace: Workspace, model: HfModel
+) -> None:
+    report = import_losses(
+        workspace,
+        [exported / "losses.parquet"],
+        exported / "prompts",
+        run_id="other",
+        engine="a plain loop",
+        tokens=True,
+        model=model,
+        probe=5,
+        tolerance=1e-4,
+    )
+    assert report.findings == []
+    assert report.probe is not None
+    assert report.probe["n"] == 5
+    assert report.probe["largest_difference"] < 1e-5
+    own, other = scores_of(workspace, "own"), scores_of(workspace, "other")
+    assert len({row[4] for row in own}) == 2  # scored, text_only
+    assert_same_scores(own, other)
+    turns = scores_of(workspace, "own", "turn")
+    assert len(turns) > len(own)
+    assert_same_scores(turns, scores_of(workspace, "other", "turn"))
+    record = read_run(workspace, "other")
+    assert (record.model, record.model_fingerprint, record.dtype) == (BUNDLED_MODEL, "", "")
+    assert "a plain loop" in str(record.notice)
+
+
+def test_importing_again_changes_nothing(exported: Path, workspace: Workspace) -> None:
+    files, prompts = [exported / "losses.parquet"], exported / "prompts"
+    first = import_losses(workspace, files, prompts)
+    assert import_losses(workspace, files, prompts).already
+    with pytest.raises(RunConflictError, match="tokens"):
+        import_losses(workspace, files, prompts, run_id=first.run_id, tokens=True)
+
+
+def test_means_as_json_lines_give_a_run_without_turns(
+    exported: Path, workspace: Workspace, tmp_path: Path
+) -> None:
+    file = tmp_path / "means.jsonl"
+    rows = pq.read_table(exported / "losses.parquet").to_pylist()
+    lines = [
+        {"row_idx": row["row_idx"], "pass": row["pass"], "loss": float(np.mean(row["losses"]))}
+        for row in rows
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    import_losses(workspace, [file], exported / "prompts", run_id="means")
+    own = [(row[0], *row[4:9]) for row in scores_of(workspace, "own")]
+    assert_same_scores(own, [(row[0], *row[4:9]) for row in scores_of(workspace, "means")])
+    with pytest.raises(InputError, match="no scores per turn"):
+        scores_of(workspace, "means", "turn")
+
+
+def test_log_probabilities_are_negated_and_refused_as_losses(
+    exported: Path, workspace: Workspace, tmp_path: Path
+) -> None:
+    def negate(rows: list[Row], name: str) -> list[Row]:
+        return [
+            {"row_idx": row["row_idx"], "pass": row["pass"], name: [-x for x in row["losses"]]}
+            for row in rows
+        ]
+
+    file = change_losses(exported, tmp_path / "a.parquet", lambda rows: negate(rows, "logprobs"))
+    import_losses(workspace, [file], exported / "prompts", run_id="logprobs")
+    assert_same_scores(scores_of(workspace, "own"), scores_of(workspace, "logprobs"))
+    wrong = change_losses(exported, tmp_path / "b.parquet", lambda rows: negate(rows, "losses"))
+    with pytest.raises(InputError, match="a column logprobs"):
+        import_losses(workspace, [wrong], exported / "prompts")
+
+
+def test_every_row_that_does_not_fit_has_a_status_and_a_reason(
+    exported: Path, workspace: Workspace, tmp_path: Path
+) -> None:
+    prompts = read_prompts(exported)
+    ids = {(row["row_idx"], row["pass"]): row["token_ids"] for row in prompts}
+    odd = sorted({row["row_idx"] for row in prompts})[:6]
+
+    def damage(rows: list[Row]) -> list[Row]:
+        kept: list[Row] = []
+        for row in rows:
+            key = (row["row_idx"], row["pass"])
+            row |= {"prompt_token_ids": ids[key], "error": None}
+            if key == (odd[0], "text"):
+                continue
+            if key == (odd[1], "multimodal"):  # the image was dropped on the way
+                row["prompt_token_ids"] = ids[key][:20]
+            if key == (odd[2], "text"):
+                row["prompt_token_ids"] = [*ids[key][:-1], 1 + ids[key][-1]]
+            if key == (odd[3], "multimodal"):
+                row["losses"] = row["losses"][1:]
+            if key == (odd[4], "text"):
+                row["losses"] = [float("nan"), *row["losses"][1:]]
+            if key == (odd[5], "multimodal"):
+                row |= {"losses": None, "error": "out of memory"}
+            kept.append(row)
+        return [*kept, kept[-1], {**kept[0], "row_idx": 10_000}]
+
+    file = change_losses(exported, tmp_path / "losses.parquet", damage)
+    report = import_losses(workspace, [file], exported / "prompts", run_id="damaged")
+    assert sum(report.statuses.values()) == read_dataset_info(workspace).n_samples
+    rows = {row[0]: (row[4], str(row[5])) for row in scores_of(workspace, "damaged")}
+    statuses = [rows[row][0] for row in odd]
+    assert statuses == [
+        *("pending", "placeholder_mismatch", "token_mismatch", "token_mismatch"),
+        *("non_finite", "pending"),
+    ]
+    reasons = [
+        *("no row for its pass text", "read 20 tokens of its pass multimodal instead of"),
+        *("other tokens of its pass text", "losses of its pass multimodal for"),
+        *("not a finite number", "no loss for its pass multimodal: out of memory"),
+    ]
+    for row, reason in zip(odd, reasons, strict=True):
+        assert reason in rows[row][1]
+    assert {issue["what"]: issue["n"] for issue in report.findings} == {
+        "row_idx and pass repeated; the first row is used": 1,
+        "row without a prompt in the export": 1,
+        "prompt without a row in the files": 1,
+        "row without losses": 1,
+        "other number of visual or special tokens": 1,
+        "other prompt tokens": 1,
+        "other number of losses than answer tokens": 1,
+        "loss that is not a finite number": 1,
+    }
+
+
+def test_losses_without_the_image_are_refused_by_the_probe(
+    exported: Path, workspace: Workspace, model: HfModel, tmp_path: Path
+) -> None:
+    def drop_images(rows: list[Row]) -> list[Row]:
+        blind = {row["row_idx"]: row["losses"] for row in rows if row["pass"] in TEXT}
+        return [row | {"losses": blind[row["row_idx"]]} for row in rows]
+
+    file = change_losses(exported, tmp_path / "losses.parquet", drop_images)
+    with pytest.raises(InputError, match=r"pass multimodal: .* in the files, .* here"):
+        import_losses(workspace, [file], exported / "prompts", run_id="blind", model=model, probe=8)
+    assert not workspace.run_dir("blind").exists()
+    assert not list(workspace.root.glob(".import-losses*"))
+
+
+def test_a_limited_export_resumes_and_leaves_the_rest_pending(
+    exported: Path, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt_export, "_PART_ROWS", 4)
+    encoder, folder = load_prompt_encoder(BUNDLED_MODEL), tmp_path / "prompts"
+    whole = export_prompts(workspace, encoder, folder, limit=10)
+    assert sum(whole.statuses.values()) == 10
+    assert len(list((folder / "prompts").iterdir())) == 3
+    before = {path: path.read_bytes() for path in folder.rglob("*.parquet")}
+    (folder / "unscored" / "part-00001.parquet").unlink()
+    (folder / "prompts" / "part-00001.parquet").unlink()
+    assert export_prompts(workspace, encoder, folder, limit=10) == whole
+    assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
+    with pytest.raises(InputError, match="Choose a new folder"):
+        export_prompts(workspace, encoder, folder, limit=11)
+    report = import_losses(workspace, [exported / "losses.parquet"], folder, run_id="ten")
+    assert report.statuses["scored"] == whole.statuses["pending"]
+    assert report.statuses["pending"] == report.n_samples - 10
+    assert any(
+        "its prompts were not exported" in str(row[5]) for row in scores_of(workspace, "ten")
+    )
+
+
+def test_prompts_are_complete_and_need_no_weights(exported: Path, model: HfModel) -> None:
+    settings = json.loads((exported / "prompts" / "prompts.json").read_text("utf-8"))
+    assert settings["record"]["model_fingerprint"] == model.info.fingerprint
+    assert settings["record"]["template_digest"] == model.info.template_digest
+    for row in read_prompts(exported):
+        inside = [
+            token
+            for span in row["answer_spans"]
+            for token in row["token_ids"][span["start"] : span["end"]]
+        ]
+        assert row["answer_ids"] == inside
+        has_image = row["pass"] in MULTIMODAL
+        assert (row["n_visual_tokens"] > 0) is has_image is bool(row["images"])
+        assert row["token_ids"].count(settings["image_token_id"]) == row["n_visual_tokens"]
+        assert len(row["answer_segments"]) == len(row["answer_texts"]) == len(inside)
+
+
+def test_spans_of_one_turn_may_be_interrupted() -> None:
+    assert find_spans([-1, 0, 0, -1, 0, 1]) == [
+        {"turn": 0, "start": 1, "end": 3},
+        {"turn": 0, "start": 4, "end": 5},
+        {"turn": 1, "start": 5, "end": 6},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ({"row_idx": [0], "losses": [[0.5]]}, "row_idx, losses"),
+        ({"row_idx": [0], "pass": ["text"], "score": [1.0]}, "row_idx, pass, score"),
+        ({"row_idx": [0], "pass": ["text"], "loss": [1.0], "losses": [[1.0]]}, "loss, losses"),
+    ],
+)
+def test_other_files_are_refused_with_what_they_have(
+    exported: Path, workspace: Workspace, tmp_path: Path, columns: Row, found: str
+) -> None:
+    path = tmp_path / "other.parquet"
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(InputError, match=f"Found: .*{found}.*Accepted: row_idx; pass"):
+        import_losses(workspace, [path], exported / "prompts")
