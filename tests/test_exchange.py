@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from tests.test_cli import visnec
 
 
@@ -42,6 +44,36 @@ def test_a_wrong_header_is_explained(demo_workspace: Path, tmp_path: Path) -> No
     assert done.returncode == 2
     assert "lacks loss_multimodal, loss_text" in " ".join(done.stderr.split())
     assert "Traceback" not in " ".join(done.stderr.split())
+
+
+def test_losses_of_another_engine_are_imported_or_refused(
+    demo_workspace: Path, tmp_path: Path
+) -> None:
+    prompts, ws = tmp_path / "prompts", ["-w", demo_workspace]
+    done = visnec(
+        "export-prompts", *ws, "--model", "tiny-vlm", "--to", prompts, "--limit", "20", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    n_prompts = json.loads(done.stdout)["statuses"]["pending"]
+    table = pq.read_table(prompts / "prompts")
+    lines = [
+        {"row_idx": row["row_idx"], "pass": row["pass"], "losses": [0.5] * len(row["answer_ids"])}
+        for row in table.to_pylist()
+    ]
+    file = tmp_path / "losses.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = ["import-losses", file, *ws, "--prompts", prompts, "--run", "elsewhere"]
+    refused = visnec(*command, "--probe", "4")
+    assert refused.returncode == 2
+    assert "Nothing was imported" in " ".join(refused.stderr.split())
+    imported = visnec(*command, "--engine", "constant", "--json")
+    assert imported.returncode == 0, imported.stderr
+    assert "were not compared" in " ".join(imported.stderr.split())
+    report = json.loads(imported.stdout)
+    assert (report["statuses"]["scored"], report["n_rows"]) == (n_prompts, 2 * n_prompts)
+    turns = visnec("export-scores", *ws, "--run", "elsewhere", "--format", "jsonl", "--per", "turn")
+    rows = [json.loads(line) for line in turns.stdout.splitlines()]
+    assert {row["loss_text"] for row in rows if row["turn"] is not None} == {0.5}
 
 
 def test_an_estimate_reports_the_cost_and_writes_nothing(demo_workspace: Path) -> None:

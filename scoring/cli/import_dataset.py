@@ -47,6 +47,13 @@ class ImportScoresOptions:
             "--check/--no-check",
         ),
     ] = True
+    blind: Annotated[
+        Path | None,
+        Option(
+            "A file with the losses without the image, where FILE has only one loss per sample, "
+            "with it."
+        ),
+    ] = None
 
 
 def import_data(

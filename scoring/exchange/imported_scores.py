@@ -11,6 +11,7 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from scoring.database.queries.score_import import ScoreMatcher
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.engine.baselines import BASELINES
 from scoring.errors import InputError, RunConflictError, WorkspaceError
-from scoring.exchange.score_files import OnBytes, count_unread, read_score_cells
+from scoring.exchange.score_files import LOSSES, OnBytes, count_unread, read_score_cells
 from scoring.issues import ImportIssues
 from scoring.runs.record import RunRecord, read_run, settings_digest, utc_now
 from scoring.workspace import Workspace, check_name, write_json
@@ -58,6 +59,7 @@ def import_scores(
     run_id: str | None = None,
     baseline: str = "none",
     check: bool = True,
+    blind: Path | None = None,
     on_bytes: OnBytes | None = None,
 ) -> ImportReport:
     """Import the scores of a file as a run of its own and build the database.
@@ -72,6 +74,7 @@ def import_scores(
         run_id: Name of the run; by default a digest of the file.
         baseline: What replaced the image: ``reference`` for files of the paper's own script.
         check: Use only rows whose id and image path, where given, are those of the sample.
+        blind: A second file with the losses without the image, if ``path`` has only those with it.
         on_bytes: Called with bytes read so far and bytes in all.
 
     Raises:
@@ -81,16 +84,22 @@ def import_scores(
     if baseline not in BASELINES:
         raise InputError(f"Unknown baseline {baseline!r}. Choose one of: {', '.join(BASELINES)}.")
     n_samples = read_dataset_info(workspace).n_samples
-    if not path.is_file():
-        raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
-    record = _build_record(workspace, path, model, run_id, baseline, check)
+    files = [path] if blind is None else [path, blind]
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file} {'is a folder' if file.is_dir() else 'does not exist'}")
+    record = _build_record(workspace, files, model, run_id, baseline, check)
     if (workspace.run_dir(record.run_id) / "run.json").exists():
         return read_earlier_report(workspace, record)
     with tempfile.TemporaryDirectory(prefix=".import-scores.", dir=workspace.root) as name:
         folder = Path(name) / "run"
         issues = ImportIssues()
         with ScoreMatcher(Path(name)) as matcher:
-            n_rows = matcher.add_rows(read_score_cells(path, issues, on_bytes))
+            losses = LOSSES if blind is None else LOSSES[:1]
+            n_rows = matcher.add_rows(read_score_cells(path, issues, on_bytes, losses))
+            if blind is not None:
+                cells = read_score_cells(blind, issues, losses=LOSSES[1:])
+                n_rows += matcher.add_rows(cells, is_blind=True)
             n_rows += count_unread(issues)
             samples = read_columns(workspace, ["row_idx", "id", "images", "status", "reason"])
             if not matcher.match_samples(samples, issues, check=check):
@@ -143,10 +152,14 @@ def read_import_report(workspace: Workspace, run_id: str) -> ImportReport:
 
 
 def _build_record(
-    workspace: Workspace, path: Path, model: str, run_id: str | None, baseline: str, check: bool
+    workspace: Workspace,
+    files: Sequence[Path],
+    model: str,
+    run_id: str | None,
+    baseline: str,
+    check: bool,
 ) -> RunRecord:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    names, digest = describe_files(files)
     dataset = read_dataset_info(workspace).fingerprint
     name = run_id or settings_digest(
         imported_from=digest, dataset=dataset, model=model, baseline=baseline, check=check
@@ -165,9 +178,21 @@ def _build_record(
         score_eos=None,
         max_length=None,
         truncate=None,
-        notice=f"Scores computed elsewhere, imported from {path.name}.",
-        imported_from=f"{path.name} sha256:{digest}" + ("" if check else " unchecked"),
+        notice=f"Scores computed elsewhere, imported from {names}.",
+        imported_from=f"{names} sha256:{digest}" + ("" if check else " unchecked"),
     )
+
+
+def describe_files(files: Sequence[Path]) -> tuple[str, str]:
+    """Return the names of files, shortened, and one digest of their contents."""
+    digests = []
+    for path in files:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if len(files) == 1:
+        return files[0].name, digests[0]
+    whole = hashlib.sha256("".join(digests).encode()).hexdigest()
+    return f"{files[0].name} and {len(files) - 1} more", whole
 
 
 def read_earlier_report(workspace: Workspace, record: RunRecord) -> ImportReport:

@@ -6,7 +6,6 @@ token give a run with turns and tokens; means per sample give one without.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,7 +26,12 @@ from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import build_scorer
 from scoring.engine.scorer import SampleScore, score_row, turn_scores
 from scoring.errors import InputError
-from scoring.exchange.imported_scores import ImportReport, publish_run, read_earlier_report
+from scoring.exchange.imported_scores import (
+    ImportReport,
+    describe_files,
+    publish_run,
+    read_earlier_report,
+)
 from scoring.exchange.prompt_export import PARTS, PASSES, PROMPTS, PromptExport, read_prompt_export
 from scoring.exchange.score_files import CSV, JSON_ARRAY, PARQUET, detect_kind
 from scoring.issues import ImportIssues
@@ -174,13 +178,8 @@ def _build_record(
     tokens: bool,
 ) -> RunRecord:
     """Return the record of the run: the settings of the prompts, computed by another engine."""
-    whole = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    digest = whole.hexdigest()
+    names, digest = describe_files(files)
     name = run_id or settings_digest(losses=digest, prompts=export.record.run_id, tokens=tokens)
-    names = files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
     return replace(
         export.record,
         run_id=check_name(name, "run"),

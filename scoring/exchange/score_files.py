@@ -7,6 +7,7 @@ hands back rows with the wrong number of cells so that they can be counted; JSON
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ GDO writes ``qa_uid``, ``loss_video``, ``loss_blind`` and ``vds``; 3D-RFT ``loss
 NESTED = "data_quality_metrics"  # GDO writes its losses into this object of a record
 
 CSV, JSON_LINES, JSON_ARRAY, PARQUET = KINDS = ("CSV", "JSON lines", "JSON", "Parquet")
-_LOSSES = ("loss_multimodal", "loss_text")
+LOSSES = ("loss_multimodal", "loss_text")
 _CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _BLOCK_BYTES = 8 << 20
 _BLOCK_ROWS = 1 << 16
@@ -43,15 +44,20 @@ _BLANK = b" \t\r\n\xef\xbb\xbf"
 
 OnBytes = Callable[[int, int], None]
 """Called with bytes read so far, bytes in all."""
+Match = Callable[[Sequence[str]], dict[str, str]]
+"""Names in a file -> its name of each of ``COLUMNS``."""
 
 
 def read_score_cells(
-    path: Path, issues: ImportIssues, on_bytes: OnBytes | None = None
+    path: Path,
+    issues: ImportIssues,
+    on_bytes: OnBytes | None = None,
+    losses: Sequence[str] = LOSSES,
 ) -> Iterator[pa.Table]:
     """Yield the rows of a score file in blocks; it may be compressed (.gz, .bz2, .zst).
 
     Columns may come in any order. Other columns, and rows that cannot be read, are counted as
-    issues and left out.
+    issues and left out. A file with only one of the ``losses`` may also name it ``loss``.
 
     The tables have ``line`` (1-based position among the rows) and each of ``COLUMNS`` as bytes,
     null where the file lacks it. Raises InputError if the file cannot be read or lacks a column
@@ -59,13 +65,14 @@ def read_score_cells(
     """
     total = path.stat().st_size
     kind, codec = detect_kind(path)
+    match = partial(match_columns, path, issues, losses)
     try:
         if kind == PARQUET:
-            yield from _read_parquet(path, issues)
+            yield from _read_parquet(path, match)
         elif kind == CSV:
-            yield from _read_csv(path, codec, issues, on_bytes)
+            yield from _read_csv(path, codec, match, issues, on_bytes)
         else:
-            yield from _read_json(path, codec, kind == JSON_ARRAY, issues)
+            yield from _read_json(path, codec, kind == JSON_ARRAY, match, issues)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise InputError(f"{path} cannot be read as {kind}: {error}") from error
     if on_bytes:
@@ -87,7 +94,9 @@ def detect_kind(path: Path) -> tuple[str, str | None]:
     return PARQUET if head.startswith(b"PAR1") else kinds.get(head.lstrip(_BLANK)[:1], CSV), codec
 
 
-def match_columns(path: Path, names: Sequence[str], issues: ImportIssues) -> dict[str, str]:
+def match_columns(
+    path: Path, issues: ImportIssues, losses: Sequence[str], names: Sequence[str]
+) -> dict[str, str]:
     """Return the file's name of each of ``COLUMNS`` that it has; count the others as ignored.
 
     Raises InputError, with what the file has and what is accepted.
@@ -95,6 +104,8 @@ def match_columns(path: Path, names: Sequence[str], issues: ImportIssues) -> dic
     matched: dict[str, str] = {}
     problem = "has one row per turn (column turn)" if "turn" in names else ""
     for column, accepted in COLUMNS.items():
+        if len(losses) == 1 and column in (*LOSSES, "visnec"):
+            accepted = (*accepted, "loss") if column in losses else ()
         present = [name for name in names if name.removeprefix(f"{NESTED}.") in accepted]
         if column == "id" and "id" in present:  # the other names may be of something else
             present = [name for name in present if name == "id"]
@@ -104,11 +115,13 @@ def match_columns(path: Path, names: Sequence[str], issues: ImportIssues) -> dic
             matched[column] = present[0]
     if "row_idx" in matched and matched.get("id") != "id":
         matched.pop("id", None)
-    missing = [column for column in _LOSSES if column not in matched]
+    missing = [column for column in losses if column not in matched]
     if not {"row_idx", "id"} & matched.keys():
         missing.insert(0, "row_idx (or id)")
     if missing and not problem:
         problem = f"lacks {', '.join(missing)}"
+        if "loss" in names:
+            problem += " (with one loss per row, name the file of the other pass with --blind)"
     if problem:
         raise InputError(
             f"The header of {path} {problem}. Found: {', '.join(names)[:300]!r}. Accepted, one row "
@@ -129,7 +142,7 @@ def describe_columns() -> str:
 
 
 def _read_csv(
-    path: Path, codec: str | None, issues: ImportIssues, on_bytes: OnBytes | None
+    path: Path, codec: str | None, match: Match, issues: ImportIssues, on_bytes: OnBytes | None
 ) -> Iterator[pa.Table]:
     def skip_row(row: pa.csv.InvalidRow) -> str:
         example = f"{row.actual_columns} cells instead of {row.expected_columns}: {row.text[:80]!r}"
@@ -144,9 +157,11 @@ def _read_csv(
             pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
             pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip_row),
             # Bytes first: a cell that is not a number or not UTF-8 must not stop the import.
-            pa.csv.ConvertOptions(column_types=dict.fromkeys(known, pa.binary()), check_utf8=False),
+            pa.csv.ConvertOptions(
+                column_types=dict.fromkeys([*known, "loss"], pa.binary()), check_utf8=False
+            ),
         )
-        columns = match_columns(path, reader.schema.names, issues)
+        columns = match(reader.schema.names)
         for batch in reader:
             cells = {ours: batch.column(name) for ours, name in columns.items()}
             yield _make_table(n_lines, len(batch), cells)
@@ -155,13 +170,13 @@ def _read_csv(
                 on_bytes(min(file.tell(), total), total)
 
 
-def _read_parquet(path: Path, issues: ImportIssues) -> Iterator[pa.Table]:
+def _read_parquet(path: Path, match: Match) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
         schema, n_lines = file.schema_arrow, 0
         names = list(schema.names)
         if NESTED in names and pa.types.is_struct(schema.field(NESTED).type):
             names += [f"{NESTED}.{field.name}" for field in schema.field(NESTED).type]
-        columns = match_columns(path, names, issues)
+        columns = match(names)
         for batch in file.iter_batches(_BLOCK_ROWS, columns=list(columns.values())):
             cells = {ours: _read_cells(batch, name) for ours, name in columns.items()}
             yield _make_table(n_lines, len(batch), cells)
@@ -179,9 +194,9 @@ def _read_cells(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 
 def _read_json(
-    path: Path, codec: str | None, is_array: bool, issues: ImportIssues
+    path: Path, codec: str | None, is_array: bool, match: Match, issues: ImportIssues
 ) -> Iterator[pa.Table]:
-    columns = match_columns(path, read_json_keys(path, codec, is_array, NESTED), issues)
+    columns = match(read_json_keys(path, codec, is_array, NESTED))
     n_lines = 0
     for batch in read_json_cells(path, codec, is_array, columns, _BLOCK_ROWS):
         is_damaged = batch.column("is_damaged").to_numpy(zero_copy_only=False)

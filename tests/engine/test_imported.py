@@ -151,7 +151,10 @@ def test_importing_again_changes_nothing_and_other_scores_are_refused(
     ("content", "message"),
     [
         ("", "cannot be read as CSV"),
-        ("row_idx,loss\n0,1\n", r"lacks loss_multimodal, loss_text\. Found: 'row_idx, loss'"),
+        (
+            "row_idx,loss\n0,1\n",
+            r"lacks loss_multimodal, loss_text \(.*\)\. Found: 'row_idx, loss'",
+        ),
         (
             "row_idx,loss_text,loss_multimodal,loss_text\n0,1,1,1\n",
             "has more than one column named loss_text",
@@ -327,6 +330,29 @@ def test_gdo_files_are_joined_by_id(workspace: Workspace, tmp_path: Path) -> Non
     packed = tmp_path / "metrics.jsonl.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert import_scores(workspace, packed, run_id="packed").statuses == report.statuses
+
+
+def test_a_file_per_pass_is_paired(workspace: Workspace, tmp_path: Path) -> None:
+    seen, blind = tmp_path / "seen.jsonl", tmp_path / "blind.csv"
+    rows = [("scenes-0", 0.5), ("digits-1", 0.25), ("charts-2", 0.1), ("nobody", 1.0)]
+    lines = [{"id": name, "loss": loss, "messages": []} for name, loss in rows]
+    seen.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    blind.write_text("id,loss\ndigits-1,2.0\nscenes-0,1.25\ndigits-4,1\n")
+    report = import_scores(workspace, seen, blind=blind, run_id="pair")
+    assert report.n_rows == 7
+    assert report.statuses == {"scored": 2, "pending": 5, "text_only": 1}
+    scores = [row["visnec"] for row in rows_of(workspace, "pair")]
+    assert scores == [0.75, 1.75, *[None] * 6]
+    assert issues_of(report) == {
+        "column ignored": (1, ["messages"]),
+        "id that no sample has": (1, ["'nobody'"]),
+        "row of the blind file without a row in the other": (1, ["row 4"]),
+        "row without losses": (1, ["row 2"]),
+        "sample without a row in the file": (4, ["row 4", "row 5", "row 6", "row 7"]),
+    }
+    assert import_scores(workspace, seen, blind=blind, run_id="pair").already
+    with pytest.raises(InputError, match=r"lacks loss_multimodal, loss_text \(.*--blind\)"):
+        import_scores(workspace, seen)
 
 
 def test_ids_that_several_samples_have_name_none(tmp_path: Path) -> None:

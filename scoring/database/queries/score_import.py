@@ -33,9 +33,11 @@ _CREATE = (
         loss_multimodal DOUBLE,
         loss_text DOUBLE,
         visnec DOUBLE,
-        has_losses BOOLEAN
+        has_losses BOOLEAN,
+        is_blind BOOLEAN  -- of a second file, which has the losses without the image
     )
     """,
+    "CREATE TABLE blind_rows (row_idx BIGINT, id BLOB, loss_text DOUBLE, line BIGINT)",
     """
     CREATE TABLE samples (
         row_idx BIGINT, id VARCHAR, images VARCHAR[], status VARCHAR, reason VARCHAR
@@ -84,7 +86,8 @@ _INSERT_ROWS = """
         parse_number(loss_multimodal),
         parse_number(loss_text),
         parse_number(visnec),
-        coalesce(octet_length(loss_multimodal), 0) + coalesce(octet_length(loss_text), 0) > 0
+        coalesce(octet_length(loss_multimodal), 0) + coalesce(octet_length(loss_text), 0) > 0,
+        $is_blind
     FROM batch
 """
 
@@ -97,6 +100,29 @@ _LOCATE_IDS = """
     ) named
     WHERE file_rows.row_cell IS NULL AND file_rows.id = named.id
 """
+
+# With a file per pass, a row gets the loss of the first row of the other file with its row_idx. It
+# counts as one without losses if there is none, or if that has another id.
+_PAIR_PASSES = (
+    """
+    INSERT INTO blind_rows
+    SELECT row_idx, id, loss_text, line FROM file_rows
+    WHERE is_blind AND has_losses AND row_idx IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY row_idx ORDER BY line) = 1
+    """,
+    "DELETE FROM file_rows WHERE is_blind AND row_idx IS NOT NULL",
+    """
+    UPDATE file_rows SET has_losses = false
+    WHERE NOT EXISTS (
+        FROM blind_rows b
+        WHERE b.row_idx = file_rows.row_idx AND coalesce(b.id = file_rows.id, true)
+    )
+    """,
+    """
+    UPDATE file_rows SET loss_text = b.loss_text FROM blind_rows b
+    WHERE b.row_idx = file_rows.row_idx AND file_rows.has_losses
+    """,
+)
 
 _CREATE_REPEATED = """
     CREATE TABLE repeated AS
@@ -222,6 +248,10 @@ _ISSUES: dict[str, tuple[str, Callable[..., str]]] = {
         "SELECT row_idx, file_visnec, visnec FROM matched WHERE differs ORDER BY row_idx",
         lambda row_idx, given, derived: f"row {row_idx}, {given:g} instead of {derived:g}",
     ),
+    "row of the blind file without a row in the other": (
+        "SELECT row_idx FROM blind_rows ANTI JOIN file_rows USING (row_idx) ORDER BY line",
+        lambda row_idx: f"row {row_idx}",
+    ),
     "row without losses": (
         "SELECT row_idx FROM matched WHERE outcome = 'blank' ORDER BY row_idx",
         lambda row_idx: f"row {row_idx}",
@@ -241,7 +271,7 @@ class ScoreMatcher:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._has_blind_file = folder, False
         self._con = duckdb.connect(
             str(folder / "scores.duckdb"),
             config={
@@ -265,9 +295,13 @@ class ScoreMatcher:
                 "imported. Free disk space and import them again."
             ) from error
 
-    def add_rows(self, batches: Iterable[pa.Table]) -> int:
-        """Parse and store the rows of the file; return their number."""
-        return sum(self._insert(_INSERT_ROWS, batch) for batch in batches)
+    def add_rows(self, batches: Iterable[pa.Table], *, is_blind: bool = False) -> int:
+        """Parse and store the rows of the file; return their number.
+
+        ``is_blind``: they are of a second file, which has the losses without the image.
+        """
+        self._has_blind_file = self._has_blind_file or is_blind
+        return sum(self._insert(_INSERT_ROWS, batch, {"is_blind": is_blind}) for batch in batches)
 
     def match_samples(
         self, samples: Iterable[pa.Table], issues: ImportIssues, *, check: bool
@@ -280,6 +314,9 @@ class ScoreMatcher:
         """
         n_samples = sum(self._insert("INSERT INTO samples FROM batch", table) for table in samples)
         self._con.execute(_LOCATE_IDS)
+        if self._has_blind_file:
+            for statement in _PAIR_PASSES:
+                self._con.execute(statement)
         self._con.execute(_CREATE_REPEATED, {"n_samples": n_samples})
         self._con.execute(_CREATE_MATCHED, {"check": check, "tolerance": TOLERANCE})
         for kind, (query, describe) in _ISSUES.items():
@@ -297,9 +334,11 @@ class ScoreMatcher:
             relation = self._con.sql(_READ_SCORES, params=values)
             yield relation.to_arrow_table().cast(IMPORTED_SCORES).combine_chunks()
 
-    def _insert(self, statement: str, batch: pa.Table) -> int:
+    def _insert(
+        self, statement: str, batch: pa.Table, values: dict[str, object] | None = None
+    ) -> int:
         self._con.register("batch", batch)
-        self._con.execute(statement)
+        self._con.execute(statement, values)
         self._con.unregister("batch")
         return len(batch)
 
