@@ -37,6 +37,7 @@ NESTED = "data_quality_metrics"  # GDO writes its losses into this object of a r
 
 CSV, JSON_LINES, JSON_ARRAY, PARQUET = KINDS = ("CSV", "JSON lines", "JSON", "Parquet")
 LOSSES = ("loss_multimodal", "loss_text")
+_ONE_LOSS = "loss"  # of the pass that the file is about
 _CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _BLOCK_BYTES = 8 << 20
 _BLOCK_ROWS = 1 << 16
@@ -105,7 +106,7 @@ def match_columns(
     problem = "has one row per turn (column turn)" if "turn" in names else ""
     for column, accepted in COLUMNS.items():
         if len(losses) == 1 and column in (*LOSSES, "visnec"):
-            accepted = (*accepted, "loss") if column in losses else ()
+            accepted = (*accepted, _ONE_LOSS) if column in losses else ()
         present = [name for name in names if name.removeprefix(f"{NESTED}.") in accepted]
         if column == "id" and "id" in present:  # the other names may be of something else
             present = [name for name in present if name == "id"]
@@ -120,7 +121,7 @@ def match_columns(
         missing.insert(0, "row_idx (or id)")
     if missing and not problem:
         problem = f"lacks {', '.join(missing)}"
-        if "loss" in names:
+        if _ONE_LOSS in names:
             problem += " (with one loss per row, name the file of the other pass with --blind)"
     if problem:
         raise InputError(
@@ -149,7 +150,7 @@ def _read_csv(
         issues.add("row with the wrong number of cells", 1, [example])
         return "skip"
 
-    known = [name for names in COLUMNS.values() for name in names]
+    known = [_ONE_LOSS, *(name for names in COLUMNS.values() for name in names)]
     total, n_lines = path.stat().st_size, 0
     with pa.OSFile(str(path)) as file:
         reader = pa.csv.open_csv(
@@ -157,9 +158,7 @@ def _read_csv(
             pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
             pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip_row),
             # Bytes first: a cell that is not a number or not UTF-8 must not stop the import.
-            pa.csv.ConvertOptions(
-                column_types=dict.fromkeys([*known, "loss"], pa.binary()), check_utf8=False
-            ),
+            pa.csv.ConvertOptions(column_types=dict.fromkeys(known, pa.binary()), check_utf8=False),
         )
         columns = match(reader.schema.names)
         for batch in reader:

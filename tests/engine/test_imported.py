@@ -153,7 +153,7 @@ def test_importing_again_changes_nothing_and_other_scores_are_refused(
         ("", "cannot be read as CSV"),
         (
             "row_idx,loss\n0,1\n",
-            r"lacks loss_multimodal, loss_text \(.*\)\. Found: 'row_idx, loss'",
+            r"lacks loss_multimodal, loss_text \(.*\)\. Found: 'row_idx, l",
         ),
         (
             "row_idx,loss_text,loss_multimodal,loss_text\n0,1,1,1\n",
