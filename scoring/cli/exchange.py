@@ -10,7 +10,7 @@ from scoring.cli import console
 from scoring.cli.commands import JsonOption, WorkspaceOption
 from scoring.errors import InputError
 from scoring.models.options import ModelOptions
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.workspace import open_workspace
 
 if TYPE_CHECKING:

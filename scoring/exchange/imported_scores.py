@@ -198,7 +198,7 @@ def describe_files(files: Sequence[Path]) -> tuple[str, str]:
 def read_earlier_report(workspace: Workspace, record: RunRecord) -> ImportReport:
     """Return the report of the first import. Raise RunConflictError if it was of other scores."""
     present = read_run(workspace, record.run_id)
-    for name in ("imported_from", "dataset_fingerprint", "model", "baselines"):
+    for name in ("imported_from", "dataset_fingerprint", "model", "baselines", "tokens"):
         before, now = getattr(present, name), getattr(record, name)
         if before != now:
             raise RunConflictError(

@@ -233,7 +233,7 @@ def _token_row(row: dict[str, Any], record: RunRecord) -> dict[str, Any]:
     text = np.array(row["losses_text"], np.float32)  # (answer_tokens,), as the next
     multimodal = np.array(row["losses_multimodal"], np.float32)
     tokens = {
-        "token_turns": turns,
+        "token_turns": turns.tolist(),
         "token_texts": row["answer_texts"] or None,
         "token_loss_text": text,
         "token_loss_multimodal": multimodal,
@@ -272,8 +272,11 @@ def _probe_model(
     ``rows`` are row_idx, multimodal and text-only loss.
     """
     info = model.info
-    settings = {"model_fingerprint": info.fingerprint, "template_digest": info.template_digest}
-    settings |= {"model_files": None if info.files is None else dict(info.files)}
+    settings: dict[str, object] = {
+        "model_fingerprint": info.fingerprint,
+        "template_digest": info.template_digest,
+        "model_files": None if info.files is None else dict(info.files),
+    }
     if changed := find_differences(export.record, settings):
         raise InputError(f"The model differs from that of the prompts: {'; '.join(changed)}.")
     with tempfile.TemporaryDirectory() as folder:

@@ -137,7 +137,7 @@ def test_a_plain_loop_gives_the_scores_of_our_own_engine(
     assert report.probe["n"] == 5
     assert report.probe["largest_difference"] < 1e-5
     own, other = scores_of(workspace, "own"), scores_of(workspace, "other")
-    assert len({row[4] for row in own}) == 2  # scored, text_only
+    assert {row[4] for row in own} == {"scored", "text_only", "missing_image"}
     assert_same_scores(own, other)
     turns = scores_of(workspace, "own", "turn")
     assert len(turns) > len(own)

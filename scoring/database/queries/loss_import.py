@@ -195,6 +195,7 @@ class LossMatcher:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._n_rows = folder, 0
+        settings: dict[str, str | bool | int | float | list[str]]
         settings = {"memory_limit": "1GB", "threads": 4, "temp_directory": str(folder / "spill")}
         self._con = duckdb.connect(str(folder / "losses.duckdb"), config=settings)
         self._con.execute("SET enable_progress_bar = false")  # it draws on stdout
