@@ -23,6 +23,7 @@ from scoring.database.connection import Store
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.exports.options import MANIFEST, ExportOptions
+from scoring.exports.trainers import start_command
 from scoring.option_descriptions import Option
 from scoring.runs.record import read_run_or_latest
 from scoring.subsets.definitions import read_subset
@@ -99,6 +100,7 @@ def export(
     console.show_message(f"{result.n_samples:,} samples; check them at any time with:")
     console.show_message(f"visnec verify {result.folder / MANIFEST} -w {workspace}")
     _show_changes(result.manifest)
+    _show_start_command(result.manifest, result.folder)
     if json:
         console.print_json(result.manifest.to_dict())
     else:
@@ -175,6 +177,14 @@ def export_scores(
         console.print_json({"file": str(to), "run_id": scope.run_id, **asdict(report)})
 
 
+def _show_start_command(manifest: Manifest, folder: Path) -> None:
+    trainer = manifest.options.trains_with
+    if trainer is None:
+        return
+    console.show_message(f"Train with {trainer.title} (replace the words in capitals):")
+    console.show_message(start_command(manifest.options, manifest.subset.name, str(folder)))
+
+
 def _show_changes(manifest: Manifest) -> None:
     """Report what the options changed, so that no one mistakes derived data for the original."""
     written = manifest.counts.get("written", {})
@@ -197,10 +207,17 @@ def _show_changes(manifest: Manifest) -> None:
         )
     if n := written.get("records_from_other_files"):
         console.show_message(f"{n:,} records came from files that are not JSON and were rewritten")
-    if n := written.get("records_with_new_image_paths"):
+    if n := written.get("records_rewritten_for_trainer"):
         console.show_message(
-            f"{n:,} records have new image paths, because their own lead outside the image folder"
+            f"{n:,} records are not LLaVA records as the trainer reads them and were rewritten"
         )
+    if n := written.get("records_with_new_image_paths"):
+        why = (
+            "with the prefix"
+            if manifest.options.path_prefix is not None
+            else "because their own lead outside the image folder"
+        )
+        console.show_message(f"{n:,} records have new image paths, {why}")
     for note in manifest.image_notes():
         console.show_message(note)
     if manifest.derived:

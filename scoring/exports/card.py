@@ -180,6 +180,12 @@ def _describe_changes(manifest: Manifest) -> str:
         sentences.append(f"The key {key} is how often a sample counts.")
     if n := written.get("records_from_other_files"):
         sentences.append(f"{n:,} records came from files that are no JSON and were written anew.")
+    if manifest.format == "messages":
+        sentences.append("Records are rewritten as messages of typed parts.")
+    if n := written.get("records_rewritten_for_trainer"):
+        sentences.append(f"{n:,} records were rewritten as LLaVA records.")
+    if manifest.options.scores:
+        sentences.append("Losses and scores are added to each record.")
     if n := written.get("records_with_new_image_paths"):
         sentences.append(f"{n:,} records name the copies of their images by new paths.")
     return "**Derived data.** " + " ".join(sentences)

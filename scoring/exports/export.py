@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -95,6 +95,8 @@ def export_subset(
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
     options = resolve_columns(workspace, options)
     folder = (to or workspace.exports_dir / definition.name).absolute()
+    if options.names_folder:
+        options = replace(options, folder=str(folder))
     owner = workspace.settings.workspace_id
     with _explain_os_errors(folder), _lock_exports(workspace, folder, on_wait):
         _clear_leftovers(folder, owner)

@@ -31,6 +31,7 @@ class ExportStats:
     """What happened to records and images while they were written."""
 
     rebuilt: set[int] = field(default_factory=set)  # rows not from JSON: written as LLaVA records
+    rewritten: int = 0  # records of JSON that were written as LLaVA records for a trainer
     unedited: dict[int, str] = field(default_factory=dict)  # rows whose turns could not be edited
     images: dict[str, int] = field(default_factory=dict)  # files, bytes, missing, undecodable
     undecodable: dict[str, str] = field(default_factory=dict)  # images left out, and why
@@ -132,6 +133,8 @@ class ExportPlan:
         files = read_dataset_info(self.workspace).files
         if len(files) != 1 or files[0].container != "object" or self.repeats is not None:
             return False
+        if self.options.trainer is not None:  # trainers read lists
+            return False
         return all(self.read_members())
 
     def count_changes(self) -> dict[str, Any]:
@@ -158,6 +161,7 @@ class ExportPlan:
             "records_with_new_image_paths": stats.repointed,
             "records_without_their_keys": stats.keyless,
             "records_from_other_files": len(stats.rebuilt),
+            "records_rewritten_for_trainer": stats.rewritten,
         }
         return counts | {name: count for name, count in others.items() if count}
 
@@ -171,9 +175,11 @@ class ExportPlan:
         kinds = {
             "turns": options.turns != "keep",
             "weights": options.weights in ("column", "repeat") or has_weight_column,
-            "records": bool(self.stats.rebuilt),
+            "records": bool(self.stats.rebuilt or self.stats.rewritten)
+            or options.format == "messages",
+            "scores": options.scores,
             "encoding": any(file.encoding and file.container in JSON for file in files),
-            "images": bool(self.stats.repointed),
+            "images": bool(self.stats.repointed) or options.path_prefix is not None,
         }
         return [kind for kind, applies in kinds.items() if applies]
 
@@ -196,7 +202,8 @@ def plan_export(
             f"The rule {outcome.definition.rule} gives no weights. Select with the rule weights, "
             "or export without them."
         )
-    if subset.weights is not None and options.weights is None and options.format in RECORDS:
+    is_asked = options.format in (*RECORDS, "messages") or options.trainer is not None
+    if subset.weights is not None and options.weights is None and is_asked:
         raise RuleError(
             "This subset has weights. Choose how to export them: --weights column, repeat or "
             "ignore."

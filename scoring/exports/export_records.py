@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from scoring.dataset.records import read_dataset_info, sample_from_row
 from scoring.errors import InputError, RecordError, WorkspaceError
 from scoring.exports.export_plan import ExportPlan
-from scoring.exports.images import exported_path, image_name
+from scoring.exports.images import add_prefix, exported_path, image_name
 from scoring.exports.json_edits import (
     EditError,
     add_key,
@@ -22,6 +24,7 @@ from scoring.exports.json_edits import (
     replace_paths,
 )
 from scoring.exports.options import RECORDS
+from scoring.exports.trainers import check_conversation
 from scoring.image_references import image_path, split_reference
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.readers.detect import JSON
@@ -29,7 +32,11 @@ from scoring.samples import Role, Sample, Status, Turn
 
 PLACEHOLDER = "<image>"
 _FROM = {Role.SYSTEM: "system", Role.HUMAN: "human", Role.ASSISTANT: "gpt"}
-_SAMPLE_COLUMNS = ["id", "source", "images", "turns", "status", "reason", "origin"]
+SAMPLE_COLUMNS = ["id", "source", "images", "turns", "status", "reason", "origin"]
+"""Columns of the dataset that make up a sample."""
+SCORES = ("loss_text", "loss_multimodal", "visnec", "n_answer_tokens")
+"""Columns of scores that tables have, and that the option scores adds to records."""
+_OTHER_MEDIA = frozenset(("images", "messages", "video", "videos"))
 _EDIT_FAILURES = (EditError, ValueError, IndexError, RecursionError)
 
 
@@ -39,14 +46,17 @@ def read_records(plan: ExportPlan) -> Iterator[bytes]:
     Raises RecordError if one would make a file unreadable, or cannot be changed as requested.
     """
     files = read_dataset_info(plan.workspace).files
-    needs_samples = bool(plan.hits) or any(file.container not in JSON for file in files)
-    needs_images = plan.options.places_images and plan.options.format in RECORDS
-    columns = _SAMPLE_COLUMNS if needs_samples else ["images"] if needs_images else []
+    is_rewritten = any(file.container not in JSON for file in files)
+    for_trainer = plan.options.trains_with is not None
+    needs_samples = bool(plan.hits) or is_rewritten or for_trainer
+    changes_paths = plan.options.places_images or plan.options.path_prefix is not None
+    needs_images = changes_paths and plan.options.format in RECORDS
+    columns = SAMPLE_COLUMNS if needs_samples else ["images"] if needs_images else []
     for start, table in plan.read_tables(["original", *columns]):
         images = table.column("images").to_pylist() if needs_images else None
         for offset, original in enumerate(table.column("original").to_pylist()):
-            sample = None
-            if needs_samples and (original is None or int(plan.rows[start + offset]) in plan.hits):
+            sample, row_idx = None, int(plan.rows[start + offset])
+            if needs_samples and (original is None or for_trainer or row_idx in plan.hits):
                 sample = sample_from_row(table.slice(offset, 1).to_pylist()[0])
             references = images[offset] if images is not None else ()
             yield build_record(plan, start + offset, original, sample, references)
@@ -67,19 +77,54 @@ def build_record(
         images: Images whose paths in the record have to lead to their copies.
     """
     row_idx = int(plan.rows[position])
+    is_read = plan.options.trainer is not None and plan.options.format in RECORDS  # by a trainer
+    if is_read:
+        _check_for_trainer(plan, sample)
     if original is None:
         record = _rebuild_record(plan, row_idx, sample)
+        plan.stats.rebuilt.add(row_idx)
+    elif is_read and sample is not None and _needs_rewriting(plan, original, sample):
+        record = _rebuild_record(plan, row_idx, sample)
+        plan.stats.rewritten += 1
     else:
         record = _edit_record(plan, row_idx, original, sample, images)
-    if plan.weights is None or plan.options.weights != "column":
+    if plan.options.scores:
+        record = _add_scores(plan, position, record)
+    return _add_weight(plan, position, record) if plan.options.weights == "column" else record
+
+
+def read_scores(plan: ExportPlan, position: int) -> dict[str, float | int | None]:
+    """Return the scores of the sample at ``position``, None where it has none."""
+    candidates = plan.outcome.candidates
+    index = int(np.searchsorted(candidates.row_idx, plan.rows[position]))
+    values = {name: getattr(candidates, name)[index].item() for name in SCORES}
+    if not candidates.scored[index]:
+        values["n_answer_tokens"] = None
+    return {name: None if value != value else value for name, value in values.items()}
+
+
+def _add_weight(plan: ExportPlan, position: int, record: bytes) -> bytes:
+    if plan.weights is None:
         return record
     try:
         return add_key(record, plan.options.weight_key, f"{float(plan.weights[position]):.6g}")
     except _EDIT_FAILURES as problem:
         raise RecordError(
-            f"Cannot add a weight to row {row_idx}: {problem}. Name another key with --weight-key, "
-            "or export with repeated records."
+            f"Cannot add a weight to row {plan.rows[position]}: {problem}. Name another key with "
+            "--weight-key, or export with repeated records."
         ) from problem
+
+
+def _add_scores(plan: ExportPlan, position: int, record: bytes) -> bytes:
+    try:
+        for name, value in read_scores(plan, position).items():
+            record = add_key(record, name, json.dumps(value))
+    except _EDIT_FAILURES as problem:
+        raise RecordError(
+            f"Cannot add scores to row {plan.rows[position]}: {problem}. Export without them, or "
+            "as parquet, which has columns for them."
+        ) from problem
+    return record
 
 
 def exported_turns(plan: ExportPlan, sample: Sample) -> tuple[Turn, ...]:
@@ -107,6 +152,40 @@ def conversation_turn(turn: Turn) -> dict[str, object]:
         pieces += [text[start:offset], PLACEHOLDER]
         start = offset
     return {"from": _FROM[turn.role], "value": "".join([*pieces, text[start:]])}
+
+
+def _check_for_trainer(plan: ExportPlan, sample: Sample | None) -> None:
+    """Raise RecordError where the trainer would misread even a LLaVA record of the sample."""
+    trainer = plan.options.trains_with
+    if trainer is None or sample is None:
+        return
+    if sample.status is Status.BAD_RECORD:
+        raise RecordError(
+            f"Row {sample.row_idx} was kept by a reviewer, but {trainer.title} cannot read it: "
+            f"{sample.reason}. Drop it, or export without --for."
+        )
+    turns = [conversation_turn(turn) for turn in sample.turns]
+    check_conversation(trainer, sample.row_idx, turns, len(sample.images))
+
+
+def _needs_rewriting(plan: ExportPlan, original: bytes, sample: Sample) -> bool:
+    """Return whether the trainer would read something else than was imported from a record."""
+    trainer = plan.options.trains_with
+    turns = [conversation_turn(turn) for turn in sample.turns]
+    try:
+        value = json.loads(original)
+        stated = [{key: turn[key] for key in ("from", "value")} for turn in value["conversations"]]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return True
+    image = {key: value[key] for key in ("image",) if key in value}
+    is_same = stated == turns and image == _image_entry(list(map(image_path, sample.images)))
+    lacks_id = trainer is not None and trainer.needs_id and "id" not in value
+    return not is_same or lacks_id or not _OTHER_MEDIA.isdisjoint(value)
+
+
+def _image_entry(paths: Sequence[str]) -> dict[str, object]:
+    """Return the key ``image`` of a LLaVA record, absent without images."""
+    return {"image": paths[0] if len(paths) == 1 else list(paths)} if paths else {}
 
 
 def _edit_record(
@@ -141,26 +220,28 @@ def _edit_record(
         record = replace_paths(record, paths)
     except _EDIT_FAILURES as problem:
         raise RecordError(
-            f"Row {row_idx} names an image by a path outside of the export's images, and the path "
-            f"cannot be rewritten: {problem}. Export as webdataset, or with images embedded in a "
-            "table."
+            f"Row {row_idx} names an image by a path outside of the export's images or without its "
+            f"prefix, and the path cannot be rewritten: {problem}. Export as webdataset, or with "
+            "images embedded in a table."
         ) from problem
     plan.stats.repointed += 1
     return record
 
 
 def _rebuild_record(plan: ExportPlan, row_idx: int, sample: Sample | None) -> bytes:
-    """Build a LLaVA record for a sample whose dataset file was not JSON."""
-    if sample is None or sample.origin is None or sample.status is Status.BAD_RECORD:
+    """Build a LLaVA record for a sample whose record is not one."""
+    is_lost = sample is None or (sample.origin is None and not sample.original)
+    if sample is None or is_lost or sample.status is Status.BAD_RECORD:
         raise WorkspaceError(
             f"The dataset parts lack the record bytes of row {row_idx}. Export the subset as ids, "
             "or import the dataset again."
         )
-    plan.stats.rebuilt.add(row_idx)
-    images = [_rebuilt_path(plan, row_idx, image) for image in sample.images]
-    record: dict[str, object] = {} if sample.id is None else {"id": sample.id}
-    if images:
-        record["image"] = images[0] if len(images) == 1 else images
+    trainer = plan.options.trains_with
+    identifier = sample.id
+    if identifier is None and trainer is not None and trainer.needs_id:
+        identifier = str(row_idx)
+    record: dict[str, object] = {} if identifier is None else {"id": identifier}
+    record |= _image_entry([record_path(plan, row_idx, image) for image in sample.images])
     mask = iter(train_mask(plan, sample))
     turns = [conversation_turn(turn) for turn in exported_turns(plan, sample)]
     if plan.options.turns == "mask":
@@ -171,17 +252,21 @@ def _rebuild_record(plan: ExportPlan, row_idx: int, sample: Sample | None) -> by
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _rebuilt_path(plan: ExportPlan, row_idx: int, reference: str) -> str:
-    """Return the path that a rebuilt record gives for an image."""
+def record_path(plan: ExportPlan, row_idx: int, reference: str) -> str:
+    """Return the path that a record written by this program gives for an image.
+
+    Raises InputError where the image is inside another file, and no copy of it is exported.
+    """
     path = image_path(reference)
     if split_reference(path) is None:
         return exported_path(plan, reference)
-    if not plan.options.places_images and plan.options.format in RECORDS[:2]:
+    if not plan.options.places_images and plan.options.format in (*RECORDS[:2], "messages"):
         raise InputError(
             f"The image of row {row_idx} is inside {path.partition('#')[0]}, where a record cannot "
             "name it. Export with images copied, as webdataset, or embedded in a table."
         )
     try:
-        return image_name(reference, resolve_image(reference, plan.workspace.image_roots))
+        name = image_name(reference, resolve_image(reference, plan.workspace.image_roots))
+        return add_prefix(plan, name)
     except ImageProblem:
         return path

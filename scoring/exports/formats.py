@@ -7,6 +7,8 @@ and escapes.
   written as an object again, under their keys.
 - ``jsonl``: ``samples.jsonl``, a record per line. White space with a line break between the tokens
   of a record is removed; everything else is byte for byte the same.
+- ``messages``: ``samples.jsonl``, or ``samples.parquet`` with the images inside: a conversation of
+  typed parts per sample (see ``messages``).
 - ``ids``: ``ids.txt`` and ``row_idx.txt``, a sample per line in the same order. ``row_idx`` is the
   identity; an id may repeat, a missing one is an empty line, and a line break in one is written
   as ``\\n`` or ``\\r``.
@@ -32,7 +34,9 @@ from scoring.exports.export_records import read_records
 from scoring.exports.files import BytesFile, Chunk, OutputFile
 from scoring.exports.images import ImagesFile, image_suffix, read_image
 from scoring.exports.json_edits import remove_line_breaks
+from scoring.exports.messages import message_chunks
 from scoring.exports.tables import folder_outputs, parquet_outputs, source_outputs
+from scoring.exports.trainers import trainer_outputs
 from scoring.images.decode import ImageProblem
 from scoring.readers.json_stream import Member
 from scoring.reviews.decision_log import Decision
@@ -66,7 +70,9 @@ def plan_outputs(plan: ExportPlan) -> list[OutputFile]:
                 outputs = [BytesFile("samples.json", chunks(plan))]
             case "jsonl":
                 outputs = [BytesFile("samples.jsonl", _line_chunks(plan))]
-            case "parquet":
+            case "messages" if plan.options.images != "embed":
+                outputs = [BytesFile("samples.jsonl", message_chunks(plan))]
+            case "parquet" | "messages":
                 outputs = parquet_outputs(plan)
             case "huggingface":
                 outputs = folder_outputs(plan)
@@ -77,6 +83,7 @@ def plan_outputs(plan: ExportPlan) -> list[OutputFile]:
                 outputs = [BytesFile("ids.txt", _id_chunks(plan)), row_idx_file]
             case _:
                 outputs = [BytesFile("dropped.jsonl", _dropped_chunks(plan))]
+    outputs += trainer_outputs(plan)
     return [*outputs, ImagesFile(plan)] if plan.options.takes_images else outputs
 
 

@@ -30,7 +30,7 @@ from scoring.exports.files import (
     open_output,
 )
 from scoring.exports.options import VERSION
-from scoring.image_references import image_path, split_reference
+from scoring.image_references import image_path, is_remote, split_reference
 from scoring.images.containers import EmbeddedProblem, read_embedded
 from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
 from scoring.samples import Status
@@ -102,15 +102,27 @@ def exported_path(plan: ExportPlan, reference: str) -> str:
     """
     path = image_path(reference)
     if not plan.options.places_images or plan.options.version < 3:
-        return path
+        return add_prefix(plan, path)
     if split_reference(path) is None and _keeps_path(path):
-        return path
+        return add_prefix(plan, path)
     try:
         location = resolve_image(reference, plan.workspace.image_roots)
         name = image_name(reference, location)
     except ImageProblem:
         return path
-    return name + "".join(path.partition("###[")[1:]) if location.box else name
+    return add_prefix(plan, name + "".join(path.partition("###[")[1:]) if location.box else name)
+
+
+def add_prefix(plan: ExportPlan, path: str) -> str:
+    """Return the path with the prefix of the options, if they have one.
+
+    Without exported images, absolute paths, URLs and images inside files need none.
+    """
+    prefix = plan.options.path_prefix
+    is_elsewhere = path.startswith("/") or is_remote(path) or split_reference(path) is not None
+    if prefix is None or (is_elsewhere and not plan.options.places_images):
+        return path
+    return prefix + path
 
 
 def _keeps_path(path: str, version: int = VERSION) -> bool:

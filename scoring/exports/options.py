@@ -13,6 +13,7 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal, get_args
 
 from scoring.errors import InputError
+from scoring.exports.trainers import TRAINERS, Trainer, check_options
 from scoring.option_descriptions import Option
 
 VERSION: Final = 3
@@ -26,6 +27,7 @@ decoded were embedded.
 FORMATS: Final[Mapping[str, str]] = {
     "llava": "one JSON array, the records as they came",
     "jsonl": "JSON lines, one record a line",
+    "messages": "messages of typed parts: JSON lines, or a Parquet table with the images inside",
     "parquet": "a Parquet table: rows of Parquet as they came, else conversations and scores",
     "huggingface": "a folder that datasets.load_from_disk reads",
     "webdataset": "WebDataset tar files with the images inside",
@@ -36,6 +38,8 @@ FORMATS: Final[Mapping[str, str]] = {
 
 TABLES = ("parquet", "huggingface")
 RECORDS = ("llava", "jsonl", "webdataset")
+EMBEDDING = (*TABLES, "messages")
+"""Formats that can contain images as values of a table."""
 Images = Literal["none", "copy", "link", "embed"]
 Weighting = Literal["ignore", "column", "repeat"]
 Columns = Literal["source", "understood"]
@@ -52,7 +56,8 @@ FOLDERS = ("images", "plots")
 # names that an export writes are allowed in either.
 _NAME = re.compile(
     r"samples\.(json|jsonl|parquet)|samples-\d{6}\.tar|data-\d{5}-of-\d{5}\.arrow"
-    r"|(dataset_info|state|croissant)\.json|(ids|row_idx)\.txt|(dropped|images)\.jsonl"
+    r"|(dataset_info|state|croissant|internvl_meta)\.json|(ids|row_idx)\.txt"
+    r"|(dropped|images)\.jsonl|llava_next\.yaml"
     r"|README\.md|plots/[a-z_]+\.svg"
 )
 
@@ -61,25 +66,55 @@ _NAME = re.compile(
 class ExportOptions:
     """How to write a subset.
 
-    ``version`` is 3 except for exports of earlier versions, which are verified by their own rules.
-    Raises InputError for options that cannot be combined.
+    Once made, ``format`` and ``images`` are never empty. ``folder`` is the absolute path of the
+    export if its files name it. ``version`` is 3 except for exports of earlier versions, which are
+    verified by their own rules. Raises InputError for options that cannot be combined.
     """
 
     format: Annotated[
         str,
         Option(
-            "llava (a JSON array), jsonl, parquet, huggingface (a folder for "
-            "datasets.load_from_disk), webdataset (tar files with the images), ids, or dropped "
-            "(the samples left out, and why)."
+            "llava (a JSON array), jsonl, messages (typed parts: JSON lines, or a table with "
+            "embedded images), parquet, huggingface (a folder for datasets.load_from_disk), "
+            "webdataset (tar files with the images), ids, or dropped (the samples left out, and "
+            "why). Default: llava, or what the trainer of --for reads.",
+            parse=str,
         ),
-    ] = "llava"
+    ] = ""
     images: Annotated[
-        Images,
+        Images | None,
         Option(
             "copy or (hard) link the images used into a folder images/ next to the records, embed "
-            "them in a table, or none. webdataset always contains them."
+            "them in a table, or none. webdataset always contains them. Default: none, or what the "
+            "trainer of --for reads."
         ),
-    ] = "none"
+    ] = None
+    trainer: Annotated[
+        str | None,
+        Option(
+            "Write what this trainer reads (format, image paths, side file) and print the command "
+            f"to start with: {', '.join(TRAINERS)}.",
+            "--for",
+        ),
+    ] = None
+    image_prefix: Annotated[
+        str | None,
+        Option("Folder put before the image paths that records give, such as /data/images."),
+    ] = None
+    absolute_images: Annotated[
+        bool,
+        Option(
+            "Name the exported images by absolute paths, for trainers that look for them in the "
+            "current folder. Such an export cannot be moved."
+        ),
+    ] = False
+    scores: Annotated[
+        bool,
+        Option(
+            "Add loss_text, loss_multimodal, visnec and n_answer_tokens to each record as keys, "
+            "null without a score. Tables always have them as columns."
+        ),
+    ] = False
     weights: Annotated[
         Weighting | None,
         _weight(
@@ -120,11 +155,14 @@ class ExportOptions:
             "record)."
         ),
     ] = None
+    folder: str | None = field(default=None, kw_only=True)
     version: int = field(default=VERSION, kw_only=True)
 
     def __post_init__(self) -> None:
+        self._set_defaults()
         choices: dict[str, tuple[str | None, ...]] = {
             "format": tuple(FORMATS),
+            "trainer": (None, *TRAINERS),
             "images": get_args(Images),
             "turns": get_args(TurnChoice),
             "weights": (None, *get_args(Weighting)),
@@ -141,9 +179,26 @@ class ExportOptions:
                 raise InputError(f"Invalid key {key!r} for a record. Use letters, digits and '_'.")
         self._check_turns()
         self._check_format()
+        if self.trains_with is not None:
+            check_options(self.trains_with, self)
+        self._check_paths()
         for_card = (self.license, self.url, self.date_published)
         if not self.card and any(value is not None for value in for_card):
             raise InputError("License, URL and date are written to the card. Add --card.")
+
+    def _set_defaults(self) -> None:
+        """Set what was left open to what the trainer reads."""
+        trainer = self.trains_with
+        open_format = trainer.formats[0] if trainer else "llava"
+        object.__setattr__(self, "format", self.format or open_format)
+        open_images = trainer.images if trainer else "none"
+        object.__setattr__(self, "images", self.images or open_images)
+        if trainer is None:
+            return
+        if self.format == "parquet" and self.columns is None:
+            object.__setattr__(self, "columns", "understood")
+        if trainer.absolute_images and self.image_prefix is None and self.places_images:
+            object.__setattr__(self, "absolute_images", True)
 
     def _check_turns(self) -> None:
         limits = [limit for limit in (self.turn_min, self.turn_max) if limit is not None]
@@ -163,10 +218,15 @@ class ExportOptions:
                 "The columns of the source contain turns and images unchanged. To embed images or "
                 "remove turns, use the columns understood."
             )
-        if self.images == "embed" and self.format not in TABLES:
+        if self.images == "embed" and self.format not in EMBEDDING:
             raise InputError(
-                f"Images can be embedded in {' or '.join(TABLES)}, not in {self.format}. Use copy "
+                f"Images can be embedded in {', '.join(EMBEDDING)}, not in {self.format}. Use copy "
                 "or link."
+            )
+        if self.scores and self.format not in (*RECORDS, "messages"):
+            raise InputError(
+                f"Scores are added to the records of {', '.join(RECORDS)} and messages, not to "
+                f"{self.format}."
             )
         is_list = self.format in ("ids", "dropped")
         if is_list and self.images != "none":
@@ -175,6 +235,47 @@ class ExportOptions:
             raise InputError(f"The format {self.format} has no columns. Repeat or ignore weights.")
         if self.epoch_size is not None and self.weights != "repeat":
             raise InputError("The size of an epoch needs weights repeat.")
+
+    def _check_paths(self) -> None:
+        """Refuse changes to image paths where no file gives any."""
+        if self.image_prefix is None and not self.absolute_images:
+            return
+        flag = "--absolute-images" if self.absolute_images else "--image-prefix"
+        if self.absolute_images and self.image_prefix is not None:
+            raise InputError("Image paths have either a prefix or the export's own folder.")
+        if self.image_prefix is not None and not self.image_prefix.strip():
+            raise InputError("The image prefix is empty.")
+        if self.absolute_images and not self.places_images:
+            raise InputError("Absolute image paths need exported images. Use images copy or link.")
+        if self.holds_images or self.format in ("ids", "dropped") or self.columns == "source":
+            raise InputError(
+                f"{flag} changes the image paths of llava, jsonl, messages and understood columns; "
+                "this export gives none, or gives them unchanged."
+            )
+
+    @property
+    def trains_with(self) -> Trainer | None:
+        """The trainer that the export is for."""
+        return TRAINERS.get(self.trainer) if self.trainer is not None else None
+
+    @property
+    def names_folder(self) -> bool:
+        """Whether files of the export give its absolute path."""
+        trainer = self.trains_with
+        return self.absolute_images or (trainer is not None and trainer.names_folder)
+
+    @property
+    def path_prefix(self) -> str | None:
+        """What is put before image paths, with its ``/``."""
+        prefix = f"{self.folder}/images" if self.absolute_images else self.image_prefix
+        return None if prefix is None else prefix.rstrip("/") + "/"
+
+    @property
+    def data_file(self) -> str:
+        """Name of the file with the records, in formats that have one."""
+        if self.format == "parquet" or (self.format == "messages" and self.images == "embed"):
+            return "samples.parquet"
+        return "samples.json" if self.format == "llava" else "samples.jsonl"
 
     @property
     def places_images(self) -> bool:
@@ -193,10 +294,12 @@ class ExportOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the format and the options that differ from the defaults, without the version."""
+        plain = ExportOptions(self.format)
         changed = {
             option.name: getattr(self, option.name)
             for option in fields(self)
-            if option.name != "version" and getattr(self, option.name) != option.default
+            if option.name != "version"
+            and getattr(self, option.name) != getattr(plain, option.name)
         }
         return {"format": self.format, **changed}
 

@@ -38,11 +38,14 @@ from scoring.exports.export_records import (
 )
 from scoring.exports.files import BytesFile, OutputFile, RowReader, TableFile, repeat_rows
 from scoring.exports.images import exported_path, read_image
+from scoring.exports.messages import build_messages, message_type
 from scoring.exports.options import ExportOptions
+from scoring.exports.trainers import check_conversation
 from scoring.image_references import image_path, split_reference
 from scoring.images.decode import ImageProblem, find_container
 from scoring.readers.tables import read_rows, read_table_schema
 from scoring.rules.candidates import STATUSES
+from scoring.samples import Sample
 from scoring.workspace import Workspace
 
 _SHARD_ROWS = 100_000
@@ -57,20 +60,30 @@ _DATASET_COLUMNS = ["original", "id", "source", "images", "turns", "status", "re
 
 def table_schema(plan: ExportPlan) -> pa.Schema:
     """Return the columns. Losses and scores are in nats per answer token, null where unscored."""
-    embedded = plan.options.images == "embed"
+    options = plan.options
+    images = ("images", pa.list_(_IMAGE if options.images == "embed" else _TEXT))
+    scores = [
+        *((name, pa.float64()) for name in ("loss_text", "loss_multimodal", "visnec")),
+        ("n_answer_tokens", pa.int64()),
+    ]
+    weights = []
+    if plan.weights is not None and options.weights != "repeat":
+        weights.append((options.weight_key, pa.float64()))
+    if options.format == "messages":
+        messages = ("messages", pa.list_(message_type(options)))
+        fields = [("id", _TEXT), ("source", _TEXT), messages, images, *weights]
+        return pa.schema([*fields, *scores] if options.scores else fields)
     fields = [
         ("row_idx", pa.int64()),
         ("id", _TEXT),
         ("source", _TEXT),
-        ("images", pa.list_(_IMAGE if embedded else _TEXT)),
+        images,
         ("conversations", pa.list_(_TURN)),
         ("status", _TEXT),
-        *((name, pa.float64()) for name in ("loss_text", "loss_multimodal", "visnec")),
-        ("n_answer_tokens", pa.int64()),
+        *scores,
+        *weights,
     ]
-    if plan.weights is not None and plan.options.weights != "repeat":
-        fields.append((plan.options.weight_key, pa.float64()))
-    if plan.options.turns == "mask":
+    if options.turns == "mask":
         fields.append(("turn_mask", pa.list_(pa.bool_())))
     return pa.schema([*fields, ("record", pa.binary())])
 
@@ -140,10 +153,6 @@ def _build_table(
     selected = plan.rows[start : start + len(table)]
     rows = table.to_pylist()
     samples = [sample_from_row(row) for row in rows]
-    records = [
-        build_record(plan, position, row["original"], sample)
-        for position, (row, sample) in enumerate(zip(rows, samples, strict=True), start)
-    ]
     candidates = plan.outcome.candidates
     indices = np.searchsorted(candidates.row_idx, selected)
     columns: dict[str, Any] = {
@@ -151,22 +160,33 @@ def _build_table(
         "id": [row["id"] for row in rows],
         "source": [row["source"] for row in rows],
         "images": images,
-        "conversations": [
-            [conversation_turn(turn) for turn in exported_turns(plan, sample)] for sample in samples
-        ],
         "status": [str(STATUSES[code]) for code in candidates.status[indices].tolist()],
         "n_answer_tokens": pa.array(
             candidates.n_answer_tokens[indices], mask=~candidates.scored[indices]
         ),
         "turn_mask": [train_mask(plan, sample) for sample in samples],
-        "record": records,
     }
+    if plan.options.format == "messages":
+        columns["messages"] = [build_messages(plan, sample, []) for sample in samples]
+    else:
+        columns["record"] = [
+            build_record(plan, position, row["original"], sample)
+            for position, (row, sample) in enumerate(zip(rows, samples, strict=True), start)
+        ]
+        columns["conversations"] = [_build_conversation(plan, sample) for sample in samples]
     for name in ("loss_text", "loss_multimodal", "visnec"):  # null where NaN
         columns[name] = pa.array(getattr(candidates, name)[indices], from_pandas=True)
     if plan.weights is not None:
         columns[plan.options.weight_key] = plan.weights[start : start + len(rows)]
     arrays = {field.name: pa.array(columns[field.name], field.type) for field in schema}
     return pa.Table.from_pydict(arrays, schema)
+
+
+def _build_conversation(plan: ExportPlan, sample: Sample) -> list[dict[str, object]]:
+    turns = [conversation_turn(turn) for turn in exported_turns(plan, sample)]
+    if trainer := plan.options.trains_with:
+        check_conversation(trainer, sample.row_idx, turns, len(sample.images))
+    return turns
 
 
 def _image_values(plan: ExportPlan, position: int, references: list[str]) -> list[Any]:
@@ -181,7 +201,12 @@ def _image_values(plan: ExportPlan, position: int, references: list[str]) -> lis
     for reference in references if plan.n_repeats(position) else ():
         try:
             content = read_image(plan, position, reference)
-        except ImageProblem:
+        except ImageProblem as problem:
+            if plan.options.format == "messages":
+                raise RecordError(
+                    f"Row {plan.rows[position]} cannot be written as messages: {problem}. Drop the "
+                    "sample, or export with images copied."
+                ) from problem
             values.append(None)
         else:
             values.append({"bytes": content, "path": image_path(reference)})
@@ -214,6 +239,7 @@ def resolve_columns(workspace: Workspace, options: ExportOptions) -> ExportOptio
     if options.columns == "source":
         source_schema(workspace)
     is_open = options.format == "parquet" and options.columns is None
+    is_open = is_open and options.image_prefix is None and not options.absolute_images
     if is_open and options.images != "embed" and options.turns == "keep":
         with suppress(InputError, WorkspaceError, RecordError):
             source_schema(workspace)

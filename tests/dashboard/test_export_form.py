@@ -40,12 +40,20 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"turns": "drop", "turn_min": 0.25, "turn_max": 2.0, "card": False},
         {"turns": "drop", "turn_min": 0.25, "turn_max": 2.0},
     ),
+    "messages with scores": (
+        {"format": "messages", "images": "embed", "scores": True, "card": False},
+        {"images": "embed", "scores": True},
+    ),
+    "a prefix": (
+        {"image-prefix": "/data", "card": False},
+        {"image_prefix": "/data"},
+    ),
     "masked turns": (
         {"turns": "mask", "turn_max": 0.5, "mask-key": "train", "card": False},
         {"turns": "mask", "turn_min": 0.0, "turn_max": 0.5, "mask_key": "train"},
     ),
 }
-FIRST = ("format", "weights", "turns", "card")  # others appear with them
+FIRST = ("trainer", "format", "weights", "turns", "card")  # others appear with them
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -76,6 +84,23 @@ def find(app: Any, key: str) -> Any:
     kinds = (app.selectbox, app.number_input, app.text_input, app.checkbox)
     [found] = [one for kind in kinds for one in kind if one.key == key]
     return found
+
+
+def test_an_export_for_a_trainer_shows_how_to_start(
+    root: Path, context: Context, draw: Draw
+) -> None:
+    save_subset(context.workspace, read_definition(context, View(rule=RuleKind.TOP_SHARE), "it"))
+    app = draw("subset")
+    find(app, "trainer-it").set_value("trl").run()
+    assert "mask" not in find(app, "turns-it:trl").options
+    app.button("export-it").click().run()
+    for job in list_export_jobs(context.workspace.root):
+        assert job.wait_for_end(60)
+    folder = default_export_folder(context.workspace, "it", "messages")
+    options = read_manifest(folder).options
+    assert (options.trainer, options.format, options.images) == ("trl", "messages", "embed")
+    said = written(app) + written(app.run())  # at once, or in the list of exports
+    assert f"Train with TRL: trl sft --model_name_or_path MODEL --dataset_name {folder}" in said
 
 
 def test_two_exports_side_by_side(root: Path, context: Context, draw: Draw) -> None:

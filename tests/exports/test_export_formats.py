@@ -459,7 +459,7 @@ def test_a_read_only_workspace_exports_to_another_folder(
     ("choice", "said"),
     [
         ({"format": "csv"}, "Unknown format 'csv'"),
-        ({"format": "llava", "images": "embed"}, "can be embedded in parquet or huggingface"),
+        ({"format": "llava", "images": "embed"}, "can be embedded in parquet, huggingface"),
         ({"format": "ids", "images": "copy"}, "The format ids has no images"),
         (
             {"format": "llava", "images": "zip"},

@@ -26,7 +26,8 @@ from dashboard.view.state import Key
 from dashboard.widgets import figures, notices, poller
 from scoring.errors import VisnecError
 from scoring.exports.export import ExportResult
-from scoring.exports.options import FORMATS, MANIFEST, TABLES, ExportOptions
+from scoring.exports.options import EMBEDDING, FORMATS, MANIFEST, TABLES, ExportOptions
+from scoring.exports.trainers import TRAINERS, Trainer, start_command
 from scoring.exports.verify import verify_manifest
 from scoring.rules import Weights
 from scoring.subsets.definitions import SubsetDefinition
@@ -61,6 +62,7 @@ _MIME = {
     ".txt": "text/plain",
     ".md": "text/plain",
     ".svg": "image/svg+xml",
+    ".yaml": "text/plain",
 }
 
 
@@ -105,14 +107,19 @@ def show_export_button(context: Context, definition: SubsetDefinition, section: 
 def _choose_options(definition: SubsetDefinition) -> dict[str, Any]:
     """Return the arguments of ``ExportOptions``, and whether images may be missing."""
     name = definition.name
-    file_format = st.selectbox("Format", list(FORMATS), key=f"format-{name}")
+    titles: dict[str | None, str] = {None: "any"}
+    titles |= {key: trainer.title for key, trainer in TRAINERS.items()}
+    chosen: dict[str, Any] = {"trainer": _select(name, "trainer", titles)}
+    trainer = TRAINERS.get(chosen["trainer"])
+    form = f"{name}:{chosen['trainer']}" if trainer else name  # each trainer has its own defaults
+    formats = trainer.formats if trainer else tuple(FORMATS)
+    file_format = st.selectbox("Format", formats, key=f"format-{form}")
     figures.show_caption(FORMATS[file_format])
-    chosen: dict[str, Any] = {"format": file_format}
+    chosen["format"] = file_format
     if file_format in ("ids", "dropped"):
         return chosen
     if file_format != "webdataset":  # which always contains them
-        images = {key: _IMAGES[key] for key in _IMAGES if key != "embed" or file_format in TABLES}
-        chosen["images"] = _select(name, "images", images)
+        chosen |= _choose_images(form, file_format, trainer)
     if file_format == "webdataset" or chosen["images"] != "none":
         chosen["allow_missing_images"] = st.checkbox(
             "Export without missing images",
@@ -120,11 +127,13 @@ def _choose_options(definition: SubsetDefinition) -> dict[str, Any]:
             help="Missing images are left out and listed in images.jsonl. Otherwise one missing "
             "image stops the export.",
         )
-    if file_format == "parquet":
+    if file_format == "parquet" and not trainer:
         chosen["columns"] = _select(name, "columns", _COLUMNS)
     if isinstance(definition.rule, Weights):
-        chosen |= _choose_weights(name)
-    chosen |= _choose_turns(name)
+        chosen |= _choose_weights(form, can_weigh=not trainer)
+    chosen |= _choose_turns(form, can_mask=not trainer or trainer.mask_key is not None)
+    if file_format not in TABLES:
+        chosen["scores"] = st.checkbox("Add scores to the records", key=f"scores-{name}")
     chosen["card"] = st.checkbox(
         "Dataset card",
         value=True,
@@ -144,8 +153,26 @@ def _select(name: str, field: str, options: Mapping[Any, str]) -> Any:
     return st.selectbox(label, list(options), key=key, format_func=options.__getitem__)
 
 
-def _choose_weights(name: str) -> dict[str, Any]:
-    chosen: dict[str, Any] = {"weights": _select(name, "weights", _WEIGHTS)}
+def _choose_images(name: str, file_format: str, trainer: Trainer | None) -> dict[str, Any]:
+    can_embed = file_format in EMBEDDING and not (trainer and trainer.parts_name_images)
+    images = {key: _IMAGES[key] for key in _IMAGES if key != "embed" or can_embed}
+    if trainer:  # its default first
+        images = {trainer.images: images[trainer.images], **images}
+    chosen: dict[str, Any] = {"images": _select(name, "images", images)}
+    if chosen["images"] != "embed":
+        prefix = st.text_input(
+            "Prefix of image paths",
+            key=f"image-prefix-{name}",
+            placeholder="none",
+            help="A folder put before the image paths that records give",
+        )
+        chosen["image_prefix"] = prefix.strip() or None
+    return chosen
+
+
+def _choose_weights(name: str, can_weigh: bool) -> dict[str, Any]:
+    weights = {key: _WEIGHTS[key] for key in _WEIGHTS if key != "column" or can_weigh}
+    chosen: dict[str, Any] = {"weights": _select(name, "weights", weights)}
     if chosen["weights"] == "column":
         chosen["weight_key"] = st.text_input("Weight key", value="weight", key=f"weight-key-{name}")
     if chosen["weights"] == "repeat":
@@ -164,8 +191,9 @@ def _choose_weights(name: str) -> dict[str, Any]:
     return chosen
 
 
-def _choose_turns(name: str) -> dict[str, Any]:
-    chosen: dict[str, Any] = {"turns": _select(name, "turns", _TURNS)}
+def _choose_turns(name: str, can_mask: bool) -> dict[str, Any]:
+    turns = {key: _TURNS[key] for key in _TURNS if key != "mask" or can_mask}
+    chosen: dict[str, Any] = {"turns": _select(name, "turns", turns)}
     if chosen["turns"] == "keep":
         return chosen
     # Set in the state, not as a default: a default cannot be cleared.
@@ -250,8 +278,12 @@ def _show_job(job: ExportJob) -> None:
 def _describe_result(job: ExportJob, result: ExportResult) -> tuple[str, str]:
     """Return title and text about a finished export."""
     n_samples = formatting.plural(result.n_samples, "sample")
-    details = "\n".join([str(job.folder), *result.manifest.image_notes()])
-    return f"Exported {n_samples} of {job.name}", details
+    lines = [str(job.folder), *result.manifest.image_notes()]
+    options = result.manifest.options
+    if trainer := options.trains_with:
+        command = start_command(options, result.manifest.subset.name, str(job.folder))
+        lines.append(f"Train with {trainer.title}: {command}")
+    return f"Exported {n_samples} of {job.name}", "\n".join(lines)
 
 
 def describe_progress(job: ExportJob) -> str:
