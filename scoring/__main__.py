@@ -1,6 +1,6 @@
 """Run the ``visnec`` command as ``python -m scoring``."""
 
-from scoring.cli import main
+from visnec_studio import main
 
 if __name__ == "__main__":
     main()

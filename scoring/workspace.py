@@ -98,18 +98,24 @@ def _resolve_roots(
 def create_workspace(root: Path) -> Workspace:
     """Open the workspace at ``root``, creating the folder and its settings if there is none.
 
-    Raises WorkspaceError for a folder that contains something else: it is never written to.
+    Raises WorkspaceError for a folder that cannot be written to, or that contains something else.
     """
-    if (root / "workspace.json").exists():
-        return open_workspace(root)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    try:
+        if (root / "workspace.json").exists():
+            return open_workspace(root)
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise WorkspaceError(
+                f"{root} exists but is not a workspace (it has no workspace.json). "
+                "Choose a new or empty folder."
+            )
+        root.mkdir(parents=True, exist_ok=True)
+        workspace = Workspace(root, WorkspaceSettings(workspace_id=uuid.uuid4().hex))
+        save_settings(workspace)
+    except OSError as error:
         raise WorkspaceError(
-            f"{root} exists but is not a workspace (it has no workspace.json). "
-            "Choose a new or empty folder."
-        )
-    root.mkdir(parents=True, exist_ok=True)
-    workspace = Workspace(root, WorkspaceSettings(workspace_id=uuid.uuid4().hex))
-    save_settings(workspace)
+            f"Cannot create a workspace in {root}: {error.strerror}. Choose a folder that you can "
+            "write to with -w."
+        ) from error
     return workspace
 
 

@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 
 from scoring import __version__
-from scoring.cli import evaluate, exchange, export, import_dataset, score, serve, subsets
+from scoring.cli import doctor, evaluate, exchange, export, import_dataset, score, serve, subsets
 from scoring.cli.commands import add_command
 from scoring.cli.console import print_line, show_error
-from scoring.errors import VisnecError
+from scoring.errors import InputError, VisnecError
 
 app = typer.Typer(
     name="visnec",
@@ -51,7 +51,7 @@ _COMMANDS = {
         ("dashboard", serve.dashboard,
          "visnec dashboard -w work", "visnec dashboard -w work --port 0"),
         ("status", serve.status, "visnec status -w work", "visnec status -w work --json"),
-        ("doctor", serve.doctor, "visnec doctor", "visnec doctor --json"),
+        ("doctor", doctor.doctor, "visnec doctor", "visnec doctor --json"),
     ),
     "Data": (
         ("import", import_dataset.import_data,
@@ -112,10 +112,8 @@ for _panel, _commands in _COMMANDS.items():
     for _name, _function, *_examples in _commands:
         add_command(app, _name, _function, *_examples, panel=_panel)
 
-_DISK_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-    errno.EIO,
-)
+_PERMISSION_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
@@ -125,11 +123,18 @@ def main() -> None:
     except VisnecError as error:
         show_error(str(error))
         sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+    except ModuleNotFoundError as error:
+        if not (message := doctor.explain_missing_module(error)):
             raise
+        show_error(message)
+        sys.exit(InputError.exit_code)
+    except OSError as error:
+        if error.errno not in (*_PERMISSION_ERRORS, *_DISK_ERRORS):
+            raise
+        is_denied = error.errno in _PERMISSION_ERRORS
+        remedy = "Check its permissions" if is_denied else "Free some space or check the disk"
         show_error(
-            f"Cannot write or read {error.filename or 'a file'}: {error.strerror}. Free some space "
-            "or check the permissions, then run the command again; finished work is kept."
+            f"Cannot write or read {error.filename or 'a file'}: {error.strerror}. {remedy}, then "
+            "run the command again; finished work is kept."
         )
-        sys.exit(VisnecError.exit_code)
+        sys.exit(InputError.exit_code if is_denied else VisnecError.exit_code)

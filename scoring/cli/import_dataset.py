@@ -100,7 +100,7 @@ def import_data(
     from scoring.dataset.staging import has_staged_import
 
     created = create_workspace(workspace)
-    before = read_dataset_info(created) if append and created.dataset_dir.exists() else None
+    before = read_dataset_info(created) if created.dataset_dir.exists() else None
     kept = "Files that were read completely are saved; run the same command to resume."
     nothing = "Nothing was imported; run the same command to start again."
     interrupted = console.exit_on_interrupt(lambda: kept if has_staged_import(created) else nothing)

@@ -1,20 +1,18 @@
-"""The commands demo, dashboard, status and doctor."""
+"""The commands demo, dashboard and status."""
 
 from __future__ import annotations
 
-import os
-import platform
 import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-from scoring import __version__
 from scoring.cli import console
 from scoring.cli.commands import WORKSPACE_VARIABLE, JsonOption, WorkspaceOption
 from scoring.errors import InputError
 from scoring.option_descriptions import Option
 from scoring.workspace import Workspace, open_workspace
+from visnec_studio import describe_conflict
 
 PortOption = Annotated[int, Option("Port; 0: any free one.", min=0, max=65535)]
 
@@ -84,35 +82,9 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     console.print_text(f"Subsets: {', '.join(contents['subsets']) or 'none yet'}")
 
 
-def doctor(json: JsonOption = False) -> None:
-    """Show what this machine offers: Python, torch, device, dtype, memory, model cache."""
-    import torch
-    import transformers
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    cuda = torch.cuda.is_available()
-    facts = {
-        "visnec-studio": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
-        "devices": torch.cuda.device_count() if cuda else 0,
-        "default dtype": "bfloat16" if cuda else "float32",
-        "cpu threads": torch.get_num_threads(),
-        "model cache": HF_HUB_CACHE,
-    }
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        facts["memory"] = f"{gib:.1f} GiB"
-    if json:
-        console.print_json(facts)
-        return
-    for name, value in facts.items():
-        console.print_text(f"{name:18} {value}")
-
-
 def _serve_workspace(workspace: Workspace, preferred: int) -> None:
+    if message := describe_conflict("dashboard"):
+        raise InputError(message)
     from dashboard.server.serve import serve
 
     port = _find_free_port(preferred)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from heapq import nlargest
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 from scoring.cli import console
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from scoring.exports.manifest import Manifest
 
 _SWEEP = "Sweep"
+_CLUSTERS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +148,7 @@ def cluster(workspace: WorkspaceOption, options: ClusterOptions, json: JsonOptio
     if definition is not None:
         result = _compare_clusterings(opened, definition, clusterings)
     else:
-        groups = [(group.cluster_id, group.size, group.name) for group in first.clusters]
-        title = f"Clustering {first.clustering_id}"
-        console.show_table(title, ["cluster", "samples", "like"], groups)
+        _show_clusters(first)
         result = asdict(first) | _embedder_json(first)
     _show_embedder_note(first.embedder)
     if json:
@@ -263,6 +264,21 @@ def diff(
         if options.rows:
             values |= {"only_a": result.only_a.tolist(), "only_b": result.only_b.tolist()}
         console.print_json(values)
+
+
+def _show_clusters(clustering: Clustering) -> None:
+    """Print the clusters, or of many the sizes and the largest ones."""
+    title, clusters = f"Clustering {clustering.clustering_id}", list(clustering.clusters)
+    if len(clusters) > _CLUSTERS_SHOWN:
+        sizes = [cluster.size for cluster in clusters]
+        console.show_message(
+            f"{len(sizes):,} clusters of {min(sizes):,} to {max(sizes):,} samples, median "
+            f"{median(sizes):,g}; --json lists all"
+        )
+        title += f": the {_CLUSTERS_SHOWN} largest"
+        clusters = nlargest(_CLUSTERS_SHOWN, clusters, key=lambda cluster: cluster.size)
+    rows = [(cluster.cluster_id, cluster.size, cluster.name) for cluster in clusters]
+    console.show_table(title, ["cluster", "samples", "like"], rows)
 
 
 def _compare_clusterings(

@@ -82,7 +82,7 @@ def import_dataset(
         append: add to the dataset in the workspace; its rows, scores and decisions are kept.
 
     Raises:
-        InputError: the input cannot be used.
+        InputError: the input cannot be used, or some of the added files were imported before.
         RecordError: a file cannot be read.
         WorkspaceError: the workspace contains another dataset, or a run is active.
     """
@@ -96,6 +96,8 @@ def import_dataset(
         if workspace.dataset_dir.exists() and (base is None or base.contains_files(new)):
             staging.discard()
             return _check_same_dataset(workspace, new, request.image_folders)
+        if base is not None and not request.options.columns:  # those may choose another question
+            _refuse_known_files(base, new, staging)
         _declare_roots(workspace, request, state, is_addition=base is not None)
         if base is None:
             staging.publish()
@@ -183,6 +185,19 @@ def _refuse_same_names(new: Sequence[Path], present: Sequence[Path]) -> None:
                 f"The dataset already has a file named {path.name!r}, and images inside files are "
                 f"looked up by file name. Rename {path} first."
             )
+
+
+def _refuse_known_files(base: DatasetInfo, new: DatasetInfo, staging: StagingArea) -> None:
+    """Raise InputError if the dataset already has the samples of a file."""
+    known = {(file.sha256, file.format) for file in base.files}
+    repeated = [file.name for file in new.files if (file.sha256, file.format) in known]
+    if repeated:
+        staging.discard()
+        names = ", ".join(repeated[:5]) + (", ..." if repeated[5:] else "")
+        raise InputError(
+            f"{len(repeated):,} of {len(new.files):,} files are already imported, with the same "
+            f"content: {names}. Nothing was added. Leave them out and run the command again."
+        )
 
 
 def _refuse_while_scored(workspace: Workspace) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -24,6 +25,7 @@ from scoring.errors import InputError, RunConflictError, VerificationError, Work
 from scoring.exports.export import export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
+from scoring.readers.options import ReadOptions
 from scoring.reviews.decisions import open_review_log
 from scoring.rules import TopShare
 from scoring.runs.progress import ProgressFile, SampleCounts
@@ -239,6 +241,27 @@ def test_the_command_reports_the_addition(
     Image.new("RGB", (4, 4), "red").save(tmp_path / "new.png")
     path = write(tmp_path / "n.json", "n", 2, image="new.png")
     assert "Imported 2 samples" in run(str(path), "-w", str(tmp_path / "fresh"), "--append")
+
+
+def test_files_that_are_already_imported_are_reported_and_not_added_again(
+    workspace: Workspace, files: list[Path], tmp_path: Path
+) -> None:
+    def run(*arguments: str | Path) -> Result:
+        command = ["import", *map(str, arguments), "-w", str(workspace.root)]
+        return CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+
+    again = run(files[0])
+    assert (again.exit_code, "nothing was added" in again.stderr) == (0, True), again.output
+    copy = write(tmp_path / "copy.json", "a")
+    partly = run(files[1], copy, "--append")
+    assert isinstance(partly.exception, InputError)
+    message = "1 of 2 files are already imported, with the same content: copy.json"
+    assert message in str(partly.exception)
+    assert read_dataset_info(workspace).n_samples == 4
+    assert not list(workspace.root.glob(".dataset.*"))
+    options = ReadOptions(columns={"question": "id"})
+    info = import_dataset(workspace, [copy], options=options, append=True)
+    assert info.n_samples == 8  # read in another way
 
 
 def test_verify_rejects_an_export_from_before_the_addition(

@@ -180,6 +180,22 @@ def run_unprivileged(*arguments: str | Path) -> tuple[int, str]:
     return ended.returncode, ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize("command", ["import", "demo"])
+def test_a_workspace_in_a_folder_that_cannot_be_written_to_is_an_explained_error(
+    command: str, tmp_path: Path
+) -> None:
+    data = tmp_path / "data.csv"
+    data.write_text("question,answer\nq,a\n")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    arguments = [data] if command == "import" else ["--no-serve"]
+    for folder in (locked / "ws", data / "ws"):
+        code, output = run_unprivileged(command, *arguments, "-w", folder)
+        assert (code, "Traceback" in output) == (2, False), output
+        assert f"Cannot create a workspace in {folder}: " in output
+    locked.chmod(0o755)
+
+
 def test_a_read_only_workspace_can_be_viewed(root: Path, tmp_path: Path) -> None:
     build_database(open_workspace(root))
     folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
@@ -194,7 +210,7 @@ def test_a_read_only_workspace_can_be_viewed(root: Path, tmp_path: Path) -> None
             ("select", "--name", "s", "--rule", "top-count", "--count", "3", "--run", RUN_ID),
         ):
             code, output = run_unprivileged(command[0], "-w", root, *command[1:])
-            assert (code in (1, 2), "Traceback" in output) == (True, False), output
+            assert (code, "Traceback" in output) == (2, False), output
             assert "Permission denied" in output
     finally:
         for folder in folders:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,18 @@ def test_clusters_other_than_the_papers_are_reported(workspace: Workspace) -> No
         command = ["select", "--name", rule, "--rule", rule, "--share", "0.5", *ws]
         done = CliRunner().invoke(cli.app, command)
         assert ("TF-IDF" in done.stderr) is is_reported
+
+
+def test_many_clusters_are_printed_as_sizes_and_the_largest(demo_workspace: Path) -> None:
+    command = ["cluster", "--embedder", "tfidf", "--k", "30", "-w", str(demo_workspace), "--json"]
+    done = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
+    sizes = sorted(cluster["size"] for cluster in json.loads(done.stdout)["clusters"])
+    expected = f"{len(sizes)} clusters of {sizes[0]} to {sizes[-1]} samples, median"
+    assert len(sizes) > 20
+    assert expected in done.stderr
+    table = done.stderr[done.stderr.index("samples  like") :].splitlines()[1:]
+    shown = [int(line.split()[1]) for line in table if re.match(r" *\d+ +\d+ ", line)]
+    assert shown == sizes[:-21:-1]
 
 
 @pytest.mark.parametrize(
