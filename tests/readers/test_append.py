@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -246,7 +246,7 @@ def test_the_command_reports_the_addition(
 def test_files_that_are_already_imported_are_reported_and_not_added_again(
     workspace: Workspace, files: list[Path], tmp_path: Path
 ) -> None:
-    def run(*arguments: str | Path) -> Result:
+    def run(*arguments: str | Path) -> Any:
         command = ["import", *map(str, arguments), "-w", str(workspace.root)]
         return CliRunner().invoke(app, command, env={"COLUMNS": "200"})
 
