@@ -47,7 +47,7 @@ def run_command(line: str) -> None:
 
 def run_recipe(heading: str) -> dict[str, Any]:
     """Run the code of a recipe and return its variables."""
-    variables: dict[str, Any] = {}
+    variables: dict[str, Any] = {"__name__": "__main__"}
     exec(RECIPES[heading], variables)  # noqa: S102 - our own page
     return variables
 
