@@ -139,7 +139,7 @@ def test_another_package_named_dashboard_stops_only_what_needs_it(
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     message = f"another package named 'dashboard' from {tmp_path / 'dashboard.py'} instead"
     code, stdout, stderr = run_command("status", "-w", str(demo_built), PYTHONPATH=path)
-    assert (code, "552 samples" in stdout, message in stderr) == (0, True, True), stdout + stderr
+    assert (code, "600 samples" in stdout, message in stderr) == (0, True, True), stdout + stderr
     code, stdout, _ = run_command("doctor", "--json", PYTHONPATH=path)
     assert (code, message in json.loads(stdout)["problems"][0]) == (0, True)
     code, _, stderr = run_command("dashboard", "-w", str(demo_built), PYTHONPATH=path)
@@ -160,7 +160,7 @@ def test_without_torch_doctor_reports_how_to_install_it(
     assert (status, "Traceback" in stderr) == (0, False), stderr
     for package in absent:
         assert re.search(rf"^{package} +missing$", stdout, re.MULTILINE)
-        assert f"{package} is not installed. Install it with: pip install '{package}>=" in stderr
+        assert f"{package} is not installed. Install it with: pip install '{package}" in stderr
     assert re.search(r"^memory +\d", stdout, re.MULTILINE)
     status, _, stderr = run_command(
         "score", "-w", str(demo_built), "--model", "tiny-vlm", code=code, PYTHONPATH=str(ROOT)

@@ -259,7 +259,7 @@ def test_files_that_are_already_imported_are_reported_and_not_added_again(
     assert message in str(partly.exception)
     assert read_dataset_info(workspace).n_samples == 4
     assert not list(workspace.root.glob(".dataset.*"))
-    options = ReadOptions(columns={"question": "id"})
+    options = ReadOptions(columns={"question": "id", "answer": "image"})
     info = import_dataset(workspace, [copy], options=options, append=True)
     assert info.n_samples == 8  # read in another way
 
