@@ -80,7 +80,7 @@ def test_answer_tokens_are_the_answers_and_their_end_tokens(processor: Any) -> N
         return_tensors="pt",
         return_assistant_tokens_mask=True,
     )
-    mask = torch.as_tensor(inputs["assistant_masks"]).selection(-1).bool()
+    mask = torch.as_tensor(inputs["assistant_masks"]).view(-1).bool()
     answers = processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0][mask])
     assert [token.replace("\u0120", " ") for token in answers] == [
         *(" red", "</s>"),

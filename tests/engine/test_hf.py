@@ -165,7 +165,7 @@ def greedy_loop(prompt: EncodedSample, n_tokens: int) -> list[int]:
         for _ in range(n_tokens):
             fed = {key: value for key, value in prompt.inputs.items() if key != "attention_mask"}
             best = network(input_ids=ids, **fed).logits[0, -1].argmax()
-            ids = torch.cat([ids, best.selection(1, 1)], dim=1)
+            ids = torch.cat([ids, best.view(1, 1)], dim=1)
     return ids[0, len(prompt.input_ids) :].tolist()
 
 
