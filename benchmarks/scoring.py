@@ -59,7 +59,7 @@ class Bench:
     @property
     def network(self) -> Any:
         """The transformers model."""
-        return self.model._model
+        return self.model.network
 
     @property
     def device(self) -> torch.device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,22 @@ def test_the_other_blocks_use_commands_and_options_that_exist(mark: str) -> None
         help_text = CliRunner().invoke(cli.app, [verb, "--help"], env={"COLUMNS": "200"}).output
         for option in (argument for argument in arguments if argument.startswith("-")):
             assert re.search(rf"(?<![\w-]){re.escape(option)}\b", help_text), f"{verb} {option}"
+
+
+def test_the_python_of_the_training_page_runs(
+    demo_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("accelerate", "datasets"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall((ROOT / "docs" / "training.md").read_text("utf-8"))
+    assert [mark for mark, _ in blocks] == ["runs", "python"]
+    _, *arguments = shlex.split(blocks[0][1])
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(blocks[1][1]), names)  # noqa: S102 - our own page
+    assert names["trainer"].state.global_step == 2
+    assert (tmp_path / "trained" / "model.safetensors").is_file()
 
 
 def test_linked_files_exist() -> None:

@@ -65,19 +65,24 @@ def read_embedded(path: Path, member: str) -> bytes:
         if "key" not in fields:
             return content
         try:
-            return _decode_image(json.loads(content))
+            return image_bytes(json.loads(content))
         except (ValueError, RecursionError) as error:
             raise EmbeddedProblem(f"there is no JSON text at that position: {error}") from error
-    pointer = member.partition("&at=")[2]
-    steps = [unquote(step, errors="surrogatepass") for step in pointer.split("/")[1:]]
     if "offset" in fields:
         value: object = read_row_at(path, int(fields["offset"]), "quoting" not in fields)
     else:
-        value = _rows_of(path).read_row(int(fields["row"]), steps[0])
-    return _decode_image(_follow_pointer(value, steps))
+        value = _rows_of(path).read_row(int(fields["row"]), _pointer_steps(member)[0])
+    return image_bytes(follow_pointer(value, member))
 
 
-def _follow_pointer(value: object, steps: list[str]) -> object:
+def _pointer_steps(member: str) -> list[str]:
+    pointer = member.partition("&at=")[2]
+    return [unquote(step, errors="surrogatepass") for step in pointer.split("/")[1:]]
+
+
+def follow_pointer(value: object, member: str) -> object:
+    """Return the value inside a record at the pointer of ``member``. Raises EmbeddedProblem."""
+    steps = _pointer_steps(member)
     for step in steps:
         if isinstance(value, str):  # a list that a table contains as text
             value = parse_list(value)
@@ -88,7 +93,8 @@ def _follow_pointer(value: object, steps: list[str]) -> object:
     return value
 
 
-def _decode_image(value: object) -> bytes:
+def image_bytes(value: object) -> bytes:
+    """Return the bytes of an image that is stored as such or as base64. Raises EmbeddedProblem."""
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):

@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -84,12 +84,14 @@ class ImageProblem(Exception):
 class ImageLocation:
     """Where an image is: a file, a ``member`` of a container file, and a ``box`` to crop.
 
-    ``box`` is left, upper, right, lower in pixels.
+    ``box`` is left, upper, right, lower in pixels. ``content`` are the bytes of a member that is
+    in memory already.
     """
 
     path: Path
     member: str = ""
     box: tuple[int, int, int, int] | None = None
+    content: bytes | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -228,7 +230,8 @@ def open_image(location: ImageLocation | Path, min_size: int | None = None) -> I
     try:
         source: io.BytesIO | Path = location.path
         if location.member:
-            source = io.BytesIO(read_embedded(location.path, location.member))
+            content = location.content or read_embedded(location.path, location.member)
+            source = io.BytesIO(content)
         with Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 size = f"{image.width} x {image.height} pixels"
@@ -238,7 +241,7 @@ def open_image(location: ImageLocation | Path, min_size: int | None = None) -> I
                 share = min(1.0, min_size / max(image.size))
                 width, height = (max(1, int(side * share)) for side in image.size)
                 image.draft(None, (width, height))
-            upright = _make_upright(_to_rgb(image), image)
+            upright = convert_image(image)
         return upright if location.box is None else _crop_box(upright, location)
     except FileNotFoundError:
         raise ImageProblem(Status.MISSING_IMAGE, f"{location.path.name} is gone") from None
@@ -257,6 +260,11 @@ def open_image(location: ImageLocation | Path, min_size: int | None = None) -> I
         if "MAX_TEXT_" in str(what):
             what = f"its colour profile or comment is larger than {MAX_METADATA_MIB} MiB"
         raise ImageProblem(Status.BAD_IMAGE, f"{name}: {what}") from error
+
+
+def convert_image(image: Image.Image) -> Image.Image:
+    """Return an opened image as models get it: in RGB, rotated by its EXIF orientation."""
+    return _make_upright(_to_rgb(image), image)
 
 
 def _crop_box(image: Image.Image, location: ImageLocation) -> Image.Image:

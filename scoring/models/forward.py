@@ -61,6 +61,8 @@ class LossEngine:
 
     def answer_losses(self, samples: Sequence[EncodedSample]) -> list[Losses | None]:
         """Return -log P of each answer token in nats, per sample; None if one does not fit."""
+        if self._model.training:  # between two steps of a trainer, which sets the mode itself
+            self._model.eval()
         rows = plan_rows(samples, self._limits)
         features = FeatureCache(self._tower, samples, rows)
         groups: dict[Hashable, list[Row]] = {}

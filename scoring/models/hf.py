@@ -52,12 +52,17 @@ _PROMPT_BUDGET = 8192  # initial budget: padded tokens of a batch of prompts and
 
 
 class HfModel:
-    """A ``VisionLanguageModel`` from a transformers model and its processor; see the protocol."""
+    """A ``VisionLanguageModel`` from a transformers model and its processor; see the protocol.
+
+    ``network`` and ``processor`` are those two. A trainer may train ``network`` in place: losses
+    and answers are always those of its current weights, without an adapter of LoRA or with it.
+    """
 
     def __init__(
         self, model: Any, processor: Any, info: ModelInfo, render: TemplateRenderer
     ) -> None:
-        self._model, self._tokenizer = model, processor.tokenizer
+        self.network, self._tokenizer = model, processor.tokenizer
+        self.processor = processor
         # Greedy decoding: published beams and penalties are ignored.
         kept = {name: getattr(model.generation_config, name, None) for name in _GENERATION_KEPT}
         model.generation_config = GenerationConfig(do_sample=False, num_beams=1, **kept)
@@ -66,12 +71,12 @@ class HfModel:
         self.encode, self.encode_masked = self._encoder.encode, self._encoder.encode_masked
         self.encode_prompt = self._encoder.encode_prompt
         self.neutral_colour = cache(lambda: measure_neutral_colour(model, self.encode))
-        self._pad_id = self._tokenizer.pad_token_id or 0
-        probing = (model, self.encode, self._pad_id)
+        self.pad_id = self._tokenizer.pad_token_id or 0
+        probing = (model, self.encode, self.pad_id)
         self.capabilities = measure_capabilities(*probing)
         self.info = replace(info, shortcuts=self.capabilities.names)
         budget = TokenBudget(measure_token_budget(*probing, self.capabilities))
-        self._engine = LossEngine(model, self._pad_id, self.capabilities, budget)
+        self._engine = LossEngine(model, self.pad_id, self.capabilities, budget)
         self.answer_losses = self._engine.answer_losses
         batched = self.capabilities.batched  # otherwise prompts are answered one by one as well
         self._prompt_budget = TokenBudget(_PROMPT_BUDGET if batched else 1)
@@ -89,6 +94,7 @@ class HfModel:
 
     def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
         """Return greedy answers, in batches that fit; see the protocol."""
+        self.network.eval()  # it may be in training
         answers: list[str | None] = [None] * len(prompts)
         for indices in self._engine.group_for_batches(prompts):
             group = [prompts[index] for index in indices]
@@ -105,12 +111,12 @@ class HfModel:
     def _generate_batch(self, batch: Sequence[EncodedSample], max_new_tokens: int) -> list[str]:
         """Prompts are padded on the left, so all answers start at the same position."""
         with translate_out_of_memory(), torch.inference_mode():
-            padded = pad_lone_token(batch, image_token_id(self._model))
-            tensors = prompt_inputs(padded, self._pad_id)
-            device, dtype = input_device(self._model), self._model.dtype
+            padded = pad_lone_token(batch, image_token_id(self.network))
+            tensors = prompt_inputs(padded, self.pad_id)
+            device, dtype = input_device(self.network), self.network.dtype
             inputs = {key: to_device(value, device, dtype) for key, value in tensors.items()}
-            generated = self._model.generate(
-                **inputs, max_new_tokens=max_new_tokens, pad_token_id=self._pad_id
+            generated = self.network.generate(
+                **inputs, max_new_tokens=max_new_tokens, pad_token_id=self.pad_id
             )  # (batch, longest + new_tokens)
         new = generated[: len(batch), inputs["input_ids"].shape[1] :]  # (batch, new_tokens)
         return [self._decode_answer(*pair) for pair in zip(batch, new.tolist(), strict=True)]
@@ -121,7 +127,7 @@ class HfModel:
         Other special tokens, such as grounding marks, are part of an answer. If the prompt itself
         opens a thought, the answer starts with the opening mark.
         """
-        ends = self._model.generation_config.eos_token_id
+        ends = self.network.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         answer = takewhile(lambda token: token not in ends, new)
         controls = self._encoder.control_ids

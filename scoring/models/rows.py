@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -250,16 +249,27 @@ def prompt_inputs(samples: Sequence[EncodedSample], pad_id: int) -> Tensors:
         "input_ids": pad_rows(ids, pad_id, left=True),  # (batch, longest)
         "attention_mask": pad_rows([np.ones(len(row)) for row in ids], 0, left=True),
     }
-    width = collated["input_ids"].shape[1]
+    return collated | collate_inputs(samples, left=True)
+
+
+def collate_inputs(samples: Sequence[EncodedSample], left: bool = False) -> Tensors:
+    """Return the inputs of ``samples`` besides ids and masks, one sample per row.
+
+    Inputs with one value per token are padded like the ids, on the right or left; a sample without
+    such an input, as one without an image may be, has zeros.
+    """
+    width = max(len(sample.input_ids) for sample in samples)
+    collated: Tensors = {}
     for key in dict.fromkeys(key for sample in samples for key in sample.inputs):
         owners = [sample for sample in samples if key in sample.inputs]
-        if key in collated:
+        if key == "attention_mask":
             continue
         if all(_is_per_token(sample, key) for sample in owners):
-            values = [sample.inputs[key] for sample in owners]  # (1, length, ...) each
-            shapes = [(width, *value.shape[2:]) for value in values]
-            padded = map(partial(_pad_to_shape, left=True), values, shapes)
-            collated[key] = torch.cat(list(padded))
+            sizes = zip(*(sample.inputs[key].shape[2:] for sample in owners), strict=True)
+            shape = (width, *map(max, sizes))  # of each row: (longest, ...)
+            missing = owners[0].inputs[key].new_zeros((1, *shape))
+            values = [sample.inputs.get(key, missing) for sample in samples]  # (1, length, ...)
+            collated[key] = torch.cat([_pad_to_shape(value, shape, left) for value in values])
         else:
             collated[key] = concatenate_inputs([sample.inputs for sample in owners], key)
     return collated

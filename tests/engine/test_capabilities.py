@@ -61,12 +61,12 @@ def test_each_shortcut_that_a_family_uses_is_exact(name: str) -> None:
         replace(own, **{left_out: False})
         for left_out in (field.name for field in fields(own) if field.name != "batched")
     ]
-    limits = replace(tree_limits(model._model), min_shared=0.0, width=ROOM)
+    limits = replace(tree_limits(model.network), min_shared=0.0, width=ROOM)
     for with_images in (True, False):
         samples = samples_of(model, with_images)
-        plain = [probing.plain_losses(model._model, sample) for sample in samples]
+        plain = [probing.plain_losses(model.network, sample) for sample in samples]
         for route in routes:
-            engine = LossEngine(model._model, model._pad_id, route, TokenBudget(ROOM), limits)
+            engine = LossEngine(model.network, model.pad_id, route, TokenBudget(ROOM), limits)
             assert farthest(engine.answer_losses(samples), plain) < 1e-5, route
 
 
@@ -83,8 +83,8 @@ def test_shortcuts_of_each_family(name: str) -> None:
 
 def measured_in(name: str, dtype: str) -> Capabilities:
     model = family_model(name)
-    network = deepcopy(model._model).to(getattr(torch, dtype))
-    return probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
+    network = deepcopy(model.network).to(getattr(torch, dtype))
+    return probing.measure_capabilities(network, model._encoder.encode, model.pad_id)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -93,7 +93,7 @@ def test_a_tree_that_would_be_wrong_is_detected(
     name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the limit of the window the probes form a tree, and the measurement refuses it."""
-    limits = tree_limits(family_model(name)._model)
+    limits = tree_limits(family_model(name).network)
     assert limits.window is not None
     open_limits = replace(limits, window=None)
     monkeypatch.setattr(probing, "tree_limits", lambda _: open_limits)
@@ -106,11 +106,11 @@ def test_a_tree_that_would_be_wrong_is_detected(
 def test_a_last_layer_that_other_layers_use_is_not_shortened(dtype: str) -> None:
     """The layer after it mixes the tokens slightly: too little for the tolerance of bfloat16."""
     model = family_model("llava")
-    network = deepcopy(model._model).to(getattr(torch, dtype))
+    network = deepcopy(model.network).to(getattr(torch, dtype))
     network.get_decoder().norm.register_forward_hook(
         lambda _, __, output: output + 1e-3 * output.cumsum(1)
     )
-    found = probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
+    found = probing.measure_capabilities(network, model._encoder.encode, model.pad_id)
     assert found.batched
     assert not found.short_last_layer
 
@@ -123,7 +123,7 @@ def test_short_formats_use_the_shortcuts_too(dtype: str) -> None:
 def test_a_long_sample_changes_nothing_for_short_ones() -> None:
     """longrope uses other frequencies for a whole batch if one row is long."""
     model = family_model("llava")
-    config = deepcopy(model._model.config)
+    config = deepcopy(model.network.config)
     config.text_config.rope_parameters = {
         "rope_type": "longrope",
         "rope_theta": 10000.0,
@@ -131,32 +131,32 @@ def test_a_long_sample_changes_nothing_for_short_ones() -> None:
         "short_factor": [1.0] * 8,
         "long_factor": [4.0] * 8,
     }
-    network = type(model._model)(config).eval()
-    network.load_state_dict(model._model.state_dict())
+    network = type(model.network)(config).eval()
+    network.load_state_dict(model.network.state_dict())
     assert short_length(network) == 155
-    assert short_length(model._model) is None
+    assert short_length(model.network) is None
     samples = samples_of(model)
     lengths = sorted(len(one.input_ids) for one in samples)
     assert lengths[0] < 155 < lengths[-1]
     plain = [probing.plain_losses(network, sample) for sample in samples]
-    engine = LossEngine(network, model._pad_id, ALL, TokenBudget(ROOM))
+    engine = LossEngine(network, model.pad_id, ALL, TokenBudget(ROOM))
     assert farthest(engine.answer_losses(samples), plain) < 1e-5
-    usual = [probing.plain_losses(model._model, sample) for sample in samples]
+    usual = [probing.plain_losses(model.network, sample) for sample in samples]
     assert farthest(usual, plain) > 1e-3
 
 
 def test_images_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = family_model("llava")
     seen: list[int] = []
-    original = model._model.base_model.get_image_features
+    original = model.network.base_model.get_image_features
 
     def counted(pixel_values: torch.Tensor, **more: object) -> object:
         seen.append(len(pixel_values))
         return original(pixel_values=pixel_values, **more)
 
     samples = samples_of(model)
-    monkeypatch.setattr(model._model.base_model, "get_image_features", counted)
-    engine = LossEngine(model._model, 0, Capabilities(feature_cache=True), TokenBudget(1))
+    monkeypatch.setattr(model.network.base_model, "get_image_features", counted)
+    engine = LossEngine(model.network, 0, Capabilities(feature_cache=True), TokenBudget(1))
     engine.answer_losses(samples)
     assert sorted(seen) == [1, 1, 2]  # WIDE, SMALL, and the pair of TALL and SMALL
 
@@ -168,7 +168,7 @@ def test_a_tree_that_does_not_fit_is_split_and_lowers_the_budget(
     samples = samples_of(model, with_images=False)
     budget = TokenBudget(ROOM)
     limits = TreeLimits(width=ROOM, min_shared=0.0)
-    engine = LossEngine(model._model, 0, model.capabilities, budget, limits)
+    engine = LossEngine(model.network, 0, model.capabilities, budget, limits)
     whole = plan_rows(samples, limits)
     assert [len(row.members) for row in whole] == [5]
     original = engine._batch_inputs
@@ -179,14 +179,14 @@ def test_a_tree_that_does_not_fit_is_split_and_lowers_the_budget(
         return original(rows, *rest)
 
     monkeypatch.setattr(engine, "_batch_inputs", short_of_memory)
-    plain = [probing.plain_losses(model._model, sample) for sample in samples]
+    plain = [probing.plain_losses(model.network, sample) for sample in samples]
     assert farthest(engine.answer_losses(samples), plain) < 1e-5
     assert budget.tokens <= len(whole[0]) // 2
 
 
 def test_a_sample_that_never_fits_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     model = family_model("llava")
-    engine = LossEngine(model._model, 0, model.capabilities, TokenBudget(ROOM))
+    engine = LossEngine(model.network, 0, model.capabilities, TokenBudget(ROOM))
 
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("the message of a device")

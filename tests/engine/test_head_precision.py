@@ -27,7 +27,7 @@ CAP = 3.0
 
 def model_in(dtype: str) -> tuple[HfModel, Any, EncodedSample]:
     model = family_model("llava")
-    network = deepcopy(model._model).to(getattr(torch, dtype))
+    network = deepcopy(model.network).to(getattr(torch, dtype))
     return model, network, model.encode(TURNS, [SMALL])
 
 
@@ -45,7 +45,7 @@ def expected(network: Any, sample: EncodedSample, capped: bool = False) -> np.nd
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_losses_equal_those_of_exact_logits(dtype: str) -> None:
     model, network, sample = model_in(dtype)
-    engine = LossEngine(network, model._pad_id, model.capabilities, TokenBudget(4096))
+    engine = LossEngine(network, model.pad_id, model.capabilities, TokenBudget(4096))
     (found,) = engine.answer_losses([sample])
     assert found is not None
     np.testing.assert_allclose(found, expected(network, sample), atol=1e-5)
@@ -64,10 +64,10 @@ def test_capped_logits_are_capped_in_float32() -> None:
         return found
 
     network.forward = capped
-    capabilities = measure_capabilities(network, model._encoder.encode, model._pad_id)
+    capabilities = measure_capabilities(network, model._encoder.encode, model.pad_id)
     assert capabilities.batched
     assert not capabilities.split_head
-    engine = LossEngine(network, model._pad_id, capabilities, TokenBudget(4096))
+    engine = LossEngine(network, model.pad_id, capabilities, TokenBudget(4096))
     (found,) = engine.answer_losses([sample])
     assert found is not None
     np.testing.assert_allclose(found, expected(network, sample, capped=True), atol=1e-5)

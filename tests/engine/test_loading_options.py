@@ -147,7 +147,7 @@ def test_weights_on_disk_give_the_same_scores(tmp_path: Path) -> None:
     place = workspace_of(tmp_path)
     whole = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu")
     spread = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu", device_map=OFFLOADED)
-    assert next(spread._model.model.vision_tower.parameters()).device.type == "meta"
+    assert next(spread.network.model.vision_tower.parameters()).device.type == "meta"
     assert spread.capabilities == whole.capabilities
     score_dataset(place, whole, run_id="whole")
     score_dataset(place, spread, run_id="spread")

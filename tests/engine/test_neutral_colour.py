@@ -32,7 +32,7 @@ def test_the_colour_is_the_mean_that_the_processor_subtracts(
     name: str, colour: Colour, dtype: str
 ) -> None:
     model = families.family_model(name)
-    network = deepcopy(model._model).to(getattr(torch, dtype))
+    network = deepcopy(model.network).to(getattr(torch, dtype))
     assert measure_neutral_colour(network, model._encoder.encode) == colour
 
 
@@ -97,7 +97,7 @@ def test_a_gray_image_is_zero_at_the_first_weights() -> None:
     model = families.family_model("llava")
     neutral, seen = model.neutral_colour(), []
     assert neutral == CLIP_MEAN
-    layer = model._model.model.vision_tower.embeddings.patch_embedding
+    layer = model.network.model.vision_tower.embeddings.patch_embedding
     hook = layer.register_forward_pre_hook(lambda _, args: seen.append(float(args[0].abs().max())))
     try:
         for colour in (neutral, (0, 0, 0)):
@@ -123,7 +123,7 @@ def never_zero(network: torch.nn.Module) -> None:
 @pytest.mark.parametrize("change", [two_towers, never_zero])
 def test_without_a_colour_that_becomes_zero_there_is_none(change) -> None:  # type: ignore[no-untyped-def]
     model = families.family_model("llava")
-    network = deepcopy(model._model)
+    network = deepcopy(model.network)
     change(network)
     assert measure_neutral_colour(network, model._encoder.encode) is None
 

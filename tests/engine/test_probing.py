@@ -94,9 +94,9 @@ def differences(
     model: HfModel, capabilities: Capabilities, samples: list[EncodedSample]
 ) -> list[np.ndarray]:
     """Differences of each sample's token losses, batched and alone, in nats."""
-    engine = LossEngine(model._model, model._pad_id, capabilities, TokenBudget(ROOM))
+    engine = LossEngine(model.network, model.pad_id, capabilities, TokenBudget(ROOM))
     found = engine.answer_losses(samples)
-    plain = [probing.plain_losses(model._model, sample) for sample in samples]
+    plain = [probing.plain_losses(model.network, sample) for sample in samples]
     return [losses - alone for losses, alone in zip(found, plain, strict=True)]
 
 
@@ -120,8 +120,8 @@ def test_a_very_small_dependence_is_detected_in_the_first_layer(dtype: str) -> N
     batched = Capabilities(batched=True)
     large, _ = probing._large_probes(model._encoder.encode)
     assert max(np.abs(one).max() for one in differences(model, batched, large)) < 1e-5
-    network = deepcopy(model._model).to(getattr(torch, dtype))
-    found = probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
+    network = deepcopy(model.network).to(getattr(torch, dtype))
+    found = probing.measure_capabilities(network, model._encoder.encode, model.pad_id)
     assert not found.batched
 
 
@@ -150,7 +150,7 @@ def test_a_shortcut_that_fails_only_in_a_large_batch_is_not_used(
 ) -> None:
     """The others are used: each is measured again on the large batch."""
     model = families.family_model("llava")
-    network = deepcopy(model._model)
+    network = deepcopy(model.network)
     original = network.base_model.get_image_features
 
     def wrong_for_many(pixel_values: torch.Tensor, **more: object) -> object:
@@ -160,7 +160,7 @@ def test_a_shortcut_that_fails_only_in_a_large_batch_is_not_used(
         return found
 
     monkeypatch.setattr(network.base_model, "get_image_features", wrong_for_many)
-    found = probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
+    found = probing.measure_capabilities(network, model._encoder.encode, model.pad_id)
     assert not found.batched
     assert found.split_head
     assert found.short_last_layer

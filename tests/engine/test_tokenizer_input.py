@@ -121,7 +121,7 @@ def test_a_processor_that_hides_the_answer_is_refused_at_load(
     model, processor = family_model("llava"), changed(kind)
     render = model._encoder.render
     with pytest.raises(ModelError, match=f"cannot be scored: .*{reason}"):
-        create_encoder(model._model, processor, render, model.info)
+        create_encoder(model.network, processor, render, model.info)
 
 
 def test_a_processor_that_changes_one_text_refuses_that_sample() -> None:

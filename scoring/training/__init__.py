@@ -1,0 +1,1 @@
+"""Training on what was scored: records to batches, and sampling by weight."""

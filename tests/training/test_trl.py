@@ -1,0 +1,74 @@
+"""TRL trains on the same tokens as the collator's labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scoring.models import load_model
+from scoring.models.prompting import to_messages
+from scoring.training.collator import IGNORED, TrainingCollator
+from tests.training.conftest import Export
+from tests.training.test_trainer import load
+
+pytestmark = pytest.mark.long
+pytest.importorskip("trl", reason="TRL is not installed")
+N_ROWS = 16
+
+
+def as_trl_row(collator: TrainingCollator, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the form that TRL reads: messages of typed parts, images as a list."""
+    sample = collator.read(row)
+    return {"messages": to_messages(sample.turns), "images": list(sample.images)}
+
+
+def labels_by_row(batch: dict[str, torch.Tensor]) -> list[list[tuple[int, int]]]:
+    """(place, token id) of each label."""
+    rows = []
+    for labels in batch["labels"]:
+        places = torch.nonzero(labels != IGNORED).flatten().tolist()
+        rows.append([(place, int(labels[place])) for place in places])
+    return rows
+
+
+def test_sft_trainer_has_the_same_labels_and_takes_two_steps(
+    export: Export, tmp_path: Path
+) -> None:
+    import datasets
+    from trl import SFTConfig, SFTTrainer
+
+    model = load_model("tiny-vlm", device="cpu")
+    collator = TrainingCollator(model)
+    rows = load(export("above", "--format", "huggingface", "--images", "embed"))
+    rows = rows.select(range(N_ROWS))
+    dataset = datasets.Dataset.from_list([as_trl_row(collator, row) for row in rows])
+    dataset = dataset.cast_column("images", datasets.List(datasets.Image()))
+    arguments = SFTConfig(
+        str(tmp_path / "out"),
+        max_steps=2,
+        per_device_train_batch_size=N_ROWS // 2,
+        assistant_only_loss=True,
+        max_length=None,
+        train_sampling_strategy="sequential",
+        gradient_checkpointing=False,
+        bf16=False,
+        report_to="none",
+        use_cpu=True,
+        logging_steps=1,
+        save_strategy="no",
+    )
+    trainer = SFTTrainer(
+        model.network, arguments, train_dataset=dataset, processing_class=model.processor
+    )
+    theirs = [row for batch in trainer.get_train_dataloader() for row in labels_by_row(batch)]
+    ours = labels_by_row(collator(list(rows)))
+    assert theirs == ours
+    batch = collator(list(rows)[: N_ROWS // 2])
+    with torch.no_grad():
+        expected = float(model.network(**batch).loss)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[0] == pytest.approx(expected, abs=1e-4)
