@@ -255,23 +255,28 @@ def prompt_inputs(samples: Sequence[EncodedSample], pad_id: int) -> Tensors:
 def collate_inputs(samples: Sequence[EncodedSample], left: bool = False) -> Tensors:
     """Return the inputs of ``samples`` besides ids and masks, one sample per row.
 
-    Inputs with one value per token are padded like the ids, on the right or left; a sample without
-    such an input, as one without an image may be, has zeros.
+    Inputs with one value per token are padded like the ids, on the right or left. A sample without
+    an input, as one without an image may be, has zeros for it if it is per token, and for any if
+    the model attends from tokens to the images of the same row (Llama-3.2-Vision).
     """
     width = max(len(sample.input_ids) for sample in samples)
+    keys = dict.fromkeys(key for sample in samples for key in sample.inputs)
     collated: Tensors = {}
-    for key in dict.fromkeys(key for sample in samples for key in sample.inputs):
+    for key in keys:
         owners = [sample for sample in samples if key in sample.inputs]
         if key == "attention_mask":
             continue
-        if all(_is_per_token(sample, key) for sample in owners):
-            sizes = zip(*(sample.inputs[key].shape[2:] for sample in owners), strict=True)
-            shape = (width, *map(max, sizes))  # of each row: (longest, ...)
-            missing = owners[0].inputs[key].new_zeros((1, *shape))
-            values = [sample.inputs.get(key, missing) for sample in samples]  # (1, length, ...)
-            collated[key] = torch.cat([_pad_to_shape(value, shape, left) for value in values])
-        else:
-            collated[key] = concatenate_inputs([sample.inputs for sample in owners], key)
+        values = [sample.inputs[key] for sample in owners]  # (1, length, ...) or (images, ...) each
+        is_per_token = all(_is_per_token(sample, key) for sample in owners)
+        if len(owners) < len(samples) and (is_per_token or "cross_attention_mask" in keys):
+            missing = values[0].new_zeros((1, *values[0].shape[1:]))
+            values = [sample.inputs.get(key, missing) for sample in samples]
+        shape = [max(sizes) for sizes in zip(*(v.shape[1:] for v in values), strict=True)]
+        if is_per_token:
+            shape[0] = width
+        collated[key] = torch.cat(
+            [_pad_to_shape(value, shape, left and is_per_token) for value in values]
+        )
     return collated
 
 

@@ -6,6 +6,7 @@ mean cross-entropy at the labels is its ``loss_multimodal``.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from scoring.image_references import ImageRoots
 from scoring.models.base import EncodedSample
 from scoring.models.hf import HfModel
 from scoring.models.prompting import PromptProblem
-from scoring.models.rows import Tensors, collate_inputs, pad_rows
+from scoring.models.rows import Tensors, collate_inputs, input_shapes, pad_rows
 from scoring.readers.options import ReadOptions
 from scoring.samples import Sample
 from scoring.training.records import RecordReader, TrainingSample
@@ -60,8 +61,10 @@ class TrainingCollator:
     def __call__(self, records: Sequence[Mapping[str, object] | Sample]) -> Tensors:
         """Return the batch of ``records``; see ``collate_training``."""
         samples = [self.read(record) for record in records]
+        encoded = [self.encode(sample) for sample in samples]
+        self._warn_if_inexact(encoded)
         return collate_training(
-            [self.encode(sample) for sample in samples],
+            encoded,
             [sample.trained for sample in samples],
             pad_id=self._model.pad_id,
             dtype=self._model.network.dtype,
@@ -82,6 +85,17 @@ class TrainingCollator:
         if not any(sample.trained[turn] for turn in set(encoded.answer_turns)):
             raise InputError(f"Cannot train on {sample.name}: no answer token is left to train on.")
         return encoded
+
+    def _warn_if_inexact(self, samples: Sequence[EncodedSample]) -> None:
+        """Warn once of a batch in which samples change each other's losses in this model."""
+        attends = any("cross_attention_mask" in sample.inputs for sample in samples)
+        is_mixed = attends and len(set(map(input_shapes, samples))) > 1
+        if is_mixed or (len(samples) > 1 and not self._model.capabilities.batched):
+            warnings.warn(
+                f"In batches, samples change each other's losses in models of the family "
+                f"{self._model.info.family!r}. Train with a batch size of 1 for the scored losses.",
+                stacklevel=3,
+            )
 
 
 def collate_training(

@@ -1,4 +1,4 @@
-"""Exports of the demo's subset "above", as `visnec export` writes them."""
+"""Exports of two subsets of the demo, as `visnec export` writes them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ from typer.testing import CliRunner
 from scoring import cli
 
 Export = Callable[..., Path]
+SUBSETS = {
+    "above": ["threshold", "--min", "0.25", "--text-only", "keep"],
+    "often": ["weights", "--temperature", "0.5", "--max-weight", "4"],
+}
 
 
 @pytest.fixture
 def export(demo_workspace: Path, tmp_path: Path) -> Export:
     """Runs `visnec export SUBSET OPTIONS...` on the demo and returns the folder."""
 
-    def run(subset: str, *options: str) -> Path:
+    def run(verb: str, *arguments: str) -> None:
+        result = CliRunner().invoke(cli.app, [verb, "-w", str(demo_workspace), *arguments])
+        assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+
+    def export_subset(subset: str, *options: str) -> Path:
         folder = tmp_path / f"export-{len(list(tmp_path.glob('export-*')))}"
-        arguments = ["export", subset, "-w", str(demo_workspace), "--to", str(folder), *options]
-        result = CliRunner().invoke(cli.app, arguments)
-        assert result.exit_code == 0, result.output
+        run("export", subset, "--to", str(folder), *options)
         return folder
 
-    return run
+    for name, rule in SUBSETS.items():
+        run("select", "--run", "demo", "--name", name, "--rule", *rule)
+    return export_subset

@@ -53,7 +53,6 @@ def test_sft_trainer_has_the_same_labels_and_takes_two_steps(
         assistant_only_loss=True,
         max_length=None,
         train_sampling_strategy="sequential",
-        gradient_checkpointing=False,
         bf16=False,
         report_to="none",
         use_cpu=True,
