@@ -53,9 +53,10 @@ class TrainingCollator:
             options: How to read the records, if not by automatic detection.
             mask_key: Key that is false in a masked answer.
         """
-        if not isinstance(image_folders, ImageRoots):
-            image_folders = tuple(map(Path, image_folders))
-        self.read = RecordReader(image_folders, options or ReadOptions(), mask_key).read
+        roots = image_folders
+        if not isinstance(roots, ImageRoots):
+            roots = ImageRoots(map(Path, roots))
+        self.read = RecordReader(roots, options or ReadOptions(), mask_key).read
         self._model = model
 
     def __call__(self, records: Sequence[Mapping[str, object] | Sample]) -> Tensors:

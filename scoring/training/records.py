@@ -13,7 +13,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from scoring.errors import InputError
-from scoring.image_references import split_reference
+from scoring.image_references import ImageRoots, split_reference
 from scoring.images.containers import EmbeddedProblem, follow_pointer, image_bytes
 from scoring.images.decode import (
     ImageLocation,
@@ -48,7 +48,7 @@ class RecordReader:
     """Reads records of an export, or samples of a workspace. Raises InputError for a faulty one."""
 
     def __init__(
-        self, image_folders: Sequence[Path], options: ReadOptions, mask_key: str = "loss"
+        self, image_folders: ImageRoots, options: ReadOptions, mask_key: str = "loss"
     ) -> None:
         """Create a reader that looks up image paths in ``image_folders``, and in no others."""
         self._folders, self._options, self._mask_key = image_folders, options, mask_key
