@@ -5,7 +5,7 @@ The import's own reader parses them, so a record means the same to a trainer as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
