@@ -40,6 +40,7 @@ class Trainer:
         single_images: Whether it reads at most one image of a sample.
         reads_system: Whether it accepts a system turn.
         needs_id: Whether it stops at a record without ``id``.
+        image_first: Whether it adds a placeholder where the first turn has none for the only image.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Trainer:
     single_images: bool = False
     reads_system: bool = True
     needs_id: bool = False
+    image_first: bool = False
 
 
 TRAINERS: Mapping[str, Trainer] = {
@@ -110,11 +112,13 @@ TRAINERS: Mapping[str, Trainer] = {
         "InternVL",
         ("jsonl",),
         "copy",
-        "torchrun --nproc_per_node=GPUS internvl/train/internvl_chat_finetune.py "
-        "--model_name_or_path MODEL --meta_path {folder}/internvl_meta.json --output_dir OUTPUT",
+        "LAUNCHER=pytorch torchrun --nproc_per_node=GPUS "
+        "internvl/train/internvl_chat_finetune.py --model_name_or_path MODEL --conv_style STYLE "
+        "--meta_path {folder}/internvl_meta.json --do_train true --output_dir OUTPUT",
         "whole datasets (repeat_time)",
         side_file="internvl_meta.json",
         names_folder=True,
+        image_first=True,
     ),
     "axolotl": Trainer(
         "axolotl",
@@ -181,6 +185,8 @@ def check_conversation(
         )
     elif trainer.single_images and n_images > 1:
         problem = f"has {n_images} images, and {trainer.title} reads one image of a sample"
+    elif trainer.image_first and n_images == 1 and _PLACEHOLDER not in str(turns[0]["value"]):
+        problem = f"has its image in a later turn, and {trainer.title} adds one to the first"
     elif not trainer.reads_system and turns and turns[0]["from"] == "system":
         problem = f"has a system turn, at which {trainer.title} stops"
     if problem:

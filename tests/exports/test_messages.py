@@ -100,6 +100,23 @@ def test_embedded_images_are_values_of_a_table(tmp_path: Path) -> None:
     assert verify_manifest(folder).n_samples == 3
 
 
+@pytest.mark.parametrize("images", ["copy", "embed"])
+def test_datasets_loads_messages(tmp_path: Path, images: Any) -> None:
+    datasets = pytest.importorskip("datasets")
+    options = ExportOptions("messages", images=images)
+    path = export(spots(tmp_path), options) / options.data_file
+    kind = {".jsonl": "json", ".parquet": "parquet"}[path.suffix]
+    cache = str(tmp_path / "cache")
+    rows = datasets.load_dataset(kind, data_files=str(path), split="train", cache_dir=cache)
+    assert [len(row["images"]) for row in rows] == [3, 1, 0]
+    parts = [message["content"] for message in rows[0]["messages"]]
+    assert parts[1][1]["type"] == "image"
+    assert parts[1][1].get("text") is None
+    assert parts[1][2] == text(" b ")
+    if images == "embed":
+        assert [image.size[0] for image in rows[0]["images"]] == [9, 11, 10]
+
+
 @pytest.mark.parametrize("images", ["none", "copy", "embed"])
 def test_messages_are_imported_as_they_were(tmp_path: Path, images: Any) -> None:
     workspace = spots(tmp_path)

@@ -147,6 +147,14 @@ def test_a_system_turn_is_refused_where_it_stops_the_trainer(tmp_path: Path, tra
     assert len(read_rows(export(workspace, trainer="swift"))) == 1
 
 
+def test_an_image_in_a_later_turn_is_refused_for_internvl(tmp_path: Path) -> None:
+    turns = [*record()["conversations"], *record("b.png")["conversations"]]
+    workspace = make(tmp_path, [{"image": "b.png", "conversations": turns}], FILES)
+    with pytest.raises(RecordError, match="Row 0 has its image in a later turn, and InternVL adds"):
+        export(workspace, trainer="internvl")
+    assert len(read_rows(export(workspace, trainer="llava"))) == 1
+
+
 def test_xtuner_gets_an_id(tmp_path: Path) -> None:
     workspace = make(tmp_path, [record("b.png")], FILES)
     assert read_rows(export(workspace, trainer="xtuner"))[0]["id"] == "0"
