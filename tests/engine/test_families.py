@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.utils import is_torchvision_available
 
 from scoring.errors import ModelError
-from scoring.models import load_model
+from scoring.models import load_model, load_prompt_encoder
 from scoring.models.base import EncodedSample
 from scoring.models.loading import SUPPORTED
 from scoring.models.prompting import PromptProblem
@@ -281,6 +281,17 @@ def expected_losses(name: str, with_images: bool) -> list[list[float]]:
 def encoded(name: str, with_images: bool) -> list[EncodedSample]:
     model = family_model(name)
     return [model.encode(talk, images if with_images else ()) for talk, images in talks_of(name)]
+
+
+@pytest.mark.parametrize("name", LOADABLE)
+def test_prompts_need_no_weights(name: str) -> None:
+    whole, encoder = family_model(name), load_prompt_encoder(str(family_folder(name)))
+    turns = (Turn(Role.HUMAN, "\nWhat is it?", (0,)), Turn(Role.ASSISTANT, "A cat."))
+    for images in ([Image.new("RGB", (64, 48))], []):
+        expected, encoded = whole.encode(turns, images), encoder.encode(turns, images)
+        assert (encoded.input_ids, encoded.turn_ids) == (expected.input_ids, expected.turn_ids)
+    assert encoder.info.template_digest == whole.info.template_digest
+    assert encoder.info.image_token_id == whole.info.image_token_id
 
 
 @pytest.mark.parametrize("with_images", [True, False], ids=["multimodal", "text"])

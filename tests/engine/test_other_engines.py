@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -155,21 +156,39 @@ def test_importing_again_changes_nothing(exported: Path, workspace: Workspace) -
         import_losses(workspace, files, prompts, run_id=first.run_id, tokens=True)
 
 
-def test_means_as_json_lines_give_a_run_without_turns(
-    exported: Path, workspace: Workspace, tmp_path: Path
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_means_give_a_run_without_turns(
+    exported: Path, workspace: Workspace, tmp_path: Path, suffix: str
 ) -> None:
-    file = tmp_path / "means.jsonl"
-    rows = pq.read_table(exported / "losses.parquet").to_pylist()
-    lines = [
-        {"row_idx": row["row_idx"], "pass": row["pass"], "loss": float(np.mean(row["losses"]))}
-        for row in rows
+    lengths = {
+        (row["row_idx"], row["pass"]): len(row["token_ids"]) for row in read_prompts(exported)
+    }
+    rows = [
+        {
+            "row_idx": row["row_idx"],
+            "pass": row["pass"],
+            "loss": float(np.mean(row["losses"])),
+            "n_prompt_tokens": lengths[row["row_idx"], row["pass"]],
+        }
+        for row in pq.read_table(exported / "losses.parquet").to_pylist()
     ]
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    import_losses(workspace, [file], exported / "prompts", run_id="means")
-    own = [(row[0], *row[4:9]) for row in scores_of(workspace, "own")]
-    assert_same_scores(own, [(row[0], *row[4:9]) for row in scores_of(workspace, "means")])
+    wrong = rows[0]["row_idx"]
+    rows[0]["n_prompt_tokens"] -= 1
+    frame, file = pd.DataFrame(rows), tmp_path / f"means.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(file, index=False)
+    else:
+        frame.to_json(file, orient="records", lines=True, double_precision=15)
+    import_losses(workspace, [file], exported / "prompts", run_id=f"means-{suffix}")
+    own, means = (
+        {row[0]: row[4:9] for row in scores_of(workspace, run)}
+        for run in ("own", f"means-{suffix}")
+    )
+    assert means.pop(wrong)[0] == "placeholder_mismatch"
+    del own[wrong]
+    assert_same_scores(list(own.values()), list(means.values()))
     with pytest.raises(InputError, match="no scores per turn"):
-        scores_of(workspace, "means", "turn")
+        scores_of(workspace, f"means-{suffix}", "turn")
 
 
 def test_log_probabilities_are_negated_and_refused_as_losses(
