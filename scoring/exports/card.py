@@ -1,4 +1,7 @@
-"""Write the dataset card of an export: README.md with figures and plots, and Croissant metadata.
+"""Write README.md of an export, and for its dataset card figures, plots and Croissant metadata.
+
+The YAML at the start of README.md lists the data files, so that ``datasets.load_dataset`` reads
+those and not the files next to them.
 
 Text of the dataset (names of sources and files) is shown in code spans without backticks, line
 breaks and invisible characters, so no record can make a card show a link, an image or HTML. An
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -23,12 +27,19 @@ from scoring.exports.tables import table_schema
 _MAX_ROWS = 40
 _MAX_CODE = 80
 _LOADERS = {
-    "parquet": 'datasets.load_dataset("parquet", data_files="samples.parquet")',
-    "huggingface": 'datasets.load_from_disk("FOLDER")',
-    "jsonl": 'datasets.load_dataset("json", data_files="samples.jsonl")',
+    "huggingface": 'datasets.load_from_disk("FOLDER")["train"]',
     "webdataset": 'webdataset.WebDataset("samples-{000000..LAST}.tar")',
+    "ids": 'datasets.load_dataset("FOLDER", "row_idx", split="train")',
 }
-_DATA_FILES = {"parquet": "samples.parquet", "jsonl": "samples.jsonl", "llava": "samples.json"}
+_DATA_FILES = {
+    "llava": "samples.json",
+    "jsonl": "samples.jsonl",
+    "parquet": "samples.parquet",
+    "huggingface": "train/data-*.arrow",
+    "dropped": "dropped.jsonl",
+}
+_NO_ROWS = "samples.json-is-one-object-export-it-as-jsonl"
+"""Name of no file: ``datasets`` would read an object of records as a single row."""
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 _SIZES += [(10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B")]
 
@@ -86,59 +97,98 @@ _CONTEXT = {
 
 
 def card_outputs(plan: ExportPlan, manifest: Manifest) -> list[OutputFile]:
-    """Return README.md, croissant.json and the plots for the files that ``manifest`` lists."""
-    contents = {
-        "README.md": card_text(manifest).encode(),
-        "croissant.json": _croissant_bytes(plan, manifest.outputs, _summary(manifest)),
-        "plots/scores.svg": draw_score_histogram(plan.outcome),
-        "plots/sources.svg": draw_source_bars(plan.outcome),
-    }
+    """Return README.md, and the rest of a card, for the files that ``manifest`` lists."""
+    if not plan.options.card and plan.options.version < 4:
+        return []
+    has_rows = not (plan.options.format == "llava" and plan.is_object())
+    contents = {"README.md": card_text(manifest, has_rows).encode()}
+    if plan.options.card:
+        contents |= {
+            "croissant.json": _croissant_bytes(plan, manifest.outputs, _summary(manifest)),
+            "plots/scores.svg": draw_score_histogram(plan.outcome),
+            "plots/sources.svg": draw_source_bars(plan.outcome),
+        }
     return [BytesFile(name, [(None, content)]) for name, content in contents.items()]
 
 
-def card_text(manifest: Manifest) -> str:
-    """Return the card in Markdown, after the YAML that the Hugging Face hub reads."""
-    counts, options = manifest.counts, manifest.options
-    size = next((name for limit, name in _SIZES if counts["selected"] < limit), "1B<n<10B")
-    front = ["---", "task_categories:", "- image-text-to-text", "tags:", "- visnec"]
-    front += ["size_categories:", f"- {size}"]  # no text of the dataset
-    if options.license is not None:
-        front.append(f"license: {json.dumps(options.license)}")
-    if name := _DATA_FILES.get(manifest.format):
-        front += ["configs:", "- config_name: default", f"  data_files: {name}"]
+def card_text(manifest: Manifest, has_rows: bool = True) -> str:
+    """Return README.md: after the YAML what the export is, with figures where it has a card.
+
+    ``has_rows`` is False where the records are members of one JSON object.
+    """
     files = [
         f"| {code_span(file.name)} | {file.bytes:,} | `{file.sha256[:16]}…` |"
         for file in manifest.outputs
     ]
-    notes = manifest.image_notes() if options.version > 2 else []
-    loaders = [_LOADERS.get(manifest.format)]
-    if n_images := counts.get("written", {}).get("most_images_of_a_sample"):
-        loaders.append(_shard_loader(int(n_images)))
+    loaders = ['datasets.load_dataset("FOLDER", split="train")'] if has_rows else []
+    loaders += [_LOADERS[manifest.format]] if manifest.format in _LOADERS else []
     parts = [
-        "\n".join([*front, "---"]),
+        "\n".join(["---", *_front_matter(manifest), *_list_data_files(manifest, has_rows), "---"]),
         f"# {manifest.subset.name}",
         _summary(manifest),
         _describe_changes(manifest),
-        *(f"**Incomplete.** {note}." for note in notes),
-        "![VisNec scores before and after](plots/scores.svg)",
-        "![Samples by source before and after](plots/sources.svg)",
-        "## Samples before and after",
-        *(
-            _counts_table(title, counts[f"by_{title}"])
-            for title in ("source", "status", "category")
-        ),
-        "## How it was chosen",
-        _list_choices(manifest),
+        *(f"**Incomplete.** {note}." for note in manifest.image_notes()),
+        *(_list_figures(manifest) if manifest.options.card else []),
         "## Files",
         "\n".join(["| file | bytes | sha256 |", "|---|---:|---|", *files]),
         f"Format {code_span(manifest.format)}: {FORMATS[manifest.format]}.",
-        *(f"    {loader}" for loader in loaders if loader),
+        "## Load it",
+        *(f"    {loader}" for loader in loaders or ["json.load(open('samples.json'))"]),
         "## Rebuild it",
         "`manifest.json` names every input with its digest. Beside its workspace this rebuilds "
         "the export and compares it:",
         "    visnec verify manifest.json -w WORKSPACE",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(manifest: Manifest) -> list[str]:
+    """Return what the Hugging Face hub shows of a dataset; no text of the dataset."""
+    n_samples, text = manifest.counts["selected"], manifest.options.license
+    size = next((name for limit, name in _SIZES if n_samples < limit), "1B<n<10B")
+    front = ["task_categories:", "- image-text-to-text", "tags:", "- visnec"]
+    front += ["size_categories:", f"- {size}"]
+    return front if text is None else [*front, f"license: {json.dumps(text)}"]
+
+
+def _list_data_files(manifest: Manifest, has_rows: bool) -> list[str]:
+    """Return the files that ``datasets`` reads."""
+    if manifest.format == "ids":
+        first = ["- config_name: ids", "  data_files: ids.txt", "  default: true"]
+        return ["configs:", *first, "- config_name: row_idx", "  data_files: row_idx.txt"]
+    files: str | list[str] = _DATA_FILES.get(manifest.format, "") if has_rows else _NO_ROWS
+    columns: list[str] = []
+    if manifest.format == "webdataset":
+        names = [output.name for output in manifest.outputs if output.name.endswith(".tar")]
+        files = sorted({f"{name.partition('-')[0]}-*.tar" for name in names})
+        columns = _list_columns(manifest)
+    configs = ["configs:", "- config_name: default", f"  data_files: {json.dumps(files)}"]
+    return [*configs, *columns]
+
+
+def _list_columns(manifest: Manifest) -> list[str]:
+    """Return the columns of tar files, which ``datasets`` would infer from five samples."""
+    n = int(manifest.counts.get("written", {}).get("most_images_of_a_sample", 0))
+    images = [f"{number}.jpg" for number in range(n)] if n > 1 else ["jpg"] * n
+    kinds = {"json": "{json: {decode: true}}", **dict.fromkeys(images, "image")}
+    kinds |= dict.fromkeys(("__key__", "__url__"), "string")
+    pairs = (
+        (f"  - name: {json.dumps(name)}", f"    dtype: {kind}") for name, kind in kinds.items()
+    )
+    return ["dataset_info:", "  features:", *chain.from_iterable(pairs)]
+
+
+def _list_figures(manifest: Manifest) -> list[str]:
+    """Return the parts of a card about the samples: plots, numbers and how they were chosen."""
+    titles = ("source", "status", "category")
+    return [
+        "![VisNec scores before and after](plots/scores.svg)",
+        "![Samples by source before and after](plots/sources.svg)",
+        "## Samples before and after",
+        *(_counts_table(title, manifest.counts[f"by_{title}"]) for title in titles),
+        "## How it was chosen",
+        _list_choices(manifest),
+    ]
 
 
 def code_span(text: object) -> str:
@@ -222,22 +272,6 @@ def _counts_table(title: str, counts: Mapping[str, Mapping[str, Any]]) -> str:
         before, after = sum(row[1] for row in rest), sum(row[2] for row in rest)
         lines.append(f"| {len(rest):,} more | {before:,} | {after:,} |")
     return "\n".join(lines)
-
-
-def _shard_loader(most_images: int) -> str:
-    """Return how ``datasets`` opens tar files.
-
-    The columns are named because ``datasets`` infers them from the first five samples, and would
-    skip the images of all others if these have none.
-    """
-    images = [f"{n}.jpg" for n in range(most_images)] if most_images > 1 else ["jpg"]
-    columns = {"json": "Json()", **dict.fromkeys(images, "Image()")}
-    columns |= dict.fromkeys(("__key__", "__url__"), 'Value("string")')
-    features = ", ".join(f'"{name}": datasets.{kind}' for name, kind in columns.items())
-    return (
-        'datasets.load_dataset("webdataset", data_files="samples-*.tar", split="train", '
-        f"features=datasets.Features({{{features}}}))"
-    )
 
 
 def _croissant_bytes(plan: ExportPlan, files: Sequence[FileDigest], description: str) -> bytes:

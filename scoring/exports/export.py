@@ -133,7 +133,8 @@ def check_folder(folder: Path, overwrite: bool = False) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder} is a file. Name a folder to export to.")
-    present = {path.name for path in folder.iterdir()}
+    paths = (*folder.iterdir(), *(folder / FOLDERS[-1]).glob("*"))
+    present = {path.relative_to(folder).as_posix() for path in paths}
     if not present:
         return
     own = {name for name in present if name in (MANIFEST, *FOLDERS) or is_output_name(name)}
@@ -167,9 +168,8 @@ def _write_files(
         progress(0, total)
     files = [write_file(output) for output in plan_outputs(plan)]
     manifest = manifest.with_outputs(plan, files)
-    if plan.options.card:
-        files += [write_file(output) for output in card_outputs(plan, manifest)]
-        manifest = manifest.with_outputs(plan, files)
+    files += [write_file(output) for output in card_outputs(plan, manifest)]
+    manifest = manifest.with_outputs(plan, files)
     if progress:
         progress(total, total)
     write_file(BytesFile(MANIFEST, [(None, manifest.to_bytes())]))

@@ -14,18 +14,19 @@ and escapes.
   as ``\\n`` or ``\\r``.
 - ``dropped``: ``dropped.jsonl``, a line per sample that is not in the subset.
 - ``webdataset``: tar files whose samples are a record and its images under one key. Headers have no
-  owner and no time, which makes a shard the same bytes on every machine. Members have the same
-  names in every sample and shard: readers that fix their columns by the first samples would skip
-  images with other names.
+  owner and no time, which makes a shard the same bytes on every machine. Readers fix their columns
+  by the first samples, so images have the same names in every sample, and samples without an image
+  are in tar files of their own (``text-000000.tar`` ...).
 """
 
 from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, compress, islice
 
-import pyarrow.compute as pc
+import numpy as np
 
 from scoring.dataset.records import read_columns
 from scoring.errors import RecordError
@@ -40,6 +41,7 @@ from scoring.exports.trainers import trainer_outputs
 from scoring.images.decode import ImageProblem
 from scoring.readers.json_stream import Member
 from scoring.reviews.decision_log import Decision
+from scoring.rules.candidates import Mask
 from scoring.samples import Status
 from scoring.subsets.selection import REASONS, Reason
 
@@ -59,8 +61,9 @@ _DROPPED_BY = {
 }  # any other reason is a choice for samples without a score
 
 
-def plan_outputs(plan: ExportPlan) -> list[OutputFile]:
-    """Return the files of an export. Write or compare them in this order, each to its end."""
+def plan_outputs(plan: ExportPlan) -> Iterable[OutputFile]:
+    """Return the files of an export. Write or compare each to its end before taking the next."""
+    outputs: Iterable[OutputFile]
     if plan.options.columns == "source":
         outputs = source_outputs(plan)
     else:
@@ -83,8 +86,8 @@ def plan_outputs(plan: ExportPlan) -> list[OutputFile]:
                 outputs = [BytesFile("ids.txt", _id_chunks(plan)), row_idx_file]
             case _:
                 outputs = [BytesFile("dropped.jsonl", _dropped_chunks(plan))]
-    outputs += trainer_outputs(plan)
-    return [*outputs, ImagesFile(plan)] if plan.options.takes_images else outputs
+    images = [ImagesFile(plan)] if plan.options.takes_images else []
+    return chain(outputs, trainer_outputs(plan), images)
 
 
 def _array_chunks(plan: ExportPlan) -> Iterator[Chunk]:
@@ -172,34 +175,56 @@ def _dropped_chunks(plan: ExportPlan) -> Iterator[Chunk]:
         yield row["row_idx"], json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
-def _shard_outputs(plan: ExportPlan) -> list[OutputFile]:
-    """Return ``samples-000000.tar`` ...
+def _shard_outputs(plan: ExportPlan) -> Iterator[OutputFile]:
+    """Yield ``samples-000000.tar`` ..., then ``text-000000.tar`` ... of samples without an image.
 
     The key of a sample is its row_idx; members are ``KEY.json`` and ``KEY.jpg`` (``KEY.0.jpg``,
     ``KEY.1.jpg`` ... in every sample if any has several images). A repeated sample has the keys
     ``KEY-1`` ... Every image is called ``.jpg``, and its bytes are unchanged:
     readers choose the image decoder by the suffix, and the format by the bytes.
     """
+    columns = (table.column("n_images").to_numpy() for _, table in plan.read_tables(["n_images"]))
+    n_images = np.concatenate([np.empty(0, np.int64), *columns])
     if plan.options.version > 2:
-        numbers = (table.column("n_images") for _, table in plan.read_tables(["n_images"]))
-        plan.stats.most_images = max((pc.max(column).as_py() for column in numbers), default=0)
+        plan.stats.most_images = int(n_images.max(initial=0))
+    if plan.options.version < 4:
+        yield from _write_shards(plan, "samples", np.ones(len(n_images), bool))
+        return
+    has_images = n_images > 0
+    imageless = ~has_images
+    if has_images.any() or not len(has_images):
+        yield from _write_shards(plan, "samples", has_images, imageless)
+    if imageless.any():
+        yield from _write_shards(plan, "text", imageless)
+
+
+def _write_shards(
+    plan: ExportPlan, stem: str, chosen: Mask, imageless: Mask | None = None
+) -> Iterator[OutputFile]:
+    """Yield the shards of the chosen positions.
+
+    With ``imageless``, a sample none of whose images can be read is left out and marked there.
+    """
     tables = (table for _, table in plan.read_tables(["images"]))
     images = (references for table in tables for references in table.column("images").to_pylist())
-    samples = zip(read_records(plan), images, strict=True)
-    return [
-        BytesFile(f"samples-{start // _SHARD_SAMPLES:06d}.tar", _shard_chunks(plan, samples, start))
-        for start in range(0, max(1, len(plan.rows)), _SHARD_SAMPLES)
-    ]
+    samples = compress(enumerate(zip(read_records(plan), images, strict=True)), chosen)
+    for shard in range(max(1, -(-int(chosen.sum()) // _SHARD_SAMPLES))):
+        chunks = _shard_chunks(plan, islice(samples, _SHARD_SAMPLES), imageless)
+        yield BytesFile(f"{stem}-{shard:06d}.tar", chunks)
 
 
 def _shard_chunks(
-    plan: ExportPlan, samples: Iterator[tuple[bytes, list[str]]], start: int
+    plan: ExportPlan,
+    samples: Iterator[tuple[int, tuple[bytes, list[str]]]],
+    imageless: Mask | None,
 ) -> Iterator[Chunk]:
-    """Yield a shard from the record and images of each sample, which all shards share."""
-    for position in range(start, min(start + _SHARD_SAMPLES, len(plan.rows))):
-        record, references = next(samples)
+    """Yield a shard from (position, (record, images)) of its samples."""
+    for position, (record, references) in samples:
         row_idx, n_repeats = int(plan.rows[position]), plan.n_repeats(position)
         images = _read_images(plan, position, references) if n_repeats else []
+        if imageless is not None and n_repeats and not images:
+            imageless[position] = True
+            continue
         for repeat in range(n_repeats):
             key = f"{row_idx:09d}" + (f"-{repeat}" if repeat else "")
             yield row_idx, tar_member(f"{key}.json", record)

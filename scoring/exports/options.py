@@ -15,13 +15,15 @@ from typing import Annotated, Any, Final, Literal, get_args
 from scoring.errors import InputError
 from scoring.exports.trainers import TRAINERS, Trainer, check_options
 from scoring.option_descriptions import Option
+from scoring.readers.inputs import EXPORTED_DATA
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Version of the rules by which exports are written, and of manifests.
 
 Version 1 had no options. Up to version 2, images with unusual names were renamed without their
 records, members of tar files were named after the format of their image, and images that cannot be
-decoded were embedded.
+decoded were embedded. Up to version 3, README.md was part of a card only, tar files mixed samples
+with and without images, and the format huggingface had its files next to the manifest.
 """
 
 FORMATS: Final[Mapping[str, str]] = {
@@ -49,16 +51,15 @@ _card = partial(Option, panel="Dataset card")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 MANIFEST = "manifest.json"
-FOLDERS = ("images", "plots")
-"""Folders of an export."""
+FOLDERS = ("images", "plots", "train")
+"""Folders of an export; a trainer may well write to one of the last name."""
 
 # Names in a manifest become paths, and an export replaces the contents of its folder, so only
 # names that an export writes are allowed in either.
 _NAME = re.compile(
-    r"samples\.(json|jsonl|parquet)|samples-\d{6}\.tar|data-\d{5}-of-\d{5}\.arrow"
-    r"|(dataset_info|state|croissant|internvl_meta)\.json|(ids|row_idx)\.txt"
-    r"|(dropped|images)\.jsonl|llava_next\.yaml"
-    r"|README\.md|plots/[a-z_]+\.svg"
+    rf"{EXPORTED_DATA.pattern}|(train/)?(dataset_info|state)\.json"
+    r"|(dataset_dict|croissant|internvl_meta)\.json|llava_next\.yaml"
+    r"|(ids|row_idx)\.txt|(dropped|images)\.jsonl|README\.md|plots/[a-z_]+\.svg"
 )
 
 
@@ -67,7 +68,7 @@ class ExportOptions:
     """How to write a subset.
 
     Once made, ``format`` and ``images`` are never empty. ``folder`` is the absolute path of the
-    export if its files name it. ``version`` is 3 except for exports of earlier versions, which are
+    export if its files name it. ``version`` is 4 except for exports of earlier versions, which are
     verified by their own rules. Raises InputError for options that cannot be combined.
     """
 
@@ -140,7 +141,7 @@ class ExportOptions:
     mask_key: Annotated[str, _turn("Key that is false in a masked answer.")] = "loss"
     card: Annotated[
         bool,
-        _card("Also write README.md with figures and plots, and croissant.json."),
+        _card("Also write figures and plots for README.md, and croissant.json."),
     ] = False
     license: Annotated[str | None, _card("License for the card: an SPDX id or a URL.")] = None
     url: Annotated[str | None, _card("URL of the dataset for the card.")] = None

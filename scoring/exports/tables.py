@@ -89,43 +89,63 @@ def table_schema(plan: ExportPlan) -> pa.Schema:
 
 
 def parquet_outputs(plan: ExportPlan) -> list[OutputFile]:
-    """Return ``samples.parquet``, with the metadata by which ``datasets`` recognises images."""
-    schema = table_schema(plan)
-    features = json.dumps({"info": {"features": _features(schema)}})
-    schema = schema.with_metadata({"huggingface": features})
+    """Return ``samples.parquet``."""
+    schema = _add_features(table_schema(plan))
     return [TableFile("samples.parquet", schema, _build_tables(plan, schema))]
 
 
+def _add_features(schema: pa.Schema) -> pa.Schema:
+    """Return the columns with the metadata by which ``datasets`` recognises images."""
+    features = json.dumps({"info": {"features": _features(schema)}})
+    return schema.with_metadata({"huggingface": features})
+
+
 def folder_outputs(plan: ExportPlan) -> list[OutputFile]:
-    """Return the Arrow streams, ``dataset_info.json`` and ``state.json``."""
-    schema = table_schema(plan)
+    """Return the Arrow streams with ``dataset_info.json`` and ``state.json``, as split ``train``.
+
+    ``datasets.load_dataset`` refuses a folder with ``state.json``, so they are in one of their own.
+    """
+    schema, folder = table_schema(plan), ""
+    features = _features(schema)
+    if plan.options.version > 3:
+        schema, folder = _add_features(schema), "train/"
     shard_rows = _EMBEDDED_SHARD_ROWS if plan.options.images == "embed" else _SHARD_ROWS
     n = max(1, -(-plan.n_written // shard_rows))
     names = [f"data-{shard:05d}-of-{n:05d}.arrow" for shard in range(n)]
     rows = RowReader(_build_tables(plan, schema))
     files: list[OutputFile] = [
-        TableFile(name, schema, rows.read(shard_rows), _STREAM_ROWS) for name in names
+        TableFile(folder + name, schema, rows.read(shard_rows), _STREAM_ROWS) for name in names
     ]
+    sidecars = {"dataset_info.json": _dataset_info(features), "state.json": _state(plan, names)}
+    sidecars = {folder + name: value for name, value in sidecars.items()}
+    if folder:
+        sidecars["dataset_dict.json"] = {"splits": ["train"]}
+    for name, value in sidecars.items():
+        content = json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"
+        files.append(BytesFile(name, [(None, content)]))
+    return files
+
+
+def _dataset_info(features: dict[str, Any]) -> dict[str, Any]:
+    texts = dict.fromkeys(("citation", "description", "homepage", "license"), "")
+    return {**texts, "features": features}
+
+
+def _state(plan: ExportPlan, names: list[str]) -> dict[str, Any]:
+    """Return the content of ``state.json`` for the files of these names."""
     subset = plan.outcome.definition.to_dict()
     del subset["created_at"]
     digest = hashlib.sha256(np.ascontiguousarray(plan.rows, "<i8").tobytes()).hexdigest()
     source = {"subset": subset, "rows": digest, "options": plan.options.to_dict()}
     fingerprint = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]
-    info = {
-        **dict.fromkeys(("citation", "description", "homepage", "license"), ""),
-        "features": _features(schema),
-    }
-    state: dict[str, Any] = {
-        **dict.fromkeys(("_format_columns", "_format_type", "_split")),
+    return {
+        **dict.fromkeys(("_format_columns", "_format_type")),
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": fingerprint,
         "_format_kwargs": {},
         "_output_all_columns": False,
+        "_split": "train" if plan.options.version > 3 else None,
     }
-    for name, value in (("dataset_info.json", info), ("state.json", state)):
-        content = json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"
-        files.append(BytesFile(name, [(None, content)]))
-    return files
 
 
 def _build_tables(plan: ExportPlan, schema: pa.Schema) -> Iterator[pa.Table]:

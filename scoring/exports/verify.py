@@ -41,6 +41,7 @@ from scoring.exports.manifest import (
     read_manifest,
     run_facts,
 )
+from scoring.exports.options import VERSION
 from scoring.reviews.decisions import log_digests, log_offsets
 from scoring.subsets.definitions import ResolvedSubset, resolve_definition
 from scoring.workspace import Workspace, open_workspace, write_json
@@ -156,15 +157,15 @@ def _compare_export(
         if is_edited(path):
             raise FileMismatch("the manifest was edited after it was written")
         rebuilt = rebuilt.with_outputs(plan, files)
-        if plan.options.card:
-            cards = _compare_cards(manifest, path, card_outputs(plan, rebuilt))
-            rebuilt = rebuilt.with_outputs(plan, [*files, *cards])
+        cards = _compare_cards(manifest, path, card_outputs(plan, rebuilt))
+        rebuilt = rebuilt.with_outputs(plan, [*files, *cards])
     _compare_manifests(manifest, rebuilt)
 
 
 def _compare_cards(manifest: Manifest, path: Path, cards: list[OutputFile]) -> list[FileDigest]:
     """Compare cards byte by byte; those of another version of this program by their digest."""
-    if manifest.versions.get(PROGRAM) == library_versions()[PROGRAM]:
+    is_own = manifest.versions.get(PROGRAM) == library_versions()[PROGRAM]
+    if is_own and manifest.options.version == VERSION:
         return [card.compare(path.parent / card.name, lambda *_: None) for card in cards]
     recorded = {output.name: output for output in manifest.outputs}
     files = []

@@ -32,6 +32,10 @@ _SUFFIXES = {
 _DATASET_SIDECARS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 _OTHER_SIDECARS = {"config.json", "metadata.json", "manifest.json", "workspace.json"}
 _SIDECARS = _DATASET_SIDECARS | _OTHER_SIDECARS
+EXPORTED_DATA = re.compile(
+    r"samples\.(json|jsonl|parquet)|(samples|text)-\d{6}\.tar|(train/)?data-\d{5}-of-\d{5}\.arrow"
+)
+"""Names of the files with records in an export of this program."""
 _HUB = re.compile(r"hf:(?://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 _FILE = "file_name"
@@ -134,6 +138,8 @@ def _expand(given: Path | str) -> list[Path]:
 
 def _list_folder(folder: Path) -> list[Path]:
     """Return the dataset files in a folder: as its own list names them, else all of one kind."""
+    if exported := _list_export(folder):
+        return exported
     if (folder / "dataset_dict.json").is_file():
         splits = _read_object(folder / "dataset_dict.json").get("splits")
         names = splits if isinstance(splits, list) else []
@@ -159,6 +165,31 @@ def _list_folder(folder: Path) -> list[Path]:
             f"use a pattern such as '{folder}/*.json'"
         )
     return next(iter(kinds.values()))
+
+
+def _list_export(folder: Path) -> list[Path]:
+    """Return the files with records of an export of this program; none of any other folder."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        is_own = bool(manifest["manifest_version"] and manifest["selected_sha256"])
+        names = [str(output["name"]) for output in manifest["outputs"]] if is_own else []
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        return []
+    paths = [folder / name for name in names if EXPORTED_DATA.fullmatch(name)]
+    home = find_hub_cache(folder) or folder.resolve()
+    missing = [
+        path for path in paths if not path.resolve().is_relative_to(home) or not path.is_file()
+    ]
+    if missing:
+        raise InputError(
+            f"{folder} is incomplete: {missing[0].name}, which its manifest.json lists, is missing."
+        )
+    if names and not paths:
+        raise InputError(
+            f"{folder} is an export without records ({', '.join(names)}). Import the dataset that "
+            "it was exported from, or an export in another format."
+        )
+    return paths
 
 
 def _list_saved_dataset(folder: Path) -> list[Path]:

@@ -158,7 +158,7 @@ def is_image_like(value: object) -> bool:
     if isinstance(value, str):
         is_path = value[-5:].lower().endswith(_IMAGE_SUFFIXES) and "\n" not in value
         return is_path or _is_encoded_image(value, True)
-    return isinstance(value, bytes) and bool(value)
+    return isinstance(value, bytes) and bool(value) and value[:1] not in b"{["  # JSON
 
 
 def _drop_null_images(value: object) -> object:

@@ -198,7 +198,12 @@ def test_an_export_is_overwritten_only_on_request(workspace: Workspace, store: S
         export_subset(workspace, store, replace(ALL, rule=TopCount(1)))
     assert (folder / "samples.json").read_bytes() == before
     export_subset(workspace, store, FIRST_THREE, folder, "ids", overwrite=True)
-    assert {path.name for path in folder.iterdir()} == {"ids.txt", "row_idx.txt", "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "ids.txt",
+        "row_idx.txt",
+        "manifest.json",
+        "README.md",
+    }
     assert [path.name for path in workspace.exports_dir.iterdir() if path.is_dir()] == ["all"]
 
 

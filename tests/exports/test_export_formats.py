@@ -150,13 +150,13 @@ def test_parquet_has_exact_records_and_parsed_columns(workspace: Workspace) -> N
 def test_the_saved_folder_describes_its_columns(pictured: Workspace) -> None:
     options = ExportOptions("huggingface", images="embed")
     folder = export(pictured, ALL, options).folder
-    state = json.loads((folder / "state.json").read_text())
+    state = json.loads((folder / "train" / "state.json").read_text())
     assert state["_data_files"] == [{"filename": "data-00000-of-00001.arrow"}]
-    features = json.loads((folder / "dataset_info.json").read_text())["features"]
+    features = json.loads((folder / "train" / "dataset_info.json").read_text())["features"]
     assert features["images"] == {"_type": "Sequence", "feature": {"_type": "Image"}}
     text = {"_type": "Value", "dtype": "string"}
     assert features["conversations"] == [{"from": text, "value": text}]
-    with pa.ipc.open_stream(folder / "data-00000-of-00001.arrow") as stream:
+    with pa.ipc.open_stream(folder / "train" / "data-00000-of-00001.arrow") as stream:
         rows = stream.read_all().to_pylist()
     image = next(row["images"][0] for row in rows if row["images"] and row["images"][0])
     assert Image.open(io.BytesIO(image["bytes"])).size[0] > 8
@@ -171,7 +171,7 @@ def test_what_is_exported_can_be_imported_again(pictured: Workspace, tmp_path: P
             "llava": [folder / "samples.json"],
             "jsonl": [folder / "samples.jsonl"],
             "parquet": [folder / "samples.parquet"],
-            "webdataset": [folder / "samples-000000.tar"],
+            "webdataset": sorted(folder.glob("*.tar")),
         }
         info = import_dataset(again, data.get(file_format, [folder]))
         assert info.n_samples == read_manifest(folder).counts["selected"], file_format
@@ -190,10 +190,13 @@ def test_a_shard_holds_record_and_image_under_one_key(pictured: Workspace) -> No
     folder = export(pictured, ALL, ExportOptions("webdataset")).folder
     listed = [json.loads(one) for one in (folder / "images.jsonl").read_text().splitlines()]
     outcome = read_outcome(pictured, Store(pictured), ALL)
+    records = []
+    for shard in ("samples-000000.tar", "text-000000.tar"):
+        with tarfile.open(folder / shard) as archive:
+            records += [one for one in archive.getnames() if one.endswith(".json")]
+    assert sorted(records) == [f"{row:09d}.json" for row in outcome.subset.selected]
     with tarfile.open(folder / "samples-000000.tar") as archive:
         names = archive.getnames()
-        records = [one for one in names if one.endswith(".json")]
-        assert records == [f"{row:09d}.json" for row in outcome.subset.selected]
         first = next(one for one in names if one.endswith(".jpg"))
         file = archive.extractfile(first)
         assert file is not None
@@ -603,7 +606,7 @@ def test_shards_of_a_saved_folder_follow_one_another(
     folder = export(workspace, ALL, ExportOptions("huggingface")).folder
     rows = []
     for name in ("data-00000-of-00002.arrow", "data-00001-of-00002.arrow"):
-        with pa.ipc.open_stream(folder / name) as stream:
+        with pa.ipc.open_stream(folder / "train" / name) as stream:
             rows += stream.read_all().column("row_idx").to_pylist()
     assert rows == [0, 1, 2, 3, 4, 5]
     verify_manifest(folder)

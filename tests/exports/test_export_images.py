@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -369,28 +370,26 @@ def test_members_have_the_same_names_where_any_sample_has_several_images(tmp_pat
     folder = export(mixed(tmp_path, records), ExportOptions("webdataset"))
     found = webdataset.WebDataset(str(folder / "samples-000000.tar"), shardshuffle=False)
     keys = [sorted(key for key in one if not key.startswith("__")) for one in found]
-    assert keys == [["0.jpg", "json"], ["0.jpg", "1.jpg", "json"], ["json"], ["0.jpg", "json"]]
+    assert keys == [["0.jpg", "json"], ["0.jpg", "1.jpg", "json"], ["0.jpg", "json"]]
     again = create_workspace(tmp_path / "again")
-    assert import_dataset(again, [folder / "samples-000000.tar"]).n_samples == 4
+    assert import_dataset(again, [folder]).n_samples == 4
 
 
 @pytest.mark.parametrize("n_text_only", [1, 7])
-def test_the_card_loads_every_image_of_a_mixture_with_text_only_samples(
+def test_every_image_of_a_mixture_with_text_only_samples_is_loaded(
     tmp_path: Path, n_text_only: int
 ) -> None:
-    """``datasets`` fixes the columns by the first five samples: it refuses the first of these
-    exports, and of the second it would pass over all images.
-    """
+    """``datasets`` fixes the columns by the first five samples of a tar file."""
     datasets = pytest.importorskip("datasets")
     records = [record(None)] * n_text_only + [record(f"{n}.img") for n in range(12)]
     folder = export(mixed(tmp_path, records), ExportOptions("webdataset", card=True))
     card = (folder / "README.md").read_text("utf-8")
     [line] = [one.strip() for one in card.splitlines() if "datasets.load_dataset(" in one]
-    line = line.replace('"samples-*.tar"', repr(str(folder / "samples-*.tar")))
+    line = line.replace('"FOLDER"', repr(str(folder)))
     line = line.replace("split=", f"cache_dir={str(tmp_path / 'cache')!r}, split=")
     loaded = eval(line, {"datasets": datasets})  # noqa: S307 - the line that a user copies
     sizes = [row["jpg"].size[0] if row["jpg"] else None for row in loaded]
-    assert sizes == [None] * n_text_only + list(range(1, 13))
+    assert sizes == list(range(1, 13)) + [None] * n_text_only
     assert loaded[n_text_only]["json"]["conversations"][1]["value"] == "a"
 
 
@@ -408,7 +407,7 @@ def damaged(root: Path) -> Workspace:
 def test_images_that_cannot_be_decoded_stay_out_of_tables(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     folder = export(damaged(tmp_path), ExportOptions("huggingface", images="embed"))
-    rows = list(datasets.load_from_disk(str(folder)))  # which decodes every image
+    rows = list(datasets.load_from_disk(str(folder))["train"])  # which decodes every image
     sizes = [[one and one.size for one in row["images"]] for row in rows]
     assert sizes == [[(200, 200)], [None], [None], [None, (200, 200)]]
     lines = {one["image"]: one for one in listed(folder)}
@@ -427,7 +426,9 @@ def test_images_that_cannot_be_decoded_stay_out_of_shards_and_are_copied(tmp_pat
     folder = export(workspace, ExportOptions("webdataset"))
     shard = webdataset.WebDataset(str(folder / "samples-000000.tar"), shardshuffle=False)
     keys = [[key for key in one if key.endswith("jpg")] for one in shard.decode("pil")]
-    assert keys == [["0.jpg"], [], [], ["1.jpg"]]
+    assert keys == [["0.jpg"], ["1.jpg"]]
+    with tarfile.open(folder / "text-000000.tar") as archive:
+        assert archive.getnames() == ["000000001.json", "000000002.json"]
     verify_manifest(folder)
     folder = export(workspace, BESIDE[0], overwrite=True)
     for name in ("good.jpg", "cut.jpg", "lfs.jpg"):
@@ -464,4 +465,4 @@ def test_exports_of_the_previous_version_still_verify(
         assert len(list((folder / "images" / "elsewhere").iterdir())) == 2
         assert str(tmp_path).encode() in next(folder.glob("samples.*")).read_bytes()
     assert verify_manifest(folder).notes == ()
-    assert read_manifest(export(workspace, options, overwrite=True)).options.version == 3
+    assert read_manifest(export(workspace, options, overwrite=True)).options.version == 4

@@ -46,7 +46,7 @@ def export(workspace: Workspace, options: ExportOptions) -> tuple[Path, list[dic
 def test_datasets_loads_the_saved_folder(pictured: Workspace, images: str) -> None:
     datasets = pytest.importorskip("datasets")
     folder, records = export(pictured, ExportOptions("huggingface", images=images))
-    loaded = datasets.load_from_disk(str(folder))
+    loaded = datasets.load_from_disk(str(folder))["train"]
     assert [json.loads(record) for record in loaded["record"]] == records
     opened = 0
     for row, record in zip(loaded, records, strict=True):
@@ -66,7 +66,9 @@ def test_datasets_loads_the_saved_folder(pictured: Workspace, images: str) -> No
 def test_webdataset_reads_the_tar_files(pictured: Workspace) -> None:
     webdataset = pytest.importorskip("webdataset")
     folder, records = export(pictured, ExportOptions("webdataset"))
-    found = list(webdataset.WebDataset(str(folder / "samples-000000.tar"), shardshuffle=False))
+    shards = [str(folder / f"{stem}-000000.tar") for stem in ("samples", "text")]
+    found = list(webdataset.WebDataset(shards, shardshuffle=False))
+    records = sorted(records, key=lambda record: "image" not in record)
     assert [json.loads(one["json"]) for one in found] == records
     pictures = 0
     for one, record in zip(found, records, strict=True):

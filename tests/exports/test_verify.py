@@ -368,8 +368,8 @@ def test_files_that_are_not_manifests_are_refused(
 
 def test_newer_and_missing_manifests_are_reported(workspace: Workspace, tmp_path: Path) -> None:
     folder = exported(workspace)
-    edit_manifest(folder, lambda value: value.update(manifest_version=4))
-    with pytest.raises(InputError, match="manifest version 4"):
+    edit_manifest(folder, lambda value: value.update(manifest_version=5))
+    with pytest.raises(InputError, match="manifest version 5"):
         read_manifest(folder)
     (folder / "manifest.json").write_text("not json")
     with pytest.raises(InputError, match="is not a manifest of an export"):
