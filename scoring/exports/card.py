@@ -116,10 +116,6 @@ def card_text(manifest: Manifest, has_rows: bool = True) -> str:
 
     ``has_rows`` is False where the records are members of one JSON object.
     """
-    files = [
-        f"| {code_span(file.name)} | {file.bytes:,} | `{file.sha256[:16]}…` |"
-        for file in manifest.outputs
-    ]
     loaders = ['datasets.load_dataset("FOLDER", split="train")'] if has_rows else []
     loaders += [_LOADERS[manifest.format]] if manifest.format in _LOADERS else []
     parts = [
@@ -129,10 +125,8 @@ def card_text(manifest: Manifest, has_rows: bool = True) -> str:
         _describe_changes(manifest),
         *(f"**Incomplete.** {note}." for note in manifest.image_notes()),
         *(_list_figures(manifest) if manifest.options.card else []),
-        "## Files",
-        "\n".join(["| file | bytes | sha256 |", "|---|---:|---|", *files]),
-        f"Format {code_span(manifest.format)}: {FORMATS[manifest.format]}.",
         "## Load it",
+        f"Format {code_span(manifest.format)}: {FORMATS[manifest.format]}.",
         *(f"    {loader}" for loader in loaders or ["json.load(open('samples.json'))"]),
         "## Rebuild it",
         "`manifest.json` names every input with its digest. Beside its workspace this rebuilds "
@@ -179,8 +173,12 @@ def _list_columns(manifest: Manifest) -> list[str]:
 
 
 def _list_figures(manifest: Manifest) -> list[str]:
-    """Return the parts of a card about the samples: plots, numbers and how they were chosen."""
+    """Return the parts of a card about the samples, how they were chosen, and the files."""
     titles = ("source", "status", "category")
+    files = [
+        f"| {code_span(file.name)} | {file.bytes:,} | `{file.sha256[:16]}…` |"
+        for file in manifest.outputs
+    ]
     return [
         "![VisNec scores before and after](plots/scores.svg)",
         "![Samples by source before and after](plots/sources.svg)",
@@ -188,6 +186,8 @@ def _list_figures(manifest: Manifest) -> list[str]:
         *(_counts_table(title, manifest.counts[f"by_{title}"]) for title in titles),
         "## How it was chosen",
         _list_choices(manifest),
+        "## Files",
+        "\n".join(["| file | bytes | sha256 |", "|---|---:|---|", *files]),
     ]
 
 

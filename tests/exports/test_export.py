@@ -111,7 +111,7 @@ def test_an_empty_subset_is_an_empty_file(
 ) -> None:
     nothing = SubsetDefinition("nothing", Threshold(min=9.0), RUN_ID)
     folder = export_subset(workspace, store, nothing, format=file_format).folder
-    assert {path.name for path in folder.iterdir()} == {*files, "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == {*files, "manifest.json", "README.md"}
     assert {name: (folder / name).read_bytes() for name in files} == files
 
 
@@ -136,7 +136,8 @@ def test_only_line_breaks_between_tokens_are_removed(record: bytes, line: bytes)
 def test_the_manifest_has_digests_and_counts(workspace: Workspace, store: Store) -> None:
     result = export_subset(workspace, store, FIRST_THREE, format="ids")
     manifest = read_manifest(result.folder)
-    [ids, rows] = manifest.outputs
+    [ids, rows, readme] = manifest.outputs
+    assert readme.name == "README.md"
     assert (ids.name, ids.bytes, rows.name, rows.bytes) == ("ids.txt", 6, "row_idx.txt", 6)
     assert ids.sha256 == hashlib.sha256(b"7\n7\n7\n").hexdigest()
     assert manifest.selected_sha256 == rows.sha256 == hashlib.sha256(b"0\n1\n2\n").hexdigest()
@@ -290,7 +291,8 @@ def test_everything_is_on_disk_before_the_folder_takes_its_name(
     monkeypatch.setattr(os, "fsync", flush)
     monkeypatch.setattr(Path, "rename", move)
     export_subset(workspace, store, ALL)
-    assert steps == ["samples.json", "manifest.json", "new folder", "rename to all", "exports"]
+    files = ["samples.json", "README.md", "manifest.json"]
+    assert steps == [*files, "new folder", "rename to all", "exports"]
 
 
 def test_a_failing_write_leaves_the_old_export(

@@ -490,7 +490,7 @@ def test_options_round_trip() -> None:
 def test_a_manifest_of_the_first_version_still_verifies(workspace: Workspace) -> None:
     from scoring.exports.manifest import digest_manifest
 
-    folder = export(workspace, ALL, ExportOptions("llava")).folder
+    folder = export(workspace, ALL, ExportOptions("llava", version=1)).folder
     path = folder / "manifest.json"
     value = json.loads(path.read_text("utf-8"))
     for key in ("options", "derived", "manifest_sha256"):

@@ -308,7 +308,7 @@ def test_tables_name_the_copies_and_keep_the_record_unchanged(
     if file_format == "parquet":
         rows = pq.read_table(folder / "samples.parquet").to_pylist()
     else:
-        with pa.ipc.open_stream(folder / "data-00000-of-00001.arrow") as stream:
+        with pa.ipc.open_stream(folder / "train" / "data-00000-of-00001.arrow") as stream:
             rows = stream.read_all().to_pylist()
     assert (folder / "images" / rows[0]["images"][0]).read_bytes() == first
     assert json.loads(rows[0]["record"])["image"] == str(tmp_path / "pictures" / "sub" / "1.png")
