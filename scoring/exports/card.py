@@ -23,6 +23,7 @@ from scoring.exports.manifest import Manifest
 from scoring.exports.options import FORMATS
 from scoring.exports.plots import draw_score_histogram, draw_source_bars
 from scoring.exports.tables import table_schema
+from scoring.exports.trainers import start_command
 
 _MAX_ROWS = 40
 _MAX_CODE = 80
@@ -31,13 +32,7 @@ _LOADERS = {
     "webdataset": 'webdataset.WebDataset("samples-{000000..LAST}.tar")',
     "ids": 'datasets.load_dataset("FOLDER", "row_idx", split="train")',
 }
-_DATA_FILES = {
-    "llava": "samples.json",
-    "jsonl": "samples.jsonl",
-    "parquet": "samples.parquet",
-    "huggingface": "train/data-*.arrow",
-    "dropped": "dropped.jsonl",
-}
+_DATA_FILES = {"huggingface": "train/data-*.arrow", "dropped": "dropped.jsonl"}
 _NO_ROWS = "samples.json-is-one-object-export-it-as-jsonl"
 """Name of no file: ``datasets`` would read an object of records as a single row."""
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
@@ -118,6 +113,7 @@ def card_text(manifest: Manifest, has_rows: bool = True) -> str:
     """
     loaders = ['datasets.load_dataset("FOLDER", split="train")'] if has_rows else []
     loaders += [_LOADERS[manifest.format]] if manifest.format in _LOADERS else []
+    loaders += filter(None, [start_command(manifest.options, manifest.subset.name, "FOLDER")])
     parts = [
         "\n".join(["---", *_front_matter(manifest), *_list_data_files(manifest, has_rows), "---"]),
         f"# {manifest.subset.name}",
@@ -150,7 +146,9 @@ def _list_data_files(manifest: Manifest, has_rows: bool) -> list[str]:
     if manifest.format == "ids":
         first = ["- config_name: ids", "  data_files: ids.txt", "  default: true"]
         return ["configs:", *first, "- config_name: row_idx", "  data_files: row_idx.txt"]
-    files: str | list[str] = _DATA_FILES.get(manifest.format, "") if has_rows else _NO_ROWS
+    files: str | list[str] = _NO_ROWS
+    if has_rows:
+        files = _DATA_FILES.get(manifest.format, manifest.options.data_file)
     columns: list[str] = []
     if manifest.format == "webdataset":
         names = [output.name for output in manifest.outputs if output.name.endswith(".tar")]

@@ -32,6 +32,7 @@ IMAGES = {
     "llava": ("none", "copy", "link"),
     "jsonl": ("none", "copy"),
     "parquet": ("none", "copy", "embed"),
+    "messages": ("none", "copy", "embed"),
     "huggingface": ("none", "copy", "embed"),
     "webdataset": ("none",),
     "ids": ("none",),
@@ -144,6 +145,21 @@ def test_load_dataset_gives_the_samples_of_a_folder(
                     assert [one.size for one in row["images"]] == read_sizes(mixed, names)
                 else:
                     assert row["images"] == names
+        case "messages":
+            texts = [
+                [
+                    part["text"]
+                    for turn in row["messages"]
+                    for part in turn["content"]
+                    if "text" in part
+                ]
+                for row in drop_nulls(rows)
+            ]
+            assert [text[-1] for text in texts] == [
+                record["conversations"][-1]["value"] for record in records
+            ]
+            shown = [len(row["images"]) for row in rows]
+            assert shown == list(map(len, SEVERAL))
         case "webdataset":
             rows.sort(key=lambda row: row["__key__"])
             assert [row["json"] for row in rows] == records
