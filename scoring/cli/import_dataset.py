@@ -61,8 +61,8 @@ def import_data(
         list[str],
         Option(
             "Files, folders or patterns: JSON, JSONL (also .gz, .zst), Parquet, saved Hugging Face "
-            "datasets, WebDataset tars, TSV, CSV; hf:OWNER/NAME from the hub; lists of datasets "
-            "(dataset_info.json#NAME).",
+            "datasets, WebDataset tars, TSV, CSV; lists of datasets (dataset_info.json#NAME); from "
+            "the hub hf:OWNER/NAME[@REVISION][#CONFIG[/SPLIT]], or #FILE for files of it.",
             metavar="DATA...",
             is_argument=True,
         ),

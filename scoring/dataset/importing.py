@@ -74,7 +74,7 @@ def import_dataset(
 
     Args:
         workspace: the workspace, new or existing.
-        files: files, folders, patterns, or ``hf:owner/name``.
+        files: files, folders, patterns, or ``hf:owner/name@revision#config/split``.
         image_roots: folders that image paths are relative to, and files that contain images by
             key. Default: for each file its folder or the parent, whichever has its first images.
         progress: called now and then.
@@ -217,6 +217,8 @@ def _read_sources(
     """Read and write the samples of all files that are not finished yet."""
     state = staging.load_state()
     known = staging.bases_before().default
+    n_present = staging.base.n_samples if staging.base else 0
+    last = None if request.options.limit is None else n_present + request.options.limit
     writer = PartWriter(staging.folder, state.n_parts)
     total = sum(source.file.path.stat().st_size for source in request.sources)
     n_bytes = sum(file.bytes for file in state.files)
@@ -225,19 +227,26 @@ def _read_sources(
         n_before = state.n_samples
         detector = RootDetector(source, request.image_folders, known)
         with SourceReader(source, request.options, request.images_by_key) as reader:
-            for sample in state.bases.assign_base(reader.samples(n_before), detector):
+            samples = reader.samples(n_before)
+            limit = None if last is None else max(last - n_before, 0)
+            for sample in state.bases.assign_base(islice(samples, limit), detector):
                 writer.write(sample)
                 state.n_samples += 1
                 if progress and state.n_samples % GROUP_ROWS == 0:
                     progress(state.n_samples, n_bytes + reader.n_bytes, total)
+            unread = dict(reader.unread)
+            is_partial = limit is not None and next(samples, None) is not None
             sha256 = reader.sha256()
         if detector.has_inline_images and not source.contains_images:
             state.has_inline_images = True
         size, layout = source.file.path.stat().st_size, source.format
         n_bytes += size
-        n_records, unread = state.n_samples - n_before, dict(reader.unread)
+        n_records, hub = state.n_samples - n_before, source.file.hub
         facts = (layout.family, layout.container, n_records, layout.why, unread, layout.encoding)
-        state.files.append(DatasetFile(source.file.name, sha256, size, *facts))
+        origin = hub.to_dict() if hub else {}
+        state.files.append(
+            DatasetFile(source.file.name, sha256, size, *facts, is_partial=is_partial, hub=origin)
+        )
         state.detections.append(detector.detection)
         is_last = len(state.files) == len(request.sources)
         if state.n_samples - n_checkpoint >= _CHECKPOINT_ROWS and not is_last:
@@ -263,6 +272,8 @@ def _write_info(request: _ImportRequest, staging: StagingArea, state: ImportStat
         columns, roles = sorted(options.columns.items()), sorted(options.roles.items())
         text += repr((options.family, columns, roles))
     text += options.encoding
+    if any(file.is_partial for file in state.files):
+        text += f"limit={options.limit}"
     for source in request.sources:
         if source.file.listed_options:
             text += repr(source.file.listed_options)

@@ -52,6 +52,8 @@ class DatasetFile:
     why: str = ""  # the evidence for the format
     unread: Mapping[str, int] = field(default_factory=dict)
     encoding: str = ""  # from which its records were converted to UTF-8
+    is_partial: bool = False  # an import with a limit read only its first records
+    hub: Mapping[str, str] = field(default_factory=dict)  # repository, commit, ...: HubFile
 
     @property
     def contains_images(self) -> bool:
@@ -60,8 +62,8 @@ class DatasetFile:
 
     def as_json(self) -> dict[str, Any]:
         """Return the content for ``dataset.json``; newer fields only if they are not empty."""
-        values = asdict(self)
-        return {k: v for k, v in values.items() if v or k not in ("unread", "encoding")}
+        values, newer = asdict(self), ("unread", "encoding", "is_partial", "hub")
+        return {k: v for k, v in values.items() if v or k not in newer}
 
 
 @dataclass(frozen=True, slots=True)

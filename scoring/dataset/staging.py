@@ -64,7 +64,8 @@ class StagingArea:
             facts.append((str(source.file.path.resolve()), stat.st_size, stat.st_mtime_ns))
         listed = [source.file.listed_options for source in sources]
         roots = [str(root.resolve()) for root in image_roots]
-        further = filter(None, (options.encoding, base.fingerprint if base else ""))
+        limit = str(options.limit or "")
+        further = filter(None, (options.encoding, base.fingerprint if base else "", limit))
         inputs = (facts, listed, options, roots, *further)
         key = hashlib.sha256(repr(inputs).encode("utf-8", "replace")).hexdigest()[:12]
         self.folder = workspace.root / f".dataset.{key}.partial"

@@ -16,6 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from scoring.errors import InputError
+from scoring.hub.choices import DEFAULT, name_source
+from scoring.hub.repository import (
+    HubAddress,
+    HubFile,
+    find_files,
+    open_repository,
+    parse_address,
+)
 from scoring.readers.options import ReadOptions
 from scoring.samples import Role
 
@@ -36,7 +44,7 @@ EXPORTED_DATA = re.compile(
     r"samples\.(json|jsonl|parquet)|(samples|text)-\d{6}\.tar|(train/)?data-\d{5}-of-\d{5}\.arrow"
 )
 """Names of the files with records in an export of this program."""
-_HUB = re.compile(r"hf:(?://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 _REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 _FILE = "file_name"
 _RECORD_KEYS = ("conversations", "messages", "image", "images")
@@ -52,6 +60,7 @@ _TAGS: Mapping[str, Role] = {
 _FLAT = {"instruction": "prompt", "input": "query", "output": "response", "history": "history"}
 _MEDIA = ("images", "videos", "audios", "system")
 _KEPT = ("id", "source", "image")
+_DEFAULTS = ReadOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +74,32 @@ class InputFile:
     listed_options: ReadOptions | None = None
     base: Path | None = None  # folder that the paths in the list are relative to
     note: str = ""  # a setting in the list that imports do not follow
+    hub: HubFile | None = None  # where it comes from; it may not be downloaded yet
 
 
-def find_inputs(inputs: Sequence[Path | str]) -> list[InputFile]:
+def find_inputs(inputs: Sequence[Path | str], options: ReadOptions = _DEFAULTS) -> list[InputFile]:
     """Return the files of ``inputs`` in the given order; those of a folder are sorted by bytes.
 
     Raises InputError if an input does not exist or a folder contains several kinds of files.
     """
     if not inputs:
         raise InputError("Nothing to import. Name a dataset file, a folder or a pattern.")
+    addresses = [parse_address(given) for given in inputs]
+    if (options.config or options.split) and not any(addresses):
+        raise InputError(
+            "--config and --split choose from a dataset on the hub. Name one: hf:OWNER/NAME"
+        )
     files: list[InputFile] = []
-    for given in inputs:
+    for given, address in zip(inputs, addresses, strict=True):
+        if address:
+            files.extend(_find_on_hub(address, options))
+            continue
         if listed := _find_in_registry(given):
             files.extend(listed)
             continue
         for path in _expand(given):
-            stem = Path(path.name.removesuffix(".gz").removesuffix(".zst")).stem
-            files.extend(_read_meta_file(path) or [InputFile(path, "", stem)])
+            source = name_source(PurePosixPath(path.absolute()))
+            files.extend(_read_meta_file(path) or [InputFile(path, "", source)])
     common = Path(os.path.commonpath([str(file.path.absolute().parent) for file in files]))
     return [
         replace(file, name=PurePosixPath(os.path.relpath(file.path.absolute(), common)).as_posix())
@@ -89,22 +107,54 @@ def find_inputs(inputs: Sequence[Path | str]) -> list[InputFile]:
     ]
 
 
-def _download_hub_dataset(repository: str, revision: str | None) -> Path:
-    """Return the folder of a dataset from the hub. Raises InputError if it cannot be downloaded."""
-    from huggingface_hub import snapshot_download
+def _find_on_hub(address: HubAddress, options: ReadOptions) -> list[InputFile]:
+    """Return the data files of a dataset on the hub, of which only the first is downloaded yet.
 
-    patterns = [f"*{suffix}{zipped}" for suffix in _SUFFIXES for zipped in ("", ".gz", ".zst")]
-    images = [f"*.{suffix}" for suffix in ("jpg", "jpeg", "png", "webp", "gif", "bmp")]
-    try:
-        folder = snapshot_download(
-            repository, repo_type="dataset", revision=revision, allow_patterns=patterns + images
-        )
-    except Exception as error:
+    Images that are files of their own are downloaded too, because records may name any of them.
+    """
+    repository = open_repository(address.repository, address.revision)
+    files = find_files(repository, _is_data_file, address.fragment, options.config, options.split)
+    if not files:
         raise InputError(
-            f"Cannot download the dataset {repository!r} from the hub: {error}. "
-            "Check its name and the network, or name a folder on this machine."
-        ) from error
-    return Path(folder)
+            f"The dataset {repository.name!r} on the hub contains no data file "
+            f"({', '.join(_SUFFIXES)})."
+        )
+    kinds = {kind for file in files if (kind := _kind_of(file.path))}
+    if len(kinds) > 1:
+        raise InputError(
+            f"{repository.name} contains several kinds of files ({', '.join(sorted(kinds))}). Name "
+            f"the files to import, as in hf:{repository.name}#{files[0].path}"
+        )
+    for folder in dict.fromkeys(PurePosixPath(file.path).parent for file in files):
+        _refuse_indices(repository.read_json(str(folder / "state.json")), repository.name)
+    images = [name for name in repository.files if name.lower().endswith(_IMAGES)]
+    if images and kinds != {"tar"}:
+        repository.download_all(images)
+    home = repository.download(files[0].path)
+    home = home.parents[len(PurePosixPath(files[0].path).parts) - 1]
+    return [
+        InputFile(home / file.path, "", _hub_source(file), hub=file, note=file.describe())
+        for file in files
+    ]
+
+
+def _hub_source(file: HubFile) -> str:
+    """Return the default source of its samples: its config, or a name from its path."""
+    if file.config not in ("", DEFAULT):
+        return file.config
+    return name_source(PurePosixPath(file.repository, file.path))
+
+
+def _kind_of(name: str) -> str | None:
+    """Return the kind of data file by its suffix, None of other files."""
+    bare = name.lower().removesuffix(".gz").removesuffix(".zst")
+    return _SUFFIXES.get(PurePosixPath(bare).suffix)
+
+
+def _is_data_file(name: str) -> bool:
+    path = PurePosixPath(name)
+    is_hidden = any(part.startswith(".") for part in path.parts)
+    return bool(_kind_of(name)) and not is_hidden and path.name not in _SIDECARS
 
 
 def find_hub_cache(path: Path) -> Path | None:
@@ -117,8 +167,6 @@ def find_hub_cache(path: Path) -> Path | None:
 
 
 def _expand(given: Path | str) -> list[Path]:
-    if hub := _HUB.fullmatch(str(given)):
-        return _list_folder(_download_hub_dataset(hub[1], hub[2]))
     path = Path(given)
     if path.is_file():
         return [path]
@@ -149,12 +197,10 @@ def _list_folder(folder: Path) -> list[Path]:
     kinds: dict[str, list[Path]] = {}
     home = find_hub_cache(folder) or folder.resolve()
     for path in sorted(folder.rglob("*"), key=os.fsencode):
-        bare = path.name.lower().removesuffix(".gz").removesuffix(".zst")
-        kind = _SUFFIXES.get(PurePosixPath(bare).suffix)
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not kind or hidden or path.name in _SIDECARS or not path.is_file():
+        kind = _kind_of(path.name)
+        if not kind or not _is_data_file(path.relative_to(folder).as_posix()):
             continue
-        if path.resolve().is_relative_to(home):
+        if path.is_file() and path.resolve().is_relative_to(home):
             kinds.setdefault(kind, []).append(path)
     if not kinds:
         raise InputError(f"{folder} contains no dataset file ({', '.join(_SUFFIXES)}).")
@@ -195,11 +241,7 @@ def _list_export(folder: Path) -> list[Path]:
 def _list_saved_dataset(folder: Path) -> list[Path]:
     """Return the Arrow files of a dataset saved with ``save_to_disk``, in its own order."""
     state = _read_object(folder / "state.json")
-    if state.get("_indices_data_files"):
-        raise InputError(
-            f"{folder} was saved with a selection of rows on top of its files. "
-            "Call flatten_indices() and save it again."
-        )
+    _refuse_indices(state, str(folder))
     listed = state.get("_data_files")
     entries = listed if isinstance(listed, list) else []
     names = [entry.get("filename") for entry in entries if isinstance(entry, dict)]
@@ -207,6 +249,15 @@ def _list_saved_dataset(folder: Path) -> list[Path]:
     if not paths or not all(path.is_file() for path in paths):
         raise InputError(f"{folder} is incomplete: files listed in its state.json are missing.")
     return paths
+
+
+def _refuse_indices(state: Mapping[str, object], name: str) -> None:
+    """Raise InputError if the ``state.json`` of a saved dataset selects rows of its files."""
+    if state.get("_indices_data_files"):
+        raise InputError(
+            f"{name} was saved with a selection of rows on top of its files. "
+            "Call flatten_indices() and save it again."
+        )
 
 
 def _check_file_name(name: object) -> str:

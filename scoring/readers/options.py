@@ -11,7 +11,7 @@ from scoring.option_descriptions import Option, parse_pairs
 from scoring.readers.encodings import check_encoding
 from scoring.samples import Role
 
-_RECORDS = "Reading records"
+_RECORDS, _HUB = "Reading records", "Datasets on the hub"
 
 FAMILIES: Mapping[str, str] = {
     "llava": "'conversations' with 'from' and 'value'",
@@ -124,6 +124,32 @@ class ReadOptions:
             check_encoding,
         ),
     ] = field(default="", repr=False)
+
+    config: Annotated[
+        str,
+        Option(
+            "For hf:OWNER/NAME: the config, or a pattern such as '*' for several. Default: the "
+            "only one.",
+            panel=_HUB,
+        ),
+    ] = field(default="", repr=False, compare=False)
+    split: Annotated[
+        str,
+        Option(
+            "For hf:OWNER/NAME: the split, or a pattern such as '*' for several. Default: the only "
+            "one.",
+            panel=_HUB,
+        ),
+    ] = field(default="", repr=False, compare=False)
+    limit: Annotated[
+        int | None,
+        Option(
+            "Import only the first N records; from the hub, only the files that contain them are "
+            "downloaded.",
+            min=1,
+            metavar="N",
+        ),
+    ] = field(default=None, repr=False, compare=False)
 
     def with_defaults(self, listed: ReadOptions | None) -> ReadOptions:
         """Return the options that a list of datasets gives, unless the user described the records.

@@ -15,6 +15,7 @@ from typing import IO
 from cachetools import LRUCache
 
 from scoring.errors import InputError, RecordError
+from scoring.hub.repository import download_file
 from scoring.readers import json_stream
 from scoring.readers.detect import (
     JSON,
@@ -68,15 +69,25 @@ class SourceFile:
 
 
 def open_sources(inputs: Sequence[Path | str], options: ReadOptions) -> list[SourceFile]:
-    """Return the input files with their formats. Raises InputError for an ambiguous family."""
-    sources = []
-    for file in find_inputs(inputs):
+    """Return the input files with their formats, up to the last one that ``limit`` needs.
+
+    Files on the hub are downloaded one after another. Raises InputError for an ambiguous family.
+    """
+    sources, n_left = list[SourceFile](), options.limit
+    for file in find_inputs(inputs, options):
+        if n_left is not None and n_left <= 0:
+            break
+        if file.hub is not None:
+            download_file(file.hub)
         detected = detect_format(file.path, options.encoding)
         guess = _detect_family(
             SourceFile(file, detected), options.with_defaults(file.listed_options)
         )
         why = "; ".join(filter(None, (detected.why, guess.why, file.note)))
         sources.append(SourceFile(file, replace(detected, family=guess.family, why=why)))
+        if n_left is not None:
+            with SourceReader(sources[-1], options) as reader:
+                n_left -= sum(1 for _ in islice(reader.records(), n_left))
     return sources
 
 

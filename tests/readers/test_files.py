@@ -15,7 +15,6 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -521,15 +520,12 @@ def test_the_root_in_a_meta_file_is_relative_to_where_the_annotation_was_found(
     assert "repeat_time 2.5 is ignored, every record is imported once" in file.why
 
 
-def test_a_dataset_of_the_hub_is_read_from_its_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_the_hubs_cache_is_read(tmp_path: Path) -> None:
     lines = json.dumps(record(1, "images/red.png")).encode()
     snapshot = cached(tmp_path, {"data/train.jsonl": lines, "images/red.png": png("red")})
     (tmp_path / "secret.jsonl").write_bytes(lines)
     (snapshot / "out.jsonl").symlink_to(tmp_path / "secret.jsonl")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(snapshot))
-    workspace = imported(tmp_path, "hf:owner/name")
+    workspace = imported(tmp_path, snapshot)
     assert colours(workspace) == [[COLOURS["red"]]]
     assert [file.name for file in find_inputs([snapshot])] == ["train.jsonl"]
 
@@ -539,21 +535,6 @@ def test_images_inside_a_cached_file_are_found_by_the_name_of_the_link(tmp_path:
     pq.write_table(table, sink)
     snapshot = cached(tmp_path, {"data/train-0.parquet": sink.getvalue()})
     assert colours(imported(tmp_path, snapshot)) == [[COLOURS["lime"]]]
-
-
-def test_hub_names_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_lines(tmp_path / "a.jsonl", [record(0)])
-    asked = []
-
-    def download(name: str, revision: str | None, **_: object) -> str:
-        asked.append((name, revision))
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    find_inputs(["hf:a/b", "hf://datasets/a/b-c.d@main"])
-    assert asked == [("a/b", None), ("a/b-c.d", "main")]
-    with pytest.raises(InputError, match="a/b does not exist"):
-        find_inputs(["a/b"])
 
 
 def test_a_preview_reports_the_format_and_images(tmp_path: Path) -> None:
