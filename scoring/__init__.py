@@ -48,6 +48,8 @@ _HOMES = {
     "collate_training": "scoring.training.collator",
     "weighted_sampler": "scoring.training.weights",
     "repeat_rows": "scoring.training.weights",
+    "push": "scoring.exports.push",
+    "PushTarget": "scoring.hub.upload",
     "import_scores": "scoring.exchange.imported_scores",
     "export_scores": "scoring.exchange.score_export",
     "load_prompt_encoder": "scoring.models",

@@ -13,7 +13,17 @@ from typing import Annotated
 import typer
 
 from scoring import __version__
-from scoring.cli import doctor, evaluate, exchange, export, import_dataset, score, serve, subsets
+from scoring.cli import (
+    doctor,
+    evaluate,
+    exchange,
+    export,
+    import_dataset,
+    push,
+    score,
+    serve,
+    subsets,
+)
 from scoring.cli.commands import add_command
 from scoring.cli.console import print_line, show_error
 from scoring.errors import InputError, VisnecError
@@ -104,6 +114,9 @@ _COMMANDS = {
         ("verify", export.verify,
          "visnec verify work/exports/keep15/manifest.json",
          "visnec verify keep15/manifest.json -w work"),
+        ("push", push.push,
+         "visnec push keep15 -w work --to me/keep15 --private",
+         "visnec push keep15 -w work --to me/keep15-ids --ids-only"),
     ),
 }  # fmt: skip
 """Name, function and two examples of each command, by the panel of ``visnec --help``."""

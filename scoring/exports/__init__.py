@@ -5,5 +5,6 @@
 - trainers: what each trainer reads and ignores
 - card, plots: descriptions for people and tools
 - files: how a file is written and compared
+- parents, push: the source on the hub, and the way back there
 - export, manifest, verify: the folder, and how it is rebuilt and compared
 """

@@ -21,6 +21,7 @@ from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import BytesFile, FileDigest, OutputFile
 from scoring.exports.manifest import Manifest
 from scoring.exports.options import FORMATS
+from scoring.exports.parents import source_front_matter, source_sections
 from scoring.exports.plots import draw_score_histogram, draw_source_bars
 from scoring.exports.tables import table_schema
 from scoring.exports.trainers import start_command
@@ -121,6 +122,7 @@ def card_text(manifest: Manifest, has_rows: bool = True) -> str:
         _describe_changes(manifest),
         *(f"**Incomplete.** {note}." for note in manifest.image_notes()),
         *(_list_figures(manifest) if manifest.options.card else []),
+        *source_sections(manifest),
         "## Load it",
         f"Format {code_span(manifest.format)}: {FORMATS[manifest.format]}.",
         *(f"    {loader}" for loader in loaders or ["json.load(open('samples.json'))"]),
@@ -138,7 +140,8 @@ def _front_matter(manifest: Manifest) -> list[str]:
     size = next((name for limit, name in _SIZES if n_samples < limit), "1B<n<10B")
     front = ["task_categories:", "- image-text-to-text", "tags:", "- visnec"]
     front += ["size_categories:", f"- {size}"]
-    return front if text is None else [*front, f"license: {json.dumps(text)}"]
+    front += [] if text is None else [f"license: {json.dumps(text)}"]
+    return front + source_front_matter(manifest)
 
 
 def _list_data_files(manifest: Manifest, has_rows: bool) -> list[str]:

@@ -1,0 +1,247 @@
+"""Exports pushed to a hub, and what readers find there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from scoring import cli
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_samples
+from scoring.errors import InputError
+from scoring.exports.export import export_subset
+from scoring.exports.options import ExportOptions
+from scoring.exports.push import push
+from scoring.exports.verify import verify_manifest
+from scoring.hub.upload import PushTarget
+from scoring.rules import TopShare
+from scoring.subsets.definitions import SubsetDefinition, save_subset
+from scoring.workspace import Workspace, create_workspace, open_workspace
+from tests.exports.conftest import RECORDS, SCORES
+from tests.hub import READER, Hub, hub_variables, running_hub, use_hub
+from tests.readers.test_files import png
+from tests.synthetic import RUN_ID, make_workspace, typed_row, write_run
+
+HALF = SubsetDefinition("half", TopShare(0.5), RUN_ID, text_only="keep")
+TARGET = PushTarget("me/half")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with running_hub() as running:
+        use_hub(running, tmp_path / "home", monkeypatch)
+        yield running
+
+
+@pytest.fixture
+def pictured(tmp_path: Path) -> Workspace:
+    """A workspace of 40 samples whose images are there, with a saved subset."""
+    made = make_workspace(tmp_path / "ws", 40)
+    build_database(made)
+    save_subset(made, HALF)
+    return made
+
+
+def from_hub(tmp_path: Path, hub: Hub, files: dict[str, bytes], name: str = "ws") -> Workspace:
+    """A scored workspace of a dataset on the hub, with a saved subset."""
+    hub.add("owner/source", files)
+    workspace = create_workspace(tmp_path / name)
+    info = import_dataset(workspace, ["hf:owner/source"])
+    rows = [typed_row(score, n) for n, score in enumerate(SCORES[: info.n_samples])]
+    write_run(workspace, rows, info.fingerprint)
+    build_database(workspace)
+    save_subset(workspace, HALF)
+    return open_workspace(workspace.root)
+
+
+def run_python(code: str, hub: Hub, home: Path) -> Any:
+    """Run code in a process of its own against the hub and return the JSON that it prints."""
+    environment = {**os.environ, **hub_variables(hub, home)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_subset_is_exported_pushed_loaded_and_imported_again(
+    tmp_path: Path, pictured: Workspace, hub: Hub
+) -> None:
+    result = push(pictured, "half", TARGET)
+    repository = hub.repositories["me/half"]
+    assert not repository.private
+    assert result.pushed.url == f"{hub.url}/datasets/me/half"
+    assert result.pushed.commit == repository.branches["main"] and not result.pushed.is_update
+    folder = pictured.exports_dir / "half"
+    assert result.folder == folder
+    written = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    assert repository.files.keys() - {".gitattributes"} == written.keys()
+    for name, path in written.items():
+        assert repository.files[name] == path.read_bytes()
+    card = repository.files["README.md"].decode()
+    assert card.startswith("---\n") and "source_datasets" not in card
+    croissant = json.loads(repository.files["croissant.json"])
+    assert croissant["url"] == "https://huggingface.co/datasets/me/half"
+    verify_manifest(folder, pictured)
+    pytest.importorskip("datasets")
+    code = "import json, datasets; d = datasets.load_dataset('me/half', split='train'); "
+    code += "print(json.dumps([d['visnec'], d['row_idx'], [len(i) for i in d['images']]]))"
+    visnec, row_idx, images = run_python(code, hub, tmp_path / "home")
+    assert len(visnec) == result.manifest.counts["selected"] and sum(images) > 5
+    again = create_workspace(tmp_path / "again")
+    import_dataset(again, ["hf:me/half"])
+    turns = {s.row_idx: [t.text for t in s.turns] for s in read_samples(pictured)}
+    samples = list(read_samples(again))
+    assert [[t.text for t in s.turns] for s in samples] == [turns[row] for row in row_idx]
+    assert [len(sample.images) for sample in samples] == images
+
+
+def test_pushing_again_replaces_what_was_pushed(pictured: Workspace, hub: Hub) -> None:
+    push(pictured, "half", TARGET)
+    first = hub.repositories["me/half"].branches["main"]
+    assert push(pictured, "half", TARGET).pushed.commit == first
+    options = ExportOptions("llava", card=True)
+    export_subset(pictured, Store(pictured), HALF, format=options, overwrite=True)
+    result = push(pictured, "half", TARGET)
+    assert result.pushed.is_update
+    files = hub.repositories["me/half"].files
+    assert "samples.json" in files and "samples.parquet" not in files
+    branch = push(pictured, "half", PushTarget("me/half", revision="v2"))
+    assert branch.pushed.url.endswith("/datasets/me/half/tree/v2")
+    assert hub.repositories["me/half"].branches.keys() == {"main", "v2"}
+
+
+def test_other_content_is_never_replaced(pictured: Workspace, hub: Hub) -> None:
+    before = {"train.parquet": b"PAR1", "README.md": b"# mine"}
+    hub.add("me/half", before)
+    with pytest.raises(InputError, match=r"me/half@main contains other files \(README.md, train"):
+        push(pictured, "half", TARGET)
+    assert hub.repositories["me/half"].files == before
+    other = {"workspace_id": "else", "subset": {"name": "half"}}
+    for text in (json.dumps(other), "[]", "no json"):
+        hub.add("me/other", {"manifest.json": text.encode()})
+        with pytest.raises(InputError, match="contains other files"):
+            push(pictured, "half", PushTarget("me/other"))
+
+
+def test_a_private_push(pictured: Workspace, hub: Hub) -> None:
+    push(pictured, "half", PushTarget("me/secret", private=True))
+    assert hub.repositories["me/secret"].private
+    push(pictured, "half", PushTarget("me/secret"))  # stays private
+    assert hub.repositories["me/secret"].private
+    push(pictured, "half", TARGET)
+    with pytest.raises(InputError, match="me/half exists and is public"):
+        push(pictured, "half", PushTarget("me/half", private=True))
+
+
+def test_problems_are_explained(
+    pictured: Workspace, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"'half' is not a repository\. Name it as OWNER/NAME"):
+        PushTarget("half")
+    with pytest.raises(InputError, match=r"No subset 'none' in .*Saved subsets: half"):
+        push(pictured, "none", TARGET)
+    with pytest.raises(InputError, match="was not imported from the hub"):
+        push(pictured, "half", TARGET, ids_only=True)
+    export_subset(pictured, Store(pictured), HALF, format=ExportOptions("llava", card=True))
+    folder = pictured.exports_dir / "half"
+    monkeypatch.setenv("HF_TOKEN", READER)
+    with pytest.raises(InputError, match="your login has no right to do this"):
+        push(pictured, "half", TARGET)
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(InputError, match=r"not logged in to the hub\. Log in with hf auth login"):
+        push(pictured, "half", TARGET)
+    monkeypatch.setenv("HF_TOKEN", "hf_any")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="the hub cannot be reached"):
+        push(pictured, "half", TARGET)
+    (folder / "samples.json").write_text("[]")
+    with pytest.raises(InputError, match=r"samples.json is not the file that was exported"):
+        push(pictured, "half", TARGET)
+    assert not hub.repositories
+
+
+def test_the_source_is_in_the_manifest_and_the_card(tmp_path: Path, hub: Hub) -> None:
+    workspace = from_hub(tmp_path, hub, {"data/x.jsonl": b"\n".join(RECORDS[:3])})
+    commit = hub.repositories["owner/source"].branches["main"]
+    options = ExportOptions("llava", card=True)
+    result = export_subset(workspace, Store(workspace), HALF, format=options)
+    (file,) = result.manifest.inputs.dataset["files"]
+    assert (file["hub"]["repository"], file["hub"]["commit"]) == ("owner/source", commit)
+    card = (result.folder / "README.md").read_text("utf-8")
+    assert "\nsource_datasets:\n- owner/source\n" in card
+    link = f"[owner/source](https://huggingface.co/datasets/owner/source/tree/{commit})"
+    assert f"- {link} at commit `{commit}`, config `default`, split `train`" in card
+    verify_manifest(result.folder, workspace)
+
+
+@pytest.mark.parametrize("kind", ["lines", "array", "parquet"])
+def test_ids_join_to_the_source_at_its_commit(tmp_path: Path, hub: Hub, kind: str) -> None:
+    if kind == "parquet":
+        sink, names = io.BytesIO(), ["red", "lime", "blue", "red", "lime", "blue"]
+        columns = {"id": list("abcdef"), "image": list(map(png, names)), "text": names}
+        pq.write_table(pa.table(columns), sink)
+        files = {"data/train-00000-of-00001.parquet": sink.getvalue()}
+    elif kind == "lines":
+        plain = [record for record in RECORDS if b"\n" not in record]
+        files = {"x.jsonl": b"\n".join(plain[:2]), "y.jsonl": b"\n".join(plain[2:])}
+    else:
+        files = {"x.json": b"[" + b",\n".join(RECORDS) + b"]"}
+    workspace = from_hub(tmp_path, hub, files, "source")
+    result = push(workspace, "half", TARGET, ids_only=True)
+    hub.add("owner/source", {"x.jsonl": b"changed later"})
+    assert result.folder is None and not workspace.exports_dir.joinpath("half").exists()
+    pushed = hub.repositories["me/half"].files
+    assert {"ids.txt", "row_idx.txt", "manifest.json", "README.md"} <= pushed.keys()
+    rows = [int(row) for row in pushed["row_idx.txt"].split()]
+    assert len(rows) == result.manifest.counts["selected"] > 0
+    card = pushed["README.md"].decode()
+    snippet = card.partition("```python\n")[2].partition("\n```")[0]
+    assert len(snippet.splitlines()) <= 11
+    if kind == "parquet":
+        pytest.importorskip("datasets")
+    code = snippet + "\nprint(json.dumps([str(row.get('id')) for row in subset]))"
+    ids = run_python(code, hub, tmp_path / "home")
+    samples = {sample.row_idx: str(sample.id) for sample in read_samples(workspace)}
+    assert ids == [samples[row] for row in rows]
+    downloaded = tmp_path / "downloaded"
+    for name, content in pushed.items():
+        (downloaded / name).parent.mkdir(parents=True, exist_ok=True)
+        (downloaded / name).write_bytes(content)
+    verify_manifest(downloaded, workspace)
+
+
+def test_the_command(
+    pictured: Workspace, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["push", "half", "-w", str(pictured.root), "--to", "me/half", "--private"]
+    done = subprocess.run(
+        [sys.executable, "-m", "scoring", *arguments, "--json"],
+        env={**os.environ, **hub_variables(hub, tmp_path / "other")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["repository"] == "me/half" and value["folder"].endswith("exports/half")
+    assert "Pushing to me/half" in done.stderr
+    shutil.rmtree(pictured.exports_dir)
+    result = CliRunner().invoke(cli.app, [*arguments[:-1], "--revision", "v2"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == f"{hub.url}/datasets/me/half/tree/v2"
+    monkeypatch.delenv("HF_TOKEN")
+    assert CliRunner().invoke(cli.app, arguments).exit_code != 0
