@@ -314,6 +314,7 @@ def running_hub() -> Iterator[Hub]:
 def hub_variables(hub: Hub, home: Path, token: str = TOKEN) -> dict[str, str]:
     """Return the environment of a process that uses this hub and no network."""
     variables = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home)}
+    variables |= {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
     return variables | {"HF_TOKEN": token, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 
@@ -325,6 +326,7 @@ def use_hub(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch, token: str = 
         "ENDPOINT": hub.url,
         "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
         "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_OFFLINE": False,
         "HF_HUB_CACHE": str(home / "hub"),
         "HF_TOKEN_PATH": str(home / "token"),
     }

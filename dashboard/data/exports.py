@@ -1,4 +1,4 @@
-"""Exports of a workspace: those that run in the background and those on disk.
+"""Exports of a workspace: those that run in the background and those on disk; pushes to the hub.
 
 A running export belongs to the process, not to a session: it goes on while pages are closed, anyone
 who opens the workspace sees it and may stop it, and a stopped or failed one leaves nothing behind.
@@ -22,10 +22,12 @@ from scoring.errors import InputError, VisnecError
 from scoring.exports.export import ExportResult, OnWait, Progress, check_folder, export_subset
 from scoring.exports.manifest import Manifest, read_manifest
 from scoring.exports.options import FOLDERS, MANIFEST, ExportOptions
+from scoring.exports.push import PushResult, push
+from scoring.hub.upload import PushTarget
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace
 
-Work = Callable[[Progress, OnWait], ExportResult]
+Work = Callable[[Progress, OnWait], ExportResult | PushResult]
 State = Literal["running", "done", "stopped", "failed"]
 _LISTED_SECONDS = 3600.0
 _lock = threading.Lock()
@@ -40,10 +42,10 @@ class ExportStopped(Exception):
 
 @dataclass(eq=False)
 class ExportJob:
-    """A background export.
+    """A background export, or a push of a finished one to ``repository``.
 
     ``choices`` is everything that decides its contents. It is ``waiting`` while another export of
-    the workspace runs. ``error`` is the message of a failed one.
+    the workspace runs. ``error`` is the message of a failed one. A push cannot be stopped.
     """
 
     name: str
@@ -54,7 +56,8 @@ class ExportJob:
     total: int = 0
     state: State = "running"
     error: str = ""
-    result: ExportResult | None = None
+    result: ExportResult | PushResult | None = None
+    repository: str = ""
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -67,6 +70,11 @@ class ExportJob:
     def wait_for_end(self, seconds: float) -> bool:
         """Wait for the end for at most ``seconds``; return whether it has ended."""
         return self._over.wait(seconds)
+
+    @property
+    def seconds_so_far(self) -> float:
+        """Time since the start, up to the end."""
+        return (self.ended or time.monotonic()) - self.started
 
     @property
     def seconds_left(self) -> float | None:
@@ -140,7 +148,12 @@ def start_export(
 
 
 def start_export_job(
-    root: Path, name: str, folder: Path, work: Work, choices: object = None
+    root: Path,
+    name: str,
+    folder: Path,
+    work: Work,
+    choices: object = None,
+    repository: str = "",
 ) -> ExportJob:
     """Start an export of the workspace at ``root``, or return the same one if it is running.
 
@@ -153,15 +166,32 @@ def start_export_job(
             if job.folder == folder and job.state == "running":
                 if (job.name, job.choices) == (name, choices):
                     return job
+                if job.repository:
+                    raise InputError(
+                        f"{job.name} is being pushed to {job.repository}; wait until it ends"
+                    )
                 raise InputError(
                     f"{job.name} is being exported to {folder} with other choices; wait until it "
                     "ends, stop it, or choose another folder"
                 )
-        job = ExportJob(name, folder, choices)
+        job = ExportJob(name, folder, choices, repository=repository)
         jobs[:] = [old for old in jobs if old.folder != folder and not _has_expired(old)]
         jobs.append(job)
     threading.Thread(target=job.run_work, args=(work,), name=f"export {name}", daemon=True).start()
     return job
+
+
+def start_push(workspace: Workspace, folder: Path, target: PushTarget) -> ExportJob:
+    """Start to push an export of the workspace in the background.
+
+    Raises:
+        InputError: If an export is being written to the folder, or pushed elsewhere from it.
+    """
+
+    def work(_progress: Progress, _on_wait: OnWait) -> PushResult:
+        return push(workspace, folder.name, target)
+
+    return start_export_job(workspace.root, folder.name, folder, work, target, target.repository)
 
 
 def list_export_jobs(root: Path) -> list[ExportJob]:

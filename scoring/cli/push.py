@@ -11,7 +11,7 @@ from typing import Annotated
 
 from scoring.cli import console
 from scoring.cli.commands import JsonOption, WorkspaceOption
-from scoring.options import Option
+from scoring.option_descriptions import Option
 from scoring.workspace import open_workspace
 
 

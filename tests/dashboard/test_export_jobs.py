@@ -16,6 +16,7 @@ from dashboard.data.exports import (
     list_export_jobs,
     read_exports,
     start_export_job,
+    start_push,
     zip_export,
 )
 from dashboard.pages.subset.exports import describe_progress
@@ -24,9 +25,12 @@ from scoring.database.connection import Store
 from scoring.errors import InputError, StorageError
 from scoring.exports.export import ExportResult, OnWait, Progress, export_subset
 from scoring.exports.options import ExportOptions
+from scoring.exports.push import PushResult
+from scoring.hub.upload import PushTarget
 from scoring.rules import TopShare
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace
+from tests.hub import running_hub, use_hub
 from tests.synthetic import RUN_ID, make_workspace
 
 DEFINITION = SubsetDefinition("it", TopShare(1.0), RUN_ID, text_only="keep")
@@ -130,3 +134,25 @@ def test_an_export_waiting_for_another_can_be_stopped(workspace: Workspace) -> N
     again = begin(workspace)
     assert again.wait_for_end(60)
     assert (again.state, again.waiting) == ("done", False)
+
+
+def test_an_export_is_pushed_in_the_background(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, target = workspace.exports_dir / "it", PushTarget("me/it", private=True)
+    options = ExportOptions("jsonl", card=True)
+    export_subset(workspace, Store(workspace), DEFINITION, folder, options)
+    with running_hub() as hub:
+        use_hub(hub, tmp_path / "home", monkeypatch)
+        job = start_push(workspace, folder, target)
+        assert describe_progress(job).startswith("Pushing it to me/it for ")
+        assert job.wait_for_end(60)
+        assert (job.state, job.error) == ("done", "")
+        assert isinstance(job.result, PushResult)
+        assert job.result.pushed.url == f"{hub.url}/datasets/me/it"
+        assert hub.repositories["me/it"].private
+        monkeypatch.delenv("HF_TOKEN")
+        failed = start_push(workspace, folder, target)
+        assert failed.wait_for_end(60)
+    assert failed.state == "failed" and "not logged in" in failed.error
+    assert [each.repository for each in list_export_jobs(workspace.root)] == ["me/it"]

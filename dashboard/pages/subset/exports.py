@@ -17,6 +17,7 @@ from dashboard.data.exports import (
     list_export_jobs,
     read_exports,
     start_export,
+    start_push,
     zip_export,
 )
 from dashboard.data.subsets import read_export_diff
@@ -25,10 +26,11 @@ from dashboard.text import formatting
 from dashboard.view.state import Key
 from dashboard.widgets import figures, notices, poller
 from scoring.errors import VisnecError
-from scoring.exports.export import ExportResult
 from scoring.exports.options import EMBEDDING, FORMATS, MANIFEST, TABLES, ExportOptions
+from scoring.exports.push import PushResult
 from scoring.exports.trainers import TRAINERS, Trainer, start_command
 from scoring.exports.verify import verify_manifest
+from scoring.hub.upload import PushTarget
 from scoring.rules import Weights
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace
@@ -98,9 +100,9 @@ def show_export_button(context: Context, definition: SubsetDefinition, section: 
             dismiss_export_job(root, job)
             notices.show_notice("problem", "The export failed", job.error)
             return
-        if job.result is not None:
+        if job.state == "done":
             dismiss_export_job(root, job)
-            notices.set_message("done", *_describe_result(job, job.result), section)
+            notices.set_message("done", *_describe_result(job), section)
         st.rerun()
 
 
@@ -253,6 +255,8 @@ def _show_jobs(workspace: Workspace, was_running: bool) -> None:
         with about:
             _show_job(job)
         label = "Stop" if job.state == "running" else "Dismiss"
+        if job.state == "running" and job.repository:
+            continue
         if button.button(label, key=f"job-{position}", width="stretch"):
             if job.state == "running":
                 job.request_stop()
@@ -267,16 +271,22 @@ def _show_jobs(workspace: Workspace, was_running: bool) -> None:
 def _show_job(job: ExportJob) -> None:
     if job.state == "running":
         figures.show_progress_bar(job.done, job.total, describe_progress(job))
-    elif job.result is not None:
-        notices.show_notice("done", *_describe_result(job, job.result))
+    elif job.state == "done":
+        notices.show_notice("done", *_describe_result(job))
     elif job.state == "stopped":
         notices.show_note(f"The export of {job.name} was stopped", "No files were kept.")
     else:
-        notices.show_notice("problem", f"{job.name} was not exported", job.error)
+        verb = "pushed" if job.repository else "exported"
+        notices.show_notice("problem", f"{job.name} was not {verb}", job.error)
 
 
-def _describe_result(job: ExportJob, result: ExportResult) -> tuple[str, str]:
-    """Return title and text about a finished export."""
+def _describe_result(job: ExportJob) -> tuple[str, str]:
+    """Return title and text about a finished export or push."""
+    result = job.result
+    if result is None:
+        return f"Exported {job.name}", ""
+    if isinstance(result, PushResult):
+        return f"Pushed {job.name} to {job.repository}", result.pushed.url
     n_samples = formatting.plural(result.n_samples, "sample")
     lines = [str(job.folder), *result.manifest.image_notes()]
     options = result.manifest.options
@@ -288,6 +298,9 @@ def _describe_result(job: ExportJob, result: ExportResult) -> tuple[str, str]:
 
 def describe_progress(job: ExportJob) -> str:
     """Return the progress of an export in words."""
+    if job.repository:
+        duration = formatting.duration(job.seconds_so_far)
+        return f"Pushing {job.name} to {job.repository} for {duration}"
     if job.waiting:
         return f"{job.name} is waiting for another export of this workspace"
     if not job.total:
@@ -322,6 +335,8 @@ def _show_export(workspace: Workspace, export: ExportSummary) -> None:
         )
         with st.popover("Files", icon=":material/folder_open:"):
             _show_files(name, export)
+        with st.popover("Push", icon=":material/cloud_upload:"):
+            _show_push(workspace, export)
     # An outcome belongs to this session and this version of the export. It is None until the
     # verification ends: if another action aborts it, it starts again.
     verified = st.session_state.setdefault(Key.VERIFIED, {})
@@ -333,6 +348,25 @@ def _show_export(workspace: Workspace, export: ExportSummary) -> None:
             outcome = _verify_export(workspace, export)
             verified[export.folder] = (version, outcome)
         notices.show_notice(*outcome)
+
+
+def _show_push(workspace: Workspace, export: ExportSummary) -> None:
+    """Show a form that pushes the export to the hub in the background."""
+    name = export.folder.name
+    repository = st.text_input(
+        "Dataset repository on the hub", key=f"push-to-{name}", placeholder="OWNER/NAME"
+    )
+    private = st.checkbox("Private", value=True, key=f"push-private-{name}")
+    figures.show_caption("Uses the login of hf auth login or HF_TOKEN on this machine.")
+    if not st.button("Push now", key=f"push-{name}", type="primary", disabled=not repository):
+        return
+    try:
+        job = start_push(workspace, export.folder, PushTarget(repository.strip(), private))
+    except VisnecError as error:
+        notices.show_problem(error, "The push was not started")
+        return
+    job.wait_for_end(_WAIT_SECONDS)
+    st.rerun()
 
 
 def _show_files(name: str, export: ExportSummary) -> None:
