@@ -148,16 +148,17 @@ def find_files(
     ``fragment`` is ``CONFIG``, ``CONFIG/SPLIT``, or a file or a pattern of files. Raises InputError
     if several configs or splits could be meant.
     """
-    if fragment and is_data_file(fragment):
+    names = [name for name in repository.files if is_data_file(name)]
+    if "." in fragment:  # a file, or a config with a dot in its name
         match = compile_glob(fragment)
-        names = [name for name in repository.files if name == fragment or match(name)]
-        if not names:
+        matches = [name for name in names if name == fragment or match(name)]
+        if not matches and is_data_file(fragment):
             raise InputError(f"{repository.name} has no file {fragment!r}.")
-        return [repository.describe(name) for name in names]
+        if matches:
+            return [repository.describe(name) for name in matches]
     if fragment:
         first, _, second = fragment.partition("/")
         config, split = first or config, second or split
-    names = [name for name in repository.files if is_data_file(name)]
     saved = repository.read_json("dataset_dict.json").get("splits")
     saved_splits = list(map(str, saved)) if isinstance(saved, list) else []
     choices = list_choices(names, repository.read_configs(), saved_splits)
