@@ -78,7 +78,7 @@ def push_folder(
     api = HfApi()
     with explain_hub_errors("push to", target.repository):
         present = _prepare_repository(api, target)
-        others = [name for name in present if name != _CREATED]
+        others = sorted(name for name in present if name != _CREATED)
         if others and not (marker in others and may_replace(_download(api, target, marker))):
             raise InputError(
                 f"{target.repository}@{target.revision} contains other files "

@@ -99,7 +99,8 @@ def test_a_subset_is_exported_pushed_loaded_and_imported_again(
     verify_manifest(folder, pictured)
     pytest.importorskip("datasets")
     code = "import json, datasets; d = datasets.load_dataset('me/half', split='train'); "
-    code += "print(json.dumps([d['visnec'], d['row_idx'], [len(i) for i in d['images']]]))"
+    code += "sizes = [len(images) for images in d['images']]; "
+    code += "print(json.dumps([list(d['visnec']), list(d['row_idx']), sizes]))"
     visnec, row_idx, images = run_python(code, hub, tmp_path / "home")
     assert len(visnec) == result.manifest.counts["selected"] and sum(images) > 5
     again = create_workspace(tmp_path / "again")
