@@ -17,11 +17,11 @@ from dashboard.data.exports import (
     list_export_jobs,
     read_exports,
     start_export,
-    start_push,
     zip_export,
 )
 from dashboard.data.subsets import read_export_diff
 from dashboard.pages.subset import panels
+from dashboard.pages.subset.push import show_push
 from dashboard.text import formatting
 from dashboard.view.state import Key
 from dashboard.widgets import figures, notices, poller
@@ -30,7 +30,6 @@ from scoring.exports.options import EMBEDDING, FORMATS, MANIFEST, TABLES, Export
 from scoring.exports.push import PushResult
 from scoring.exports.trainers import TRAINERS, Trainer, start_command
 from scoring.exports.verify import verify_manifest
-from scoring.hub.upload import PushTarget
 from scoring.rules import Weights
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace
@@ -336,7 +335,7 @@ def _show_export(workspace: Workspace, export: ExportSummary) -> None:
         with st.popover("Files", icon=":material/folder_open:"):
             _show_files(name, export)
         with st.popover("Push", icon=":material/cloud_upload:"):
-            _show_push(workspace, export)
+            show_push(workspace, export)
     # An outcome belongs to this session and this version of the export. It is None until the
     # verification ends: if another action aborts it, it starts again.
     verified = st.session_state.setdefault(Key.VERIFIED, {})
@@ -348,25 +347,6 @@ def _show_export(workspace: Workspace, export: ExportSummary) -> None:
             outcome = _verify_export(workspace, export)
             verified[export.folder] = (version, outcome)
         notices.show_notice(*outcome)
-
-
-def _show_push(workspace: Workspace, export: ExportSummary) -> None:
-    """Show a form that pushes the export to the hub in the background."""
-    name = export.folder.name
-    repository = st.text_input(
-        "Dataset repository on the hub", key=f"push-to-{name}", placeholder="OWNER/NAME"
-    )
-    private = st.checkbox("Private", value=True, key=f"push-private-{name}")
-    figures.show_caption("Uses the login of hf auth login or HF_TOKEN on this machine.")
-    if not st.button("Push now", key=f"push-{name}", type="primary", disabled=not repository):
-        return
-    try:
-        job = start_push(workspace, export.folder, PushTarget(repository.strip(), private))
-    except VisnecError as error:
-        notices.show_problem(error, "The push was not started")
-        return
-    job.wait_for_end(_WAIT_SECONDS)
-    st.rerun()
 
 
 def _show_files(name: str, export: ExportSummary) -> None:
