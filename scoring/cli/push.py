@@ -43,7 +43,7 @@ def push(
     json: JsonOption = False,
 ) -> None:
     """Push an export to the Hugging Face hub, with the login of hf auth login or HF_TOKEN."""
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from scoring.exports.push import push as push_export
     from scoring.hub.upload import PushTarget

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from typing import TypeGuard
 
 from fsspec.utils import glob_translate
 
@@ -202,5 +203,5 @@ def _as_texts(value: object) -> list[str]:
     return [str(each) for each in value] if _is_list(value) else [str(value)]
 
 
-def _is_list(value: object) -> bool:
+def _is_list(value: object) -> TypeGuard[list[object]]:
     return isinstance(value, list)

@@ -6,6 +6,7 @@ import glob
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,6 @@ def push_folder(
             repository contains something else.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.utils import filter_repo_objects
 
     if get_token() is None:
         raise InputError(f"You are not logged in to the hub. Log in with {LOGIN}.")
@@ -86,7 +86,7 @@ def push_folder(
                 "repository, or delete those files on the hub."
             )
         paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
-        pushed = set(filter_repo_objects(paths, allow_patterns=list(patterns)))
+        pushed = {path for path in paths if any(fnmatchcase(path, text) for text in patterns)}
         stale = [glob.escape(name) for name in others if name not in pushed]
         commit = api.upload_folder(
             repo_id=target.repository,
