@@ -91,7 +91,8 @@ def import_losses(
     files: Annotated[
         list[Path],
         Option(
-            "Parquet or JSON lines with row_idx, pass and losses, logprobs or loss; CSV for means.",
+            "Parquet or JSON lines, or folders of these, with row_idx, pass, and losses, logprobs "
+            "or loss; CSV for means.",
             metavar="FILE...",
             is_argument=True,
         ),

@@ -44,7 +44,10 @@ from scoring.workspace import Workspace, check_name
 
 DEFAULT_TOLERANCE = 0.05
 _PER_TOKEN, _PER_SAMPLE = ("losses", "logprobs"), "loss"
-_OPTIONAL = ("n_answer_tokens", "prompt_token_ids", "n_prompt_tokens", "error")
+_OPTIONAL = (
+    *("id", "n_answer_tokens", "prompt_token_ids", "n_prompt_tokens", "n_visual_tokens"),
+    "error",
+)
 _ACCEPTED = (
     "row_idx; pass (multimodal or text); one of losses (nats per answer token), logprobs or loss "
     f"(the mean); optionally {', '.join(_OPTIONAL)}"
@@ -86,7 +89,7 @@ def import_losses(
 
     Args:
         workspace: The workspace that the prompts were exported from.
-        files: Parquet, JSON lines or (means only) CSV; one row per prompt.
+        files: Parquet, JSON lines or (means only) CSV, or folders of these; one row per prompt.
         prompts: The folder that ``export_prompts`` wrote.
         run_id: Name of the run; by default a digest of the files.
         engine: What computed the losses, for the record.
@@ -103,7 +106,7 @@ def import_losses(
     export, n_samples = read_prompt_export(prompts), read_dataset_info(workspace).n_samples
     if not read_dataset_info(workspace).includes_edition(export.dataset):
         raise InputError(f"The prompts in {prompts} are of another dataset than {workspace.root}.")
-    issues = ImportIssues()
+    issues, files = ImportIssues(), _list_files(files)
     loss_files = [_inspect_file(path, issues) for path in files]
     per_token = {file.is_per_token for file in loss_files}
     if len(per_token) != 1:
@@ -141,10 +144,21 @@ def import_losses(
     return report
 
 
+def _list_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files, and those in folders: engines such as Ray Data write folders of parts."""
+    files: list[Path] = []
+    for path in paths:
+        inside = sorted(path.glob("[!._]*")) if path.is_dir() else [path]
+        if not inside:
+            raise InputError(f"The folder {path} is empty.")
+        if missing := [file for file in inside if not file.is_file()]:
+            raise InputError(f"{missing[0]} is not a file.")
+        files += inside
+    return files
+
+
 def _inspect_file(path: Path, issues: ImportIssues) -> LossFile:
     """Return the kind and columns of a file of losses. Raises InputError for other files."""
-    if not path.is_file():
-        raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
     kind, codec = detect_kind(path)
     try:
         if kind == PARQUET:

@@ -191,6 +191,18 @@ def test_means_give_a_run_without_turns(
         scores_of(workspace, f"means-{suffix}", "turn")
 
 
+def test_a_folder_of_parts_is_read(exported: Path, workspace: Workspace, tmp_path: Path) -> None:
+    table, folder = pq.read_table(exported / "losses.parquet"), tmp_path / "parts"
+    folder.mkdir()
+    pq.write_table(table.slice(0, 9), folder / "a.parquet")
+    pq.write_table(table.slice(9), folder / "b.parquet")
+    (folder / "_SUCCESS").touch()
+    import_losses(workspace, [folder], exported / "prompts", run_id="folder")
+    assert_same_scores(scores_of(workspace, "own"), scores_of(workspace, "folder"))
+    with pytest.raises(InputError, match="is not a file"):
+        import_losses(workspace, [tmp_path / "missing"], exported / "prompts")
+
+
 def test_log_probabilities_are_negated_and_refused_as_losses(
     exported: Path, workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -213,13 +225,14 @@ def test_every_row_that_does_not_fit_has_a_status_and_a_reason(
 ) -> None:
     prompts = read_prompts(exported)
     ids = {(row["row_idx"], row["pass"]): row["token_ids"] for row in prompts}
-    odd = sorted({row["row_idx"] for row in prompts})[:6]
+    odd = sorted({row["row_idx"] for row in prompts})[:8]
 
     def damage(rows: list[Row]) -> list[Row]:
         kept: list[Row] = []
         for row in rows:
             key = (row["row_idx"], row["pass"])
-            row |= {"prompt_token_ids": ids[key], "error": None}
+            row |= {"prompt_token_ids": ids[key], "error": None, "id": None}
+            row["n_visual_tokens"] = None
             if key == (odd[0], "text"):
                 continue
             if key == (odd[1], "multimodal"):  # the image was dropped on the way
@@ -232,6 +245,10 @@ def test_every_row_that_does_not_fit_has_a_status_and_a_reason(
                 row["losses"] = [float("nan"), *row["losses"][1:]]
             if key == (odd[5], "multimodal"):
                 row |= {"losses": None, "error": "out of memory"}
+            if key == (odd[6], "multimodal"):
+                row["n_visual_tokens"] = 1
+            if key == (odd[7], "text"):
+                row["id"] = "another"
             kept.append(row)
         return [*kept, kept[-1], {**kept[0], "row_idx": 10_000}]
 
@@ -242,12 +259,13 @@ def test_every_row_that_does_not_fit_has_a_status_and_a_reason(
     statuses = [rows[row][0] for row in odd]
     assert statuses == [
         *("pending", "placeholder_mismatch", "token_mismatch", "token_mismatch"),
-        *("non_finite", "pending"),
+        *("non_finite", "pending", "placeholder_mismatch", "pending"),
     ]
     reasons = [
         *("no row for its pass text", "read 20 tokens of its pass multimodal instead of"),
         *("other tokens of its pass text", "losses of its pass multimodal for"),
         *("not a finite number", "no loss for its pass multimodal: out of memory"),
+        *("read 1 visual tokens of its pass multimodal", "pass text has another id"),
     ]
     for row, reason in zip(odd, reasons, strict=True):
         assert reason in rows[row][1]
@@ -256,6 +274,8 @@ def test_every_row_that_does_not_fit_has_a_status_and_a_reason(
         "row without a prompt in the export": 1,
         "prompt without a row in the files": 1,
         "row without losses": 1,
+        "another id": 1,
+        "other number of visual tokens": 1,
         "other number of visual or special tokens": 1,
         "other prompt tokens": 1,
         "other number of losses than answer tokens": 1,

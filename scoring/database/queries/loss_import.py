@@ -23,6 +23,7 @@ _CREATE = """
     CREATE TABLE losses (
         line BIGINT,  -- 1-based position among the rows of all files
         row_idx BIGINT,
+        id VARCHAR,
         pass VARCHAR,
         losses DOUBLE[],  -- of each answer token
         logprobs DOUBLE[],
@@ -30,6 +31,7 @@ _CREATE = """
         n_answer_tokens BIGINT,
         prompt_token_ids BIGINT[],
         n_prompt_tokens BIGINT,
+        n_visual_tokens BIGINT,
         error VARCHAR
     )
 """
@@ -38,7 +40,10 @@ _INSERT_PARQUET = """
     INSERT INTO losses BY NAME
     SELECT
         $n_before + row_number() OVER () AS line,
-        COLUMNS('^(row_idx|pass|losses|logprobs|loss|n_answer_tokens|prompt_token_ids|n_prompt_tokens|error)$')
+        COLUMNS(lambda name: name IN (
+            'row_idx', 'id', 'pass', 'losses', 'logprobs', 'loss', 'n_answer_tokens',
+            'prompt_token_ids', 'n_prompt_tokens', 'n_visual_tokens', 'error'
+        ))
     FROM read_parquet($path, hive_partitioning = false)
 """
 
@@ -46,17 +51,18 @@ _INSERT_CSV = """
     INSERT INTO losses BY NAME
     SELECT
         $n_before + row_number() OVER () AS line,
-        COLUMNS('^(row_idx|pass|loss|n_answer_tokens|n_prompt_tokens|error)$')
-    FROM read_csv($path, header = true, hive_partitioning = false)
+        COLUMNS('^(row_idx|id|pass|loss|n_(answer|prompt|visual)_tokens|error)$')
+    FROM read_csv($path, header = true, all_varchar = true, hive_partitioning = false)
 """
 
 _INSERT_JSON = """
     INSERT INTO losses BY NAME
     SELECT $n_before + row_number() OVER () AS line, *
     FROM read_json($path, format = 'auto', hive_partitioning = false, columns = {
-        row_idx: 'BIGINT', pass: 'VARCHAR', losses: 'DOUBLE[]', logprobs: 'DOUBLE[]',
-        loss: 'DOUBLE', n_answer_tokens: 'BIGINT', prompt_token_ids: 'BIGINT[]',
-        n_prompt_tokens: 'BIGINT', error: 'VARCHAR'
+        row_idx: 'BIGINT', id: 'VARCHAR', pass: 'VARCHAR', losses: 'DOUBLE[]',
+        logprobs: 'DOUBLE[]', loss: 'DOUBLE', n_answer_tokens: 'BIGINT',
+        prompt_token_ids: 'BIGINT[]', n_prompt_tokens: 'BIGINT', n_visual_tokens: 'BIGINT',
+        error: 'VARCHAR'
     })
 """
 
@@ -83,11 +89,14 @@ _CREATE_CHECKED = """
     CREATE TABLE checked AS
     SELECT
         p.row_idx, p.pass, p.answer_spans, p.answer_segments, p.answer_texts,
+        p.n_visual_tokens, l.n_visual_tokens AS n_visual_read,
         l.losses, l.loss, l.error, len(p.token_ids) AS n_tokens, len(p.answer_ids) AS n_answers,
         coalesce(len(l.prompt_token_ids), l.n_prompt_tokens) AS n_read,
         coalesce(len(l.losses), l.n_answer_tokens) AS n_losses,
         CASE
             WHEN l.line IS NULL THEN 'absent'
+            WHEN l.id <> p.id THEN 'other id'
+            WHEN l.n_visual_tokens <> p.n_visual_tokens THEN 'other image'
             WHEN n_read <> n_tokens THEN 'other length'
             WHEN l.prompt_token_ids <> p.token_ids THEN 'other tokens'
             WHEN l.losses IS NULL AND l.loss IS NULL THEN 'no losses'
@@ -106,14 +115,18 @@ _CREATE_MATCHED = """
         SELECT
             *,
             CASE
-                WHEN problem IN ('absent', 'no losses') THEN 'pending'
-                WHEN problem = 'other length' THEN 'placeholder_mismatch'
+                WHEN problem IN ('absent', 'other id', 'no losses') THEN 'pending'
+                WHEN problem IN ('other image', 'other length') THEN 'placeholder_mismatch'
                 WHEN problem IN ('other tokens', 'other answer') THEN 'token_mismatch'
                 WHEN problem = 'not finite' THEN 'non_finite'
             END AS status,
             CASE problem
                 WHEN 'absent' THEN 'the files have no row for its pass ' || pass
+                WHEN 'other id' THEN 'the row of its pass ' || pass || ' has another id'
                 WHEN 'no losses' THEN 'no loss for its pass ' || pass || coalesce(': ' || error, '')
+                WHEN 'other image' THEN
+                    'the engine read ' || n_visual_read || ' visual tokens of its pass ' || pass
+                    || ' instead of ' || n_visual_tokens
                 WHEN 'other length' THEN
                     'the engine read ' || n_read || ' tokens of its pass ' || pass || ' instead of '
                     || n_tokens || ': other visual or special tokens'
@@ -163,7 +176,9 @@ def _about(row_idx: int, name: str) -> str:
 _OF_CHECKED = "SELECT row_idx, pass FROM checked WHERE problem = $problem ORDER BY row_idx, pass"
 _PROBLEMS = {
     "absent": "prompt without a row in the files",
+    "other id": "another id",
     "no losses": "row without losses",
+    "other image": "other number of visual tokens",
     "other length": "other number of visual or special tokens",
     "other tokens": "other prompt tokens",
     "other answer": "other number of losses than answer tokens",
