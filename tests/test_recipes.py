@@ -100,8 +100,11 @@ def test_the_lance_recipe_filters_by_score(samples: pd.DataFrame) -> None:
 
 
 def test_the_ray_recipe_decodes_the_images(samples: pd.DataFrame) -> None:
-    pytest.importorskip("ray")
-    table = run_recipe("Ray Data")["samples"].to_pandas()
+    ray = pytest.importorskip("ray")
+    try:
+        table = run_recipe("Ray Data")["samples"].to_pandas()
+    finally:
+        ray.shutdown()
     assert sorted(table["row_idx"]) == samples["row_idx"].tolist()
 
 
