@@ -30,7 +30,7 @@ def test_families_that_need_torchvision(marked: str) -> None:
     command += ["-p", "no:cacheprovider", "-m", marked, "-k", chosen]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     tests = subprocess.run(
-        [*command, "tests/engine/test_families.py"],
+        [*command, "tests/engine/test_families.py", "tests/training/test_collator.py"],
         cwd=ROOT,
         env=environment | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -128,9 +128,35 @@ def test_a_model_in_bfloat16_gets_its_pixels_in_bfloat16(export: Export) -> None
     assert loss == pytest.approx(expected_loss(list(rows)), abs=0.1)
 
 
+def test_an_adapter_in_training_counts_in_the_scores(export: Export) -> None:
+    peft = pytest.importorskip("peft")
+    model = load_model("tiny-vlm", device="cpu")
+    rows = load(export("above", "--format", "huggingface", *EMBEDDED)).select(range(6))
+    collator = TrainingCollator(model)
+    samples = [collator.encode(collator.read(row)) for row in rows]
+    adapted = peft.get_peft_model(
+        model.network, peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"])
+    ).train()
+    optimizer = torch.optim.AdamW(adapted.parameters(), lr=0.01)
+    before = model.answer_losses(samples)
+    for _ in range(2):
+        adapted(**collator(list(rows))).loss.backward()
+        optimizer.step()
+    after = model.answer_losses(samples)
+    assert any(abs(old - new).max() > 1e-3 for old, new in zip(before, after, strict=True))
+    expected = row_losses(model, collator(list(rows)))
+    assert [losses.mean() for losses in after] == pytest.approx(expected, abs=TOLERANCE)
+
+
 def test_formats_give_the_same_batch(export: Export, model: HfModel, demo_workspace: Path) -> None:
     tables = [
-        load(export("above", "--format", "parquet", "--images", i)) for i in ("embed", "copy")
+        load(export("above", "--format", *options))
+        for options in (
+            ("parquet", *EMBEDDED),
+            ("parquet", "--images", "copy"),
+            ("messages", *EMBEDDED),
+            ("messages", "--images", "copy"),
+        )
     ]
     folder = export("above", "--format", "jsonl", "--images", "copy")
     records = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]

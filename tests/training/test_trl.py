@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,15 @@ def test_sft_trainer_has_the_same_labels_and_takes_two_steps(
     batch = collator(list(rows)[: N_ROWS // 2])
     with torch.no_grad():
         expected = float(model.network(**batch).loss)
+    with_ours = SFTTrainer(
+        model.network,
+        replace(arguments, dataset_kwargs={"skip_prepare_dataset": True}),
+        collator,
+        dataset,
+        processing_class=model.processor,
+    )
+    batches = list(with_ours.get_train_dataloader())
+    assert [row for batch in batches for row in labels_by_row(batch)] == ours
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[0] == pytest.approx(expected, abs=1e-4)
