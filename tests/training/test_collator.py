@@ -31,7 +31,6 @@ from tests.engine.test_families import (
 )
 from tests.families import family_model
 
-
 ONE_SHAPE = {"mllama", "perception_lm"}
 """Families whose batches need images of one shape: the text of the first attends to the padding of
 images and to absent ones, the second fails."""
