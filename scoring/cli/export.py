@@ -23,7 +23,6 @@ from scoring.database.connection import Store
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.exports.options import MANIFEST, ExportOptions
-from scoring.exports.trainers import start_command
 from scoring.option_descriptions import Option
 from scoring.runs.record import read_run_or_latest
 from scoring.subsets.definitions import read_subset
@@ -100,7 +99,9 @@ def export(
     console.show_message(f"{result.n_samples:,} samples; check them at any time with:")
     console.show_message(f"visnec verify {result.folder / MANIFEST} -w {workspace}")
     _show_changes(result.manifest)
-    _show_start_command(result.manifest, result.folder)
+    if trainer := result.manifest.options.trains_with:
+        console.show_message(f"Train with {trainer.title} (replace the words in capitals):")
+        console.show_message(result.start_command)
     if json:
         console.print_json(result.manifest.to_dict())
     else:
@@ -175,14 +176,6 @@ def export_scores(
     )
     if json and to is not None:
         console.print_json({"file": str(to), "run_id": scope.run_id, **asdict(report)})
-
-
-def _show_start_command(manifest: Manifest, folder: Path) -> None:
-    trainer = manifest.options.trains_with
-    if trainer is None:
-        return
-    console.show_message(f"Train with {trainer.title} (replace the words in capitals):")
-    console.show_message(start_command(manifest.options, manifest.subset.name, str(folder)))
 
 
 def _show_changes(manifest: Manifest) -> None:

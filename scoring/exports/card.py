@@ -114,7 +114,7 @@ def card_text(manifest: Manifest, has_rows: bool = True) -> str:
     """
     loaders = ['datasets.load_dataset("FOLDER", split="train")'] if has_rows else []
     loaders += [_LOADERS[manifest.format]] if manifest.format in _LOADERS else []
-    loaders += filter(None, [start_command(manifest.options, manifest.subset.name, "FOLDER")])
+    command = start_command(manifest.options, manifest.subset.name, "FOLDER")
     parts = [
         "\n".join(["---", *_front_matter(manifest), *_list_data_files(manifest, has_rows), "---"]),
         f"# {manifest.subset.name}",
@@ -126,6 +126,11 @@ def card_text(manifest: Manifest, has_rows: bool = True) -> str:
         "## Load it",
         f"Format {code_span(manifest.format)}: {FORMATS[manifest.format]}.",
         *(f"    {loader}" for loader in loaders or ["json.load(open('samples.json'))"]),
+        *(
+            ["## Train on it", "Replace the words in capitals:", f"    {command}"]
+            if command
+            else []
+        ),
         "## Rebuild it",
         "`manifest.json` names every input with its digest. Beside its workspace this rebuilds "
         "the export and compares it:",

@@ -76,6 +76,10 @@ def test_an_export_for_every_trainer_verifies(tmp_path: Path, trainer: str) -> N
     outputs = [output.name for output in manifest.outputs]
     assert (TRAINERS[trainer].side_file or outputs[0]) in outputs
     command = start_command(manifest.options, "all", str(folder))
+    template = start_command(manifest.options, "all", "FOLDER")
+    assert f"## Train on it\n\nReplace the words in capitals:\n\n    {template}\n" in (
+        folder / "README.md"
+    ).read_text("utf-8")
     named = [word for word in command.replace("=", " ").split() if word.startswith(str(folder))]
     assert all(Path(path).exists() for path in named)
     assert bool(named) == (trainer != "axolotl")

@@ -28,7 +28,7 @@ from dashboard.widgets import figures, notices, poller
 from scoring.errors import VisnecError
 from scoring.exports.options import EMBEDDING, FORMATS, MANIFEST, TABLES, ExportOptions
 from scoring.exports.push import PushResult
-from scoring.exports.trainers import TRAINERS, Trainer, start_command
+from scoring.exports.trainers import TRAINERS, Trainer
 from scoring.exports.verify import verify_manifest
 from scoring.rules import Weights
 from scoring.subsets.definitions import SubsetDefinition
@@ -288,10 +288,8 @@ def _describe_result(job: ExportJob) -> tuple[str, str]:
         return f"Pushed {job.name} to {job.repository}", result.pushed.url
     n_samples = formatting.plural(result.n_samples, "sample")
     lines = [str(job.folder), *result.manifest.image_notes()]
-    options = result.manifest.options
-    if trainer := options.trains_with:
-        command = start_command(options, result.manifest.subset.name, str(job.folder))
-        lines.append(f"Train with {trainer.title}: {command}")
+    if trainer := result.manifest.options.trains_with:
+        lines.append(f"Train with {trainer.title}: {result.start_command}")
     return f"Exported {n_samples} of {job.name}", "\n".join(lines)
 
 
