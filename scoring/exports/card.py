@@ -10,6 +10,7 @@ export made by this version is verified with its card byte by byte: keep these t
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -150,10 +151,16 @@ def _front_matter(manifest: Manifest) -> list[str]:
 
 
 def _list_data_files(manifest: Manifest, has_rows: bool) -> list[str]:
-    """Return the files that ``datasets`` reads."""
+    """Return the files that ``datasets`` reads.
+
+    Its cache knows a folder by its name and by these lines alone, so a digest is one of them.
+    """
+    digests = {file.name: file.content_sha256 or file.sha256 for file in manifest.outputs}
+    digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    version = f"  description: Export {digest}"
     if manifest.format == "ids":
-        first = ["- config_name: ids", "  data_files: ids.txt", "  default: true"]
-        return ["configs:", *first, "- config_name: row_idx", "  data_files: row_idx.txt"]
+        first = ["- config_name: ids", "  data_files: ids.txt", version, "  default: true"]
+        return ["configs:", *first, "- config_name: row_idx", "  data_files: row_idx.txt", version]
     files: str | list[str] = _NO_ROWS
     if has_rows:
         files = _DATA_FILES.get(manifest.format, manifest.options.data_file)
@@ -162,7 +169,7 @@ def _list_data_files(manifest: Manifest, has_rows: bool) -> list[str]:
         names = [output.name for output in manifest.outputs if output.name.endswith(".tar")]
         files = sorted({f"{name.partition('-')[0]}-*.tar" for name in names})
         columns = _list_columns(manifest)
-    configs = ["configs:", "- config_name: default", f"  data_files: {json.dumps(files)}"]
+    configs = ["configs:", "- config_name: default", f"  data_files: {json.dumps(files)}", version]
     return [*configs, *columns]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 from itertools import product
@@ -181,6 +182,17 @@ def test_load_dataset_gives_the_samples_of_a_folder(
     readme.write_text(readme.read_text("utf-8") + "!", "utf-8")
     with pytest.raises(VerificationError, match=r"README\.md"):
         verify_manifest(folder, mixed)
+
+
+@pytest.mark.parametrize("name", [name for name in IMAGES if name != "dropped"])
+def test_the_cache_of_datasets_never_gives_an_earlier_export(
+    pictured: Workspace, tmp_path: Path, name: str
+) -> None:
+    folder = export(pictured, tmp_path / "out", ExportOptions(name))
+    assert len(load(folder)) == 12
+    shutil.rmtree(folder)
+    export(pictured, folder, ExportOptions(name), text_only="drop")
+    assert len(load(folder)) == 9
 
 
 def test_load_dataset_refuses_records_of_one_object(tmp_path: Path) -> None:

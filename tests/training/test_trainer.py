@@ -81,11 +81,7 @@ def test_labels_of_every_row_have_the_loss_that_the_run_stored(
 
 
 def load(folder: Path) -> Any:
-    if (folder / "state.json").exists():
-        return datasets.load_from_disk(str(folder))
-    files = [str(path) for path in folder.glob("samples.*")]
-    kind = "parquet" if files[0].endswith("parquet") else "json"
-    return datasets.load_dataset(kind, data_files=files, split="train")
+    return datasets.load_dataset(str(folder), split="train")
 
 
 def test_trainer_runs_on_embedded_images(
