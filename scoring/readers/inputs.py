@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from scoring.errors import InputError
 from scoring.hub.choices import DEFAULT, name_source
@@ -113,7 +114,12 @@ def _find_on_hub(address: HubAddress, options: ReadOptions) -> list[InputFile]:
     Images that are files of their own are downloaded too, because records may name any of them.
     """
     repository = open_repository(address.repository, address.revision)
-    files = find_files(repository, _is_data_file, address.fragment, options.config, options.split)
+    exported = _list_exported_names(repository.read_json("manifest.json"), repository.name)
+    if exported and not (address.fragment or options.config or options.split):
+        files = [repository.describe(name) for name in exported]
+    else:
+        choice = address.fragment, options.config, options.split
+        files = find_files(repository, _is_data_file, *choice)
     if not files:
         raise InputError(
             f"The dataset {repository.name!r} on the hub contains no data file "
@@ -217,11 +223,9 @@ def _list_export(folder: Path) -> list[Path]:
     """Return the files with records of an export of this program; none of any other folder."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-        is_own = bool(manifest["manifest_version"] and manifest["selected_sha256"])
-        names = [str(output["name"]) for output in manifest["outputs"]] if is_own else []
-    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+    except (OSError, ValueError, RecursionError):
         return []
-    paths = [folder / name for name in names if EXPORTED_DATA.fullmatch(name)]
+    paths = [folder / name for name in _list_exported_names(manifest, str(folder))]
     home = find_hub_cache(folder) or folder.resolve()
     missing = [
         path for path in paths if not path.resolve().is_relative_to(home) or not path.is_file()
@@ -230,12 +234,23 @@ def _list_export(folder: Path) -> list[Path]:
         raise InputError(
             f"{folder} is incomplete: {missing[0].name}, which its manifest.json lists, is missing."
         )
-    if names and not paths:
+    return paths
+
+
+def _list_exported_names(manifest: Any, place: str) -> list[str]:
+    """Return the names of the files with records in an export; none for another manifest."""
+    try:
+        is_own = bool(manifest["manifest_version"] and manifest["selected_sha256"])
+        names = [str(output["name"]) for output in manifest["outputs"]] if is_own else []
+    except (TypeError, KeyError):
+        return []
+    exported = [name for name in names if EXPORTED_DATA.fullmatch(name)]
+    if names and not exported:
         raise InputError(
-            f"{folder} is an export without records ({', '.join(names)}). Import the dataset that "
+            f"{place} is an export without records ({', '.join(names)}). Import the dataset that "
             "it was exported from, or an export in another format."
         )
-    return paths
+    return exported
 
 
 def _list_saved_dataset(folder: Path) -> list[Path]:

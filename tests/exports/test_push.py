@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from scoring.exports.options import ExportOptions
 from scoring.exports.push import push
 from scoring.exports.verify import verify_manifest
 from scoring.hub.upload import PushTarget
+from scoring.images.decode import ImageProblem, open_reference
 from scoring.rules import TopShare
 from scoring.subsets.definitions import SubsetDefinition, save_subset
 from scoring.workspace import Workspace, create_workspace, open_workspace
@@ -109,6 +111,41 @@ def test_a_subset_is_exported_pushed_loaded_and_imported_again(
     samples = list(read_samples(again))
     assert [[t.text for t in s.turns] for s in samples] == [turns[row] for row in row_idx]
     assert [len(sample.images) for sample in samples] == images
+
+
+@pytest.mark.parametrize("name", ["llava", "jsonl", "huggingface", "webdataset"])
+def test_an_export_on_the_hub_is_imported_with_its_images(
+    tmp_path: Path, pictured: Workspace, hub: Hub, name: str
+) -> None:
+    images = "embed" if name == "huggingface" else "none" if name == "webdataset" else "copy"
+    options = ExportOptions(name, images=images, card=True)
+    exported = export_subset(
+        pictured, Store(pictured), HALF, format=options, allow_missing_images=True
+    )
+    push(pictured, "half", TARGET)
+    again = create_workspace(tmp_path / "again")
+    import_dataset(again, ["hf:me/half"])
+    again = open_workspace(again.root)
+    texts = {s.row_idx: [t.text.strip() for t in s.turns] for s in read_samples(pictured)}
+    samples = list(read_samples(again))
+    expected = [texts[row] for row in exported.outcome.subset.selected.tolist()]
+    found = [[turn.text.strip() for turn in sample.turns] for sample in samples]
+    assert sorted(found) == sorted(expected)
+    references = [image for sample in samples for image in sample.images]
+    assert len(references) > 5
+    n_opened = 0
+    for image in references:
+        with suppress(ImageProblem):
+            open_reference(image, again.image_roots)
+            n_opened += 1
+    assert n_opened > 5
+
+
+def test_pushed_ids_are_not_imported(tmp_path: Path, hub: Hub) -> None:
+    workspace = from_hub(tmp_path, hub, {"data/x.jsonl": b"\n".join(RECORDS[:3])})
+    push(workspace, "half", TARGET, ids_only=True)
+    with pytest.raises(InputError, match=r"me/half is an export without records \(ids\.txt"):
+        import_dataset(create_workspace(tmp_path / "again"), ["hf:me/half"])
 
 
 def test_pushing_again_replaces_what_was_pushed(pictured: Workspace, hub: Hub) -> None:
