@@ -127,7 +127,12 @@ def _push_export(
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
-    """Raise InputError if files of the export are not those of its manifest, or it has no card."""
+    """Raise InputError if files of the export are changed, or name its folder, or lack a card."""
+    if manifest.options.folder is not None:
+        raise InputError(
+            f"Files of {folder} name that folder, which is not on the hub. Push an export without "
+            "absolute paths, such as one with embedded images."
+        )
     for output in manifest.outputs:
         path = folder / output.name
         if not path.is_file() or digest_file(folder, output.name).sha256 != output.sha256:

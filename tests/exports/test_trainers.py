@@ -22,8 +22,10 @@ from scoring.errors import InputError, RecordError, RuleError
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
+from scoring.exports.push import push
 from scoring.exports.trainers import TRAINERS, start_command
 from scoring.exports.verify import verify_manifest
+from scoring.hub.upload import PushTarget
 from scoring.rules import TopShare, Weights
 from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition, save_subset
@@ -233,6 +235,14 @@ def test_weights_of_samples_are_refused_and_repeats_proposed(tmp_path: Path, tra
         weighted = SubsetDefinition("weighted", Weights(), RUN_ID)
         with pytest.raises(RuleError, match="This subset has weights"):
             export(golden_workspace(tmp_path), weighted, trainer=trainer, images="none")
+
+
+@pytest.mark.parametrize("trainer", ["llamafactory", "internvl"])
+def test_an_export_that_names_its_folder_is_not_pushed(tmp_path: Path, trainer: str) -> None:
+    workspace = mixed(tmp_path)
+    export(workspace, trainer=trainer)
+    with pytest.raises(InputError, match="name that folder, which is not on the hub"):
+        push(workspace, "all", PushTarget("me/all"))
 
 
 @pytest.mark.parametrize(
