@@ -237,7 +237,7 @@ def _list_export(folder: Path) -> list[Path]:
     return paths
 
 
-def _list_exported_names(manifest: Any, place: str) -> list[str]:
+def _list_exported_names(manifest: Any, title: str) -> list[str]:
     """Return the names of the files with records in an export; none for another manifest."""
     try:
         is_own = bool(manifest["manifest_version"] and manifest["selected_sha256"])
@@ -247,7 +247,7 @@ def _list_exported_names(manifest: Any, place: str) -> list[str]:
     exported = [name for name in names if EXPORTED_DATA.fullmatch(name)]
     if names and not exported:
         raise InputError(
-            f"{place} is an export without records ({', '.join(names)}). Import the dataset that "
+            f"{title} is an export without records ({', '.join(names)}). Import the dataset that "
             "it was exported from, or an export in another format."
         )
     return exported

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.data.exports import (
     ExportJob,
     dismiss_export_job,
@@ -30,6 +31,7 @@ from scoring.hub.upload import PushTarget
 from scoring.rules import TopShare
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace
+from tests.dashboard.conftest import Draw, written
 from tests.hub import running_hub, use_hub
 from tests.synthetic import RUN_ID, make_workspace
 
@@ -156,3 +158,27 @@ def test_an_export_is_pushed_in_the_background(
         assert failed.wait_for_end(60)
     assert failed.state == "failed" and "not logged in" in failed.error
     assert [each.repository for each in list_export_jobs(workspace.root)] == ["me/it"]
+
+
+def test_the_page_pushes_an_export(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    options = ExportOptions("jsonl", card=True)
+    export_subset(workspace, Store(workspace), DEFINITION, workspace.exports_dir / "it", options)
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
+    with running_hub() as hub:
+        use_hub(hub, tmp_path / "home", monkeypatch)
+        app = draw("subset")
+        assert app.button("push-it").disabled
+        app.text_input("push-to-it").set_value("it").run()
+        app.button("push-it").click().run()
+        assert "Name it as OWNER/NAME" in written(app)
+        app.text_input("push-to-it").set_value("me/it").run()
+        app.button("push-it").click().run()
+        (job,) = list_export_jobs(workspace.root)
+        assert job.wait_for_end(60)
+        app.run()
+    assert not app.exception
+    assert (job.state, job.error) == ("done", "")
+    assert "Pushed it to me/it" in written(app) and f"{hub.url}/datasets/me/it" in written(app)
+    assert hub.repositories["me/it"].private
