@@ -248,6 +248,7 @@ class _FreeNetwork:
 
     device = torch.device("cpu")
     dtype = torch.float32
+    training = False
 
     def __init__(self, network: Any) -> None:
         text = SimpleNamespace(hidden_size=512, vocab_size=32000, _attn_implementation="sdpa")

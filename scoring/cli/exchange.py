@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from scoring.cli import console
@@ -82,7 +83,10 @@ def export_prompts(
         "Samples; those that are pending have prompts", {"samples": export.statuses}
     )
     console.show_message(f"Next: compute the losses of {to / 'prompts'}, then")
-    console.show_message(f"visnec import-losses LOSSES -w {workspace} --prompts {to} --probe 32")
+    console.show_message(
+        f"visnec import-losses LOSSES -w {quote(str(workspace))} --prompts {quote(str(to))} "
+        "--probe 32"
+    )
     if json:
         console.print_json(asdict(export))
 

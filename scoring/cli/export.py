@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from scoring.cli import console
@@ -94,10 +95,12 @@ def export(
     if result.n_new_parts:
         console.show_message(
             f"{result.n_new_parts} newer result files are not in the database; include them with "
-            f"visnec build -w {workspace}"
+            f"visnec build -w {quote(str(workspace))}"
         )
     console.show_message(f"{result.n_samples:,} samples; check them at any time with:")
-    console.show_message(f"visnec verify {result.folder / MANIFEST} -w {workspace}")
+    console.show_message(
+        f"visnec verify {quote(str(result.folder / MANIFEST))} -w {quote(str(workspace))}"
+    )
     _show_changes(result.manifest)
     if trainer := result.manifest.options.trains_with:
         console.show_message(f"Train with {trainer.title} (replace the words in capitals):")

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 from scoring.cli import console
@@ -118,7 +119,9 @@ def import_data(
                 f"read it: --column image={key}"
             )
     _show_remaining(len(info.files) - n_known)
-    _show_detections(read_root_detections(opened)[n_known:], f"run visnec relocate -w {workspace}")
+    _show_detections(
+        read_root_detections(opened)[n_known:], f"run visnec relocate -w {quote(str(workspace))}"
+    )
     if options.allow_remote:
         download_images(opened)
     counts, reasons = count_statuses(opened)
@@ -136,7 +139,7 @@ def import_data(
     for (status, reason), count in reasons.most_common(_REASONS_SHOWN):
         console.show_message(f"{status} ({count:,}): {reason}")
     _show_roots(opened)
-    console.show_message(f"Next: visnec score -w {workspace} --model MODEL --predict")
+    console.show_message(f"Next: visnec score -w {quote(str(workspace))} --model MODEL --predict")
     if json:
         console.print_json({**asdict(info), "statuses": statuses})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 from scoring.cli import console
@@ -38,7 +39,8 @@ def demo(
         _serve_workspace(built, port)
     else:
         console.show_message(
-            f"The demo workspace is ready. Open it with: visnec dashboard -w {workspace}"
+            "The demo workspace is ready. Open it with: "
+            f"visnec dashboard -w {quote(str(workspace))}"
         )
         console.print_line(str(built.root))
 

@@ -85,7 +85,7 @@ def import_losses(
 ) -> ImportReport:
     """Import losses for the prompts in a folder and build the database.
 
-    Importing the same files again changes nothing.
+    Importing the same files again changes nothing; with ``probe`` they are compared again.
 
     Args:
         workspace: The workspace that the prompts were exported from.
@@ -113,8 +113,11 @@ def import_losses(
         raise InputError("Import files with losses per token and with means as runs of their own.")
     is_per_token = per_token.pop()
     record = _build_record(export, files, run_id, engine, dtype, tokens and is_per_token)
+    earlier = None
     if (workspace.run_dir(record.run_id) / "run.json").exists():
-        return read_earlier_report(workspace, record)
+        earlier = read_earlier_report(workspace, record)
+        if model is None or not probe:
+            return earlier
     with tempfile.TemporaryDirectory(prefix=".import-losses.", dir=workspace.root) as name:
         folder = Path(name) / "run"
         with LossMatcher(Path(name)) as matcher:
@@ -128,6 +131,8 @@ def import_losses(
             if model is not None and probe:
                 rows = matcher.sample_scored(probe)
                 compared = _probe_model(workspace, export, model, rows, tolerance)
+            if earlier is not None:
+                return replace(earlier, probe=compared)
             batches = matcher.read_rows(_BATCH_ROWS)
             statuses = _write_parts(folder / "scores", batches, record, n_samples, is_per_token)
         report = ImportReport(

@@ -39,7 +39,7 @@ class TrainingCollator:
     def __init__(
         self,
         model: HfModel,
-        image_folders: Sequence[Path | str] = (),
+        image_folders: Path | str | Sequence[Path | str] = (),
         *,
         options: ReadOptions | None = None,
         mask_key: str = "loss",
@@ -53,9 +53,11 @@ class TrainingCollator:
             options: How to read the records, if not by automatic detection.
             mask_key: Key that is false in a masked answer.
         """
-        roots = image_folders
+        roots = [image_folders] if isinstance(image_folders, Path | str) else image_folders
         if not isinstance(roots, ImageRoots):
             roots = ImageRoots(map(Path, roots))
+            if missing := [str(root) for root in roots if not root.exists()]:
+                raise InputError(f"There is no image folder {', '.join(missing)}.")
         self.read = RecordReader(roots, options or ReadOptions(), mask_key).read
         self._model = model
 

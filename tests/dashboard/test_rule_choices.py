@@ -143,7 +143,8 @@ def test_saving_exporting_and_verifying(context: Context) -> None:
     found, problems = read_exports(workspace)
     assert [one.folder.name for one in found] == ["best", "best-ids"]
     assert problems == []
-    assert {path.name for path, _ in found[1].files} == {"ids.txt", "row_idx.txt", "manifest.json"}
+    names = {path.name for path, _ in found[1].files}
+    assert names == {"ids.txt", "row_idx.txt", "README.md", "manifest.json"}
     report = verify_manifest(found[0].folder, workspace)
     assert report.n_samples == found[0].n_samples
     with pytest.raises(InputError):

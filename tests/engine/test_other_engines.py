@@ -294,6 +294,9 @@ def test_losses_without_the_image_are_refused_by_the_probe(
     with pytest.raises(InputError, match=r"pass multimodal: .* in the files, .* here"):
         import_losses(workspace, [file], exported / "prompts", run_id="blind", model=model, probe=8)
     assert not workspace.run_dir("blind").exists()
+    import_losses(workspace, [file], exported / "prompts", run_id="blind")  # without a probe
+    with pytest.raises(InputError, match=r"pass multimodal: .* in the files, .* here"):
+        import_losses(workspace, [file], exported / "prompts", run_id="blind", model=model, probe=8)
     assert not list(workspace.root.glob(".import-losses*"))
 
 

@@ -246,6 +246,15 @@ def test_a_conversation_longer_than_the_model_is_refused(model: HfModel) -> None
         TrainingCollator(model)([{"images": [PICTURE], "conversations": turns}])
 
 
+def test_a_folder_may_be_given_alone_and_must_exist(model: HfModel, tmp_path: Path) -> None:
+    PICTURE.save(tmp_path / "a.png")
+    record = {"image": "a.png", "conversations": TURNS}
+    alone, listed = (TrainingCollator(model, folder) for folder in (str(tmp_path), [tmp_path]))
+    assert torch.equal(alone([record])["input_ids"], listed([record])["input_ids"])
+    with pytest.raises(InputError, match="There is no image folder"):
+        TrainingCollator(model, tmp_path / "none")
+
+
 def test_messages_and_images_of_any_mode_are_read(model: HfModel) -> None:
     content = [{"type": "image"}, {"type": "text", "text": "\nWhat?"}]
     messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "Red"}]
