@@ -31,7 +31,7 @@ _MAX_ROWS = 40
 _MAX_CODE = 80
 _LOADERS = {
     "huggingface": 'datasets.load_from_disk("FOLDER")["train"]',
-    "webdataset": 'webdataset.WebDataset("samples-{000000..LAST}.tar")',
+    "webdataset": 'webdataset.WebDataset(sorted(glob("FOLDER/*.tar")), shardshuffle=False)',
     "ids": 'datasets.load_dataset("FOLDER", "row_idx", split="train")',
 }
 _DATA_FILES = {"huggingface": "train/data-*.arrow", "dropped": "dropped.jsonl"}

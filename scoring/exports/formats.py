@@ -84,8 +84,10 @@ def plan_outputs(plan: ExportPlan) -> Iterable[OutputFile]:
             case "ids":
                 row_idx_file = BytesFile("row_idx.txt", _row_idx_chunks(plan))
                 outputs = [BytesFile("ids.txt", _id_chunks(plan)), row_idx_file]
-            case _:
+            case "dropped":
                 outputs = [BytesFile("dropped.jsonl", _dropped_chunks(plan))]
+            case other:
+                raise AssertionError(f"no files are defined for the format {other!r}")
     images = [ImagesFile(plan)] if plan.options.takes_images else []
     return chain(outputs, trainer_outputs(plan), images)
 

@@ -297,7 +297,7 @@ GDO = [
     for uid, a, b, v in [
         ("digits-1", 0.5, 1.25, 0.75),
         ("scenes-0", None, None, None),
-        ("nobody", 1, 1, 0),
+        ("unknown", 1, 1, 0),
         ("charts-2", float("nan"), 1.0, None),
     ]
 ]
@@ -319,7 +319,7 @@ def test_gdo_files_are_joined_by_id(workspace: Workspace, tmp_path: Path) -> Non
     assert rows[0]["reason"] == "metrics.jsonl has no losses for it"
     issues = issues_of(report)
     assert issues["line that is not a JSON object"] == (1, ["line 2"])
-    assert issues["id that no sample has"] == (1, ["'nobody'"])
+    assert issues["id that no sample has"] == (1, ["'unknown'"])
     assert issues["column ignored"][0] == 2
     array = tmp_path / "metrics.json"
     array.write_text(json.dumps(GDO, indent=1))
@@ -334,7 +334,7 @@ def test_gdo_files_are_joined_by_id(workspace: Workspace, tmp_path: Path) -> Non
 
 def test_a_file_per_pass_is_paired(workspace: Workspace, tmp_path: Path) -> None:
     seen, blind = tmp_path / "seen.jsonl", tmp_path / "blind.csv"
-    rows = [("scenes-0", 0.5), ("digits-1", 0.25), ("charts-2", 0.1), ("nobody", 1.0)]
+    rows = [("scenes-0", 0.5), ("digits-1", 0.25), ("charts-2", 0.1), ("unknown", 1.0)]
     lines = [{"id": name, "loss": loss, "messages": []} for name, loss in rows]
     seen.write_text("".join(json.dumps(line) + "\n" for line in lines))
     blind.write_text("id,loss\ndigits-1,2.0\nscenes-0,1.25\ndigits-4,1\n")
@@ -345,7 +345,7 @@ def test_a_file_per_pass_is_paired(workspace: Workspace, tmp_path: Path) -> None
     assert scores == [0.75, 1.75, *[None] * 6]
     assert issues_of(report) == {
         "column ignored": (1, ["messages"]),
-        "id that no sample has": (1, ["'nobody'"]),
+        "id that no sample has": (1, ["'unknown'"]),
         "row of the blind file without a row in the other": (1, ["row 4"]),
         "row without losses": (1, ["row 2"]),
         "sample without a row in the file": (4, ["row 4", "row 5", "row 6", "row 7"]),
