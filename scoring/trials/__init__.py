@@ -1,0 +1,1 @@
+"""Trials: short trainings on subsets and on controls, and what their results show."""
