@@ -25,8 +25,8 @@ Measure = Literal["accuracy", "loss"]
 answer token, in nats; lower is better."""
 
 ControlKind = Literal["random", "band", "cluster", "tokens", "all"]
-"""What a subset is compared with. Drawn at random: the same number of scored samples (``random``), of
-those inside the subset's own limits (``band``), of each cluster (``cluster``); samples with the
+"""What a subset is compared with. Drawn at random: the same number of scored samples (``random``),
+of those inside the subset's own limits (``band``), of each cluster (``cluster``); samples with the
 same number of answer tokens (``tokens``). ``all`` is the whole dataset."""
 
 ARMS_SCHEMA = pa.schema(
