@@ -7,14 +7,12 @@ samples and for ten million.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
-from dashboard.charts import theme
+from dashboard.charts import style, theme
 from scoring.database.queries.compare import Comparison
 from scoring.database.values import LossPlane
 from scoring.evaluation.evaluate import GroupResult
@@ -28,7 +26,6 @@ _ACCURACIES = (
     ("blind", "without the image", Category.MISALIGNED, "dash", "square"),
     ("text_model", "text-only model", Category.REDUNDANT, "dot", "diamond"),
 )
-_SMALL = {"size": 12}
 
 
 # ---- scores --------------------------------------------------------------------------------------
@@ -48,10 +45,12 @@ def loss_plane_figure(plane: LossPlane, bands: Bands, dark: bool) -> go.Figure:
         "text-only loss %{x:.2f}<br>multimodal loss %{y:.2f}"
         "<br><b>%{customdata:,}</b> samples<extra></extra>"
     )
-    figure = go.Figure(_density_heatmap(counts, edges, edges, dark, hover))
+    figure = go.Figure(style.draw_density(counts, edges, edges, dark, hover))
     quiet = theme.QUIET_INK.of(dark)
-    _style_figure(figure, dark, PLANE_HEIGHT, tickfont=_tick_font(dark), rangemode="nonnegative")
-    _make_selectable(figure, dark)
+    style.set_layout(
+        figure, dark, PLANE_HEIGHT, tickfont=style.make_tick_font(dark), rangemode="nonnegative"
+    )
+    style.make_selectable(figure, dark)
     top = float(edges[-1])
     for offset, category in (
         (bands.low, Category.MISALIGNED),
@@ -59,7 +58,9 @@ def loss_plane_figure(plane: LossPlane, bands: Bands, dark: bool) -> go.Figure:
     ):
         start, end = max(offset, 0.0), min(top, top + offset)
         colour = theme.CATEGORY_COLOURS[category].of(dark)
-        figure.add_trace(_dotted_line([start, end], [start - offset, end - offset], colour, 1.6))
+        figure.add_trace(
+            style.draw_dotted_line([start, end], [start - offset, end - offset], colour, 1.6)
+        )
     # The names of the regions are in the margins around the data, so that none covers a sample.
     for x, y, name, side in (
         (0.0, -0.045, "◣ redundant", "left"),
@@ -67,12 +68,12 @@ def loss_plane_figure(plane: LossPlane, bands: Bands, dark: bool) -> go.Figure:
         (0.0, 1.045, "◤ image hurts", "left"),
         (1.0, 1.045, "model cannot use the image ◥", "right"),
     ):
-        font = _SMALL | {"color": quiet}
+        font = style.SMALL | {"color": quiet}
         position = {"x": x * top, "y": y * top, "xanchor": side}
         figure.add_annotation(**position, text=name, showarrow=False, font=font)
-    x_title = {"text": "text-only loss (nats per answer token)", "font": _SMALL}
+    x_title = {"text": "text-only loss (nats per answer token)", "font": style.SMALL}
     figure.update_xaxes(title=x_title, range=[0, top])
-    y_title = {"text": "multimodal loss", "font": _SMALL}
+    y_title = {"text": "multimodal loss", "font": style.SMALL}
     figure.update_yaxes(title=y_title, range=[-0.09 * top, 1.09 * top], tick0=0)
     return figure
 
@@ -83,17 +84,17 @@ def comparison_figure(
     """Return samples by their scores in two sets (x and y), with the line of equal scores."""
     x, y = comparison.edges_here, comparison.edges_there
     hover = "here %{x:.2f}<br>there %{y:.2f}<br><b>%{customdata:,}</b> samples<extra></extra>"
-    figure = go.Figure(_density_heatmap(comparison.density, x, y, dark, hover))
-    _style_figure(figure, dark, 420)
-    _make_selectable(figure, dark)
+    figure = go.Figure(style.draw_density(comparison.density, x, y, dark, hover))
+    style.set_layout(figure, dark, 420)
+    style.make_selectable(figure, dark)
     figure.update_layout(selectdirection="h")  # a filter uses the scores here, not those there
     ends = [max(float(x[0]), float(y[0])), min(float(x[-1]), float(y[-1]))]
-    figure.add_trace(_dotted_line(ends, ends, theme.QUIET_INK.of(dark), 1.2))
+    figure.add_trace(style.draw_dotted_line(ends, ends, theme.QUIET_INK.of(dark), 1.2))
     for limit in (bands.low, bands.high):
         figure.add_vline(limit, line={"color": theme.LINE.of(dark), "width": 1})
         figure.add_hline(limit, line={"color": theme.LINE.of(dark), "width": 1})
-    figure.update_xaxes(title={"text": _escape_markup(here), "font": _SMALL})
-    figure.update_yaxes(title={"text": _escape_markup(there), "font": _SMALL})
+    figure.update_xaxes(title={"text": style.escape_markup(here), "font": style.SMALL})
+    figure.update_yaxes(title={"text": style.escape_markup(there), "font": style.SMALL})
     return figure
 
 
@@ -109,7 +110,9 @@ def threshold_quality_figure(
         known = [(each.threshold, getattr(each, name)) for each in curve if getattr(each, name)]
         x = [at for at, _ in known]
         low, high = [share.low for _, share in known], [share.high for _, share in known]
-        figure.add_trace(_interval_band(x, low, high, colour, opacity=0.13, showlegend=False))
+        figure.add_trace(
+            style.draw_interval_band(x, low, high, colour, opacity=0.13, showlegend=False)
+        )
         figure.add_trace(
             go.Scatter(
                 x=x,
@@ -120,10 +123,10 @@ def threshold_quality_figure(
                 hovertemplate=f"threshold %{{x:.3f}}<br>{name} %{{y:.1%}}<extra></extra>",
             )
         )
-    _style_figure(figure, dark, 300, legend_height=1.12)
+    style.set_layout(figure, dark, 300, legend_height=1.12)
     figure.add_vline(threshold, line={"color": theme.ACCENT.of(dark), "width": 2})
     figure.update_xaxes(title={"text": "threshold (nats per answer token)"})
-    _show_shares(figure, dark, 1.02)
+    style.show_shares(figure, dark, 1.02)
     return figure
 
 
@@ -163,16 +166,16 @@ def accuracy_figure(bands: Sequence[GroupResult], dark: bool) -> go.Figure:
                 hovertemplate=f"{name}: %{{y:.1%}} of %{{customdata:,}}<extra></extra>",
             )
         )
-    _style_figure(
+    style.set_layout(
         figure, dark, 330, legend_height=1.14, margin={"l": 52, "r": 12, "t": 12, "b": 48}
     )
     figure.update_xaxes(
-        title={"text": _SCORE_AXIS, "font": _SMALL},
+        title={"text": _SCORE_AXIS, "font": style.SMALL},
         tickvals=list(range(len(bands))),
         ticktext=[format_band(group) for group in bands],
         range=[-0.4, len(bands) - 0.6],
     )
-    _show_shares(figure, dark, 1.03)
+    style.show_shares(figure, dark, 1.03)
     return figure
 
 
@@ -217,9 +220,11 @@ def inclusion_figure(by_score: pd.DataFrame, dark: bool) -> go.Figure:
         hovertemplate="score %{x:.3f}<br>in %{y:.0%} of the draws"
         "<br>%{customdata:,} samples<extra></extra>",
     )
-    band = _interval_band(list(x), list(low), list(high), blue, opacity=0.2, name="8 in 10 samples")
+    band = style.draw_interval_band(
+        list(x), list(low), list(high), blue, opacity=0.2, name="8 in 10 samples"
+    )
     figure = go.Figure([bars, band, mean])
-    _style_figure(figure, dark, 300, legend_height=1.14, tickfont=_tick_font(dark))
+    style.set_layout(figure, dark, 300, legend_height=1.14, tickfont=style.make_tick_font(dark))
     figure.update_layout(bargap=0.05)
     figure.update_xaxes(title={"text": _SCORE_AXIS})
     title = {"text": "inclusion probability"}
@@ -232,7 +237,7 @@ def overlap_figure(overlaps: pd.DataFrame, names: dict[str, str], dark: bool) ->
     table = pd.DataFrame(1.0, index=list(names), columns=list(names))
     for row in overlaps.to_dict("records"):
         table.loc[row["a"], row["b"]] = table.loc[row["b"], row["a"]] = row["jaccard"]
-    labels = [_escape_markup(name) for name in names.values()]
+    labels = [style.escape_markup(name) for name in names.values()]
     figure = go.Figure(
         go.Heatmap(
             x=labels,
@@ -240,7 +245,7 @@ def overlap_figure(overlaps: pd.DataFrame, names: dict[str, str], dark: bool) ->
             z=table.to_numpy(),
             zmin=0,
             zmax=1,
-            colorscale=_density_scale(dark),
+            colorscale=style.density_scale(dark),
             showscale=False,
             xgap=2,
             ygap=2,
@@ -250,97 +255,7 @@ def overlap_figure(overlaps: pd.DataFrame, names: dict[str, str], dark: bool) ->
         )
     )
     height, margin = 90 + 62 * max(len(names), 2), {"l": 90, "r": 12, "t": 40, "b": 12}
-    _style_figure(figure, dark, height, tickfont=_tick_font(dark), margin=margin)
+    style.set_layout(figure, dark, height, tickfont=style.make_tick_font(dark), margin=margin)
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(side="top", automargin=True)
     return figure
-
-
-# ---- what the charts have in common --------------------------------------------------------------
-
-
-def _style_figure(
-    figure: go.Figure,
-    dark: bool,
-    height: int,
-    legend_height: float | None = None,
-    margin: dict[str, int] | None = None,
-    **axis: Any,
-) -> None:
-    """Set margins, a clear background and plain axes; a legend above the figure if it has one."""
-    legend = None
-    if legend_height is not None:
-        font = {"color": theme.QUIET_INK.of(dark)}
-        legend = {"orientation": "h", "y": legend_height, "x": 0, "font": font}
-    figure.update_layout(
-        height=height,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin=margin or {"l": 56, "r": 12, "t": 12, "b": 48},
-        dragmode=False,
-        legend=legend,
-    )
-    axis |= {"zeroline": False, "fixedrange": True, "showgrid": False}
-    figure.update_xaxes(linecolor=theme.LINE.of(dark), **axis)
-    figure.update_yaxes(linecolor=theme.LINE.of(dark), **axis)
-
-
-def _make_selectable(figure: go.Figure, dark: bool) -> None:
-    line = {"color": theme.QUIET_INK.of(dark), "width": 1.2, "dash": "dash"}
-    figure.update_layout(dragmode="select", newselection={"line": line})
-
-
-def _show_shares(figure: go.Figure, dark: bool, top: float) -> None:
-    colour = theme.LINE.of(dark)
-    figure.update_yaxes(range=[0, top], tickformat=".0%", showgrid=True, gridcolor=colour)
-
-
-def _tick_font(dark: bool) -> dict[str, Any]:
-    return {"color": theme.QUIET_INK.of(dark), "size": 11.5}
-
-
-def _dotted_line(x: list[float], y: list[float], colour: str, width: float) -> go.Scatter:
-    line = {"color": colour, "width": width, "dash": "dot"}
-    return go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False)
-
-
-def _interval_band(
-    x: list[float], low: list[float], high: list[float], colour: str, **style: Any
-) -> go.Scatter:
-    return go.Scatter(
-        x=x + x[::-1],
-        y=high + low[::-1],
-        fill="toself",
-        fillcolor=colour,
-        line={"width": 0},
-        hoverinfo="skip",
-        **style,
-    )
-
-
-def _density_heatmap(
-    counts: NDArray[Any], x: NDArray[Any], y: NDArray[Any], dark: bool, hovertemplate: str
-) -> go.Heatmap:
-    """Return a heatmap of counts between edges, shaded by their logarithm; empty bins are clear."""
-    shade = np.where(counts > 0, np.log10(np.maximum(counts, 1)) + 0.15, np.nan)
-    return go.Heatmap(
-        x=(x[:-1] + x[1:]) / 2,
-        y=(y[:-1] + y[1:]) / 2,
-        z=shade,
-        customdata=counts,
-        colorscale=_density_scale(dark),
-        showscale=False,
-        zmin=0,
-        zmax=max(float(np.nanmax(shade, initial=0.15)), 0.3),
-        hovertemplate=hovertemplate,
-    )
-
-
-def _density_scale(dark: bool) -> list[tuple[float, str]]:
-    colours = theme.DENSITY_DARK if dark else theme.DENSITY_LIGHT
-    return [(position / (len(colours) - 1), colour) for position, colour in enumerate(colours)]
-
-
-def _escape_markup(name: str) -> str:
-    """Escape a name for a figure's text, in which plotly interprets tags and links."""
-    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,106 @@
+"""What the charts have in common: margins, axes, lines, bands, densities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from dashboard.charts import theme
+
+SMALL = {"size": 12}
+
+
+def set_layout(
+    figure: go.Figure,
+    dark: bool,
+    height: int,
+    legend_height: float | None = None,
+    margin: dict[str, int] | None = None,
+    **axis: Any,
+) -> None:
+    """Set margins, a clear background and plain axes; a legend above the figure if it has one."""
+    legend = None
+    if legend_height is not None:
+        font = {"color": theme.QUIET_INK.of(dark)}
+        legend = {"orientation": "h", "y": legend_height, "x": 0, "font": font}
+    figure.update_layout(
+        height=height,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin=margin or {"l": 56, "r": 12, "t": 12, "b": 48},
+        dragmode=False,
+        legend=legend,
+    )
+    axis |= {"zeroline": False, "fixedrange": True, "showgrid": False}
+    figure.update_xaxes(linecolor=theme.LINE.of(dark), **axis)
+    figure.update_yaxes(linecolor=theme.LINE.of(dark), **axis)
+
+
+def make_selectable(figure: go.Figure, dark: bool) -> None:
+    """Let the reader drag a box over the figure."""
+    line = {"color": theme.QUIET_INK.of(dark), "width": 1.2, "dash": "dash"}
+    figure.update_layout(dragmode="select", newselection={"line": line})
+
+
+def show_shares(figure: go.Figure, dark: bool, top: float) -> None:
+    """Show per cent with grid lines on the vertical axis, from 0 to ``top``."""
+    colour = theme.LINE.of(dark)
+    figure.update_yaxes(range=[0, top], tickformat=".0%", showgrid=True, gridcolor=colour)
+
+
+def make_tick_font(dark: bool) -> dict[str, Any]:
+    """Return the font of the tick labels."""
+    return {"color": theme.QUIET_INK.of(dark), "size": 11.5}
+
+
+def draw_dotted_line(x: list[float], y: list[float], colour: str, width: float) -> go.Scatter:
+    """Return a dotted line without a label."""
+    line = {"color": colour, "width": width, "dash": "dot"}
+    return go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+
+
+def draw_interval_band(
+    x: list[float], low: list[float], high: list[float], colour: str, **options: Any
+) -> go.Scatter:
+    """Return the area between two curves."""
+    return go.Scatter(
+        x=x + x[::-1],
+        y=high + low[::-1],
+        fill="toself",
+        fillcolor=colour,
+        line={"width": 0},
+        hoverinfo="skip",
+        **options,
+    )
+
+
+def draw_density(
+    counts: NDArray[Any], x: NDArray[Any], y: NDArray[Any], dark: bool, hovertemplate: str
+) -> go.Heatmap:
+    """Return a heatmap of counts between edges, shaded by their logarithm; empty bins are clear."""
+    shade = np.where(counts > 0, np.log10(np.maximum(counts, 1)) + 0.15, np.nan)
+    return go.Heatmap(
+        x=(x[:-1] + x[1:]) / 2,
+        y=(y[:-1] + y[1:]) / 2,
+        z=shade,
+        customdata=counts,
+        colorscale=density_scale(dark),
+        showscale=False,
+        zmin=0,
+        zmax=max(float(np.nanmax(shade, initial=0.15)), 0.3),
+        hovertemplate=hovertemplate,
+    )
+
+
+def density_scale(dark: bool) -> list[tuple[float, str]]:
+    """Return the colours of a density, from few samples to many."""
+    colours = theme.DENSITY_DARK if dark else theme.DENSITY_LIGHT
+    return [(position / (len(colours) - 1), colour) for position, colour in enumerate(colours)]
+
+
+def escape_markup(name: str) -> str:
+    """Escape a name for a figure's text, in which plotly interprets tags and links."""
+    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
