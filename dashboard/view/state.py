@@ -42,6 +42,7 @@ MAX_SEED: Final = 2**53 - 1  # the largest whole number that a browser holds
 ARMS: Final = ("random", *RANKINGS)
 GROUPS: Final[tuple[str, ...]] = get_args(Per)
 WEIGHINGS: Final[tuple[str, ...]] = get_args(WeightBy)
+AMOUNTS: Final = ("share", "count", "tokens")
 
 
 class Tiles(StrEnum):
@@ -97,6 +98,7 @@ class RuleKind(StrEnum):
 
     THRESHOLD = "threshold"
     ANSWER_THRESHOLD = "answer-threshold"
+    BAND = "band"
     TOP_SHARE = "top-share"
     TOP_COUNT = "top-count"
     TOP_TOKENS = "top-tokens"
@@ -189,6 +191,7 @@ class View:
     unscored: Annotated[bool, FLAG] = False
     hand: Annotated[bool, FLAG] = True
     by_count: Annotated[bool, FLAG] = False
+    amount: Annotated[str, choice_parameter(AMOUNTS)] = AMOUNTS[0]
     tokens: Annotated[int, integer_parameter(1, MAX_COUNT)] = 100_000
     at_least: Annotated[int, integer_parameter(0, MAX_COUNT)] = 0
     floor: Annotated[int, integer_parameter(0, MAX_COUNT)] = 0

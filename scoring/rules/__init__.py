@@ -14,7 +14,7 @@ from typing import Any, cast
 from scoring.errors import RuleError
 from scoring.rules.arms import LOSSES, RANKINGS, Ablation, Control, RandomShare, ablation_arms
 from scoring.rules.base import Rule, parse_ranges
-from scoring.rules.limits import AnswerThresholds, Budget, Threshold
+from scoring.rules.limits import AnswerThresholds, Band, Budget, Threshold
 from scoring.rules.ranking import Per
 from scoring.rules.shares import (
     ClusterShare,
@@ -35,6 +35,7 @@ __all__ = [
     "RULE_NAMES",
     "Ablation",
     "AnswerThresholds",
+    "Band",
     "Budget",
     "ClusterShare",
     "Control",
@@ -62,6 +63,7 @@ _RULES: dict[str, type[Rule]] = {
     for rule in (
         Threshold,
         AnswerThresholds,
+        Band,
         TopShare,
         TopCount,
         TopTokens,

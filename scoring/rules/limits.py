@@ -1,16 +1,38 @@
-"""Rules with limits: of the score, for all or by type of answer, and of the samples per source."""
+"""Rules with limits: of the score, for all or by type of answer, and of the samples per source.
+
+``Band`` draws at random between limits; the other rules with limits of the score keep all samples.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 
 from scoring.errors import RuleError
-from scoring.rules.base import NamedLimits, Rule, check_count, is_finite, is_int, normalize_limits
-from scoring.rules.candidates import ANSWER_KINDS, Candidates, Mask
-from scoring.rules.ranking import rank_within_groups, scored_positions, sort_best_first, to_mask
+from scoring.rules.base import (
+    NamedLimits,
+    Rule,
+    check_choice,
+    check_count,
+    check_seed,
+    check_share,
+    is_finite,
+    is_int,
+    normalize_limits,
+)
+from scoring.rules.candidates import ANSWER_KINDS, Candidates, Ints, Mask
+from scoring.rules.ranking import (
+    Per,
+    group_scored,
+    random_numbers,
+    rank_within_groups,
+    scored_positions,
+    sort_best_first,
+    to_mask,
+)
+from scoring.rules.shares import fit_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +44,71 @@ class Threshold(Rule):
     name: ClassVar[str] = "threshold"
 
     def __post_init__(self) -> None:
-        for value in (self.min, self.max):
-            if value is not None and not is_finite(value):
-                raise RuleError(f"A threshold must be a finite number, got {value!r}")
-        if self.min is None and self.max is None:
-            raise RuleError(f"Rule {self.name} needs --min, --max or both")
-        if self.min is not None and self.max is not None and self.min >= self.max:
-            raise RuleError(f"Rule {self.name} keeps min <= visnec < max: {self} keeps nothing")
+        _check_limits(self, self.min, self.max)
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the scores between the limits."""
         return candidates.scored & _is_between(candidates, self.min, self.max)
+
+
+@dataclass(frozen=True, slots=True)
+class Band(Rule):
+    """A random draw among the scores with ``min <= visnec < max``; one side may be open.
+
+    Its size is a ``share`` (``int(share * scored samples)``), a ``count`` or a number of answer
+    ``tokens``; the draw ends before the first sample that would exceed it. With ``per``, each
+    cluster or source contributes in proportion to its scored samples (Webster's method: the sample
+    drawn as number r + 1 of a group with n scored samples has its turn at ``(r + 0.5) / n``). A
+    group that runs out of samples in the band leaves the rest of its quota to the others, so the
+    draw is smaller than asked for only if the band is. The order depends on ``seed`` and
+    ``row_idx`` alone: a larger draw contains a smaller one.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    share: float | None = None
+    count: int | None = None
+    tokens: int | None = None
+    per: Per = "dataset"
+    seed: int = 0
+    name: ClassVar[str] = "band"
+
+    def __post_init__(self) -> None:
+        _check_limits(self, self.min, self.max)
+        if sum(size is not None for size in (self.share, self.count, self.tokens)) != 1:
+            raise RuleError(f"Rule {self.name} needs one of --share, --count and --tokens")
+        if self.share is not None:
+            check_share(self.share)
+        if self.count is not None:
+            check_count(self.count)
+        if self.tokens is not None:
+            check_count(self.tokens, what="The number of answer tokens")
+        check_choice(self.per, get_args(Per), "--per")
+        check_seed(self.seed)
+
+    def select_mask(self, candidates: Candidates) -> Mask:
+        """Select scores between the limits at random, up to the size."""
+        drawn = self._draw_order(candidates)
+        if self.tokens is not None:
+            drawn = fit_tokens(candidates, drawn, self.tokens)
+        elif self.share is not None:
+            drawn = drawn[: int(self.share * len(scored_positions(candidates)))]
+        else:
+            drawn = drawn[: self.count]
+        return to_mask(candidates, drawn)
+
+    def _draw_order(self, candidates: Candidates) -> Ints:
+        """Return the positions of the samples in the band in the order of the draw."""
+        scored = scored_positions(candidates)
+        _, group, sizes = np.unique(
+            group_scored(candidates, self.per), return_inverse=True, return_counts=True
+        )
+        numbers = random_numbers(candidates.row_idx[scored], self.seed)
+        order = np.argsort(numbers, kind="stable")
+        order = order[_is_between(candidates, self.min, self.max)[scored[order]]]
+        rank, _ = rank_within_groups(group[order])
+        turn = (rank + 0.5) / sizes[group[order]]
+        return scored[order[np.argsort(turn, kind="stable")]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +148,17 @@ class AnswerThresholds(Rule):
             has_kind = candidates.answer_kind == ANSWER_KINDS.index(kind)
             mask = np.where(has_kind, _is_between(candidates, low, high), mask)
         return candidates.scored & mask
+
+
+def _check_limits(rule: Rule, low: float | None, high: float | None) -> None:
+    """Raise RuleError unless the limits are finite, not both open and in ascending order."""
+    for value in (low, high):
+        if value is not None and not is_finite(value):
+            raise RuleError(f"A threshold must be a finite number, got {value!r}")
+    if low is None and high is None:
+        raise RuleError(f"Rule {rule.name} needs --min, --max or both")
+    if low is not None and high is not None and low >= high:
+        raise RuleError(f"Rule {rule.name} keeps min <= visnec < max: {rule} keeps nothing")
 
 
 def _is_between(candidates: Candidates, low: float | None, high: float | None) -> Mask:

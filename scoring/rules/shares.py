@@ -85,10 +85,8 @@ class TopTokens(Rule):
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the highest scores of the dataset, up to a number of answer tokens."""
-        check_tokens_known(candidates)
         ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
-        used = np.cumsum(candidates.n_answer_tokens[ranked])
-        return to_mask(candidates, ranked[: np.searchsorted(used, self.tokens, side="right")])
+        return to_mask(candidates, fit_tokens(candidates, ranked, self.tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +154,13 @@ class LengthCorrected(_ShareRule):
         ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         ranked = ranked[np.argsort(length_rank(candidates)[ranked], kind="stable")]
         return to_mask(candidates, ranked[: int(self.share * len(ranked))])
+
+
+def fit_tokens(candidates: Candidates, positions: Ints, tokens: int) -> Ints:
+    """Return the first ``positions`` whose answer tokens add up to at most ``tokens``."""
+    check_tokens_known(candidates)
+    used = np.cumsum(candidates.n_answer_tokens[positions])
+    return positions[: np.searchsorted(used, tokens, side="right")]
 
 
 def check_tokens_known(candidates: Candidates) -> None:

@@ -44,9 +44,10 @@ class SelectOptions:
     rule: Annotated[
         str,
         Option(
-            "threshold (--min, --max), answer-threshold (also --limits KIND=MIN..MAX), top-share "
-            "(--share), top-count (--count), top-tokens (--tokens), per-cluster and per-source "
-            "(--share, --at-least), paper and paper-code (--share, per cluster), length-corrected "
+            "threshold (--min, --max), answer-threshold (also --limits KIND=MIN..MAX), band "
+            "(--min, --max, --share, --count or --tokens, --per, --seed), top-share (--share), "
+            "top-count (--count), top-tokens (--tokens), per-cluster and per-source (--share, "
+            "--at-least), paper and paper-code (--share, per cluster), length-corrected "
             "(--share), budget (--count, --floor, --ceiling, --limits SOURCE=FLOOR..CEILING), "
             "random (--share or --count, --seed), ablation (--by, --share, --per, --at-least), "
             "control (--of, --by, --per, --seed), weights (--by, --temperature, --min-weight, "
@@ -80,7 +81,9 @@ class SelectOptions:
             "high-multimodal-loss. control: random, visnec or a loss."
         ),
     ] = None
-    per: Annotated[str | None, _rule("dataset, cluster or source: within which to rank.")] = None
+    per: Annotated[
+        str | None, _rule("dataset, cluster or source: within which to rank or draw.")
+    ] = None
     of: Annotated[
         str | None, _rule("Saved subset that a control is compared with; its choices are used.")
     ] = None

@@ -25,6 +25,7 @@ from scoring.precision import UNKNOWN, Noise, noise_of
 from scoring.rules import (
     Ablation,
     AnswerThresholds,
+    Band,
     ClusterShare,
     Control,
     PaperCodeTopShare,
@@ -47,7 +48,7 @@ from scoring.subsets.comparison import jaccard_index
 DEFAULT_DRAWS = 200
 CERTAIN = 0.95
 MIN_COVERAGE = 0.9  # of the samples scored here; rules by rank mean something else on fewer
-_BY_LIMITS = (Threshold, AnswerThresholds)
+_BY_LIMITS = (Threshold, AnswerThresholds, Band)
 _BY_CLUSTER = (ClusterShare, PaperTopShare, PaperCodeTopShare)
 _BY_RANK = (TopShare, TopCount, TopTokens, SourceShare, *_BY_CLUSTER)
 

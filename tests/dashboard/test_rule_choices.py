@@ -73,6 +73,8 @@ VIEWS = [
     View(rule=RuleKind.RANDOM, share=0.4, seed=9),
     View(rule=RuleKind.RANDOM, by_count=True, count=5),
     View(rule=RuleKind.ANSWER_THRESHOLD, minimum=0.2, answer_limits=(("word", None, 0.5),)),
+    View(rule=RuleKind.BAND, minimum=0.1, amount="share", share=0.2, per="cluster", seed=4),
+    View(rule=RuleKind.BAND, maximum=0.1, amount="count", count=6),
     View(rule=RuleKind.TOP_TOKENS, tokens=77),
     View(rule=RuleKind.LENGTH_CORRECTED, share=0.3),
     View(rule=RuleKind.PER_CLUSTER, at_least=2),
@@ -82,6 +84,7 @@ VIEWS = [
     View(rule=RuleKind.WEIGHTS, min_weight=0.2, max_weight=3.0),
     View(rule=RuleKind.ABLATION, loss="high-multimodal-loss", per="source", at_least=1),
     View(rule=RuleKind.CONTROL, of=RuleKind.PAPER, share=0.25, arm="text-loss", per="cluster"),
+    View(rule=RuleKind.CONTROL, of=RuleKind.BAND, minimum=0.1, share=0.2, seed=4),
     View(rule=RuleKind.CONTROL, of=RuleKind.BUDGET, count=9, ceiling=3, seed=4),
 ]
 

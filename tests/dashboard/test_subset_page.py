@@ -42,6 +42,16 @@ RULES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"minimum": "0.2", "answer_limits": '[["word",0.05,null]]'},
         {"min": 0.2, "max": None, "limits": [["word", 0.05, None]]},
     ),
+    "band": (
+        {
+            "minimum": "0.1",
+            "amount": "tokens",
+            "tokens": "90",
+            "per": "source",
+            "seed": "3",
+        },
+        {"min": 0.1, "tokens": 90, "per": "source", "seed": 3},
+    ),
     "top-share": ({"share": "0.3"}, {"share": 0.3}),
     "top-count": ({"count": "17"}, {"count": 17}),
     "top-tokens": ({"tokens": "120"}, {"tokens": 120}),

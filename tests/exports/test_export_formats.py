@@ -40,7 +40,7 @@ from scoring.exports.verify import (
 from scoring.images import containers
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
-from scoring.rules import Threshold, TopShare, Weights
+from scoring.rules import Band, Threshold, TopShare, Weights
 from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition, read_outcome
 from scoring.workspace import Workspace, create_workspace, open_workspace
@@ -114,6 +114,14 @@ def multi_turn(tmp_path: Path) -> Workspace:
     write_run(workspace, rows, info.fingerprint)
     build_database(open_workspace(workspace.root))
     return open_workspace(workspace.root)
+
+
+def test_a_random_draw_replays_from_its_manifest(pictured: Workspace) -> None:
+    rule = Band(0.0, count=3, per="source", seed=4)
+    definition = SubsetDefinition("drawn", rule, RUN_ID, hand_wins=False)
+    folder = export(pictured, definition, ExportOptions("ids")).folder
+    assert read_manifest(folder / "manifest.json").subset.rule == rule
+    assert verify_manifest(folder).n_samples == 3
 
 
 @pytest.mark.parametrize("options", EVERY.values(), ids=EVERY.keys())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from scoring.rules import (
     LOSSES,
     Ablation,
     AnswerThresholds,
+    Band,
     Budget,
     ClusterShare,
     Control,
     LengthCorrected,
     PaperCodeTopShare,
     PaperTopShare,
+    Per,
     RandomShare,
     Rule,
     SourceShare,
@@ -84,6 +87,56 @@ def test_rules_select_these_rows(rule: Rule, taken: list[int]) -> None:
 @pytest.mark.parametrize(
     ("rule", "taken"),
     [
+        # seed 1 draws rows 8 7 9 0 5 1 3 2 4; below 0.0: 2 and 4
+        (Band(0.0, share=0.34, seed=1), [7, 8, 9]),  # int(0.34 * 9) of the scored
+        (Band(0.0, share=1.0, seed=1), [0, 1, 3, 5, 7, 8, 9]),
+        (Band(0.0, count=1, seed=1), [8]),
+        (Band(0.0, count=4, seed=1), [0, 7, 8, 9]),
+        (Band(0.1, 0.7, count=2, seed=1), [0, 5]),  # max is excluded: not 8, 9
+        (Band(max=0.0, count=9, seed=1), [2, 4]),
+        (Band(5.0, count=9), []),
+        # tokens: 8 has 8, 7 has 2, 9 has 1, 0 has 2
+        (Band(0.0, tokens=7, seed=1), []),
+        (Band(0.0, tokens=10, seed=1), [7, 8]),
+        (Band(0.0, tokens=12, seed=1), [7, 8, 9]),
+        # a: 0 1 3 of 4 scored, at 1/8 3/8 5/8; b: 7 5 of 3, at 1/6 3/6; c: 8 9 of 2, at 1/4 3/4
+        (Band(0.0, count=1, per="source", seed=1), [0]),
+        (Band(0.0, count=3, per="source", seed=1), [0, 7, 8]),
+        (Band(0.0, count=5, per="source", seed=1), [0, 1, 5, 7, 8]),
+        # cluster 0: 8 9 0 5 1 of 6 scored, at 1/12 3/12 5/12 7/12 9/12; cluster 1: 7 3, at 1/6 3/6
+        (Band(0.0, count=3, per="cluster", seed=1), [7, 8, 9]),
+        (Band(0.0, count=5, per="cluster", seed=1), [0, 3, 7, 8, 9]),
+        # cluster 1 has only 3 from 0.1: its second place goes to cluster 0
+        (Band(0.1, count=6, per="cluster", seed=1), [0, 1, 3, 5, 8, 9]),
+    ],
+)
+def test_a_band_draws_at_random_between_its_limits(rule: Band, taken: list[int]) -> None:
+    assert rows(rule) == taken
+
+
+@given(st.integers(0, 2**63 - 1), st.sampled_from(["dataset", "cluster", "source"]))
+def test_a_larger_draw_contains_a_smaller_one(seed: int, per: Per) -> None:
+    draws = [rows(Band(0.0, count=count, per=per, seed=seed)) for count in range(1, 9)]
+    assert [len(draw) for draw in draws] == [1, 2, 3, 4, 5, 6, 7, 7]
+    for smaller, larger in pairwise(draws):
+        assert set(smaller) <= set(larger)
+
+
+def test_a_band_of_all_scores_is_a_random_subset() -> None:
+    for seed in range(9):
+        assert rows(Band(-9.0, share=0.5, seed=seed)) == rows(RandomShare(0.5, seed=seed))
+
+
+def test_a_band_keeps_the_proportions_of_the_scored_samples() -> None:
+    # source a: 60 scored, b: 30, c: 10; half of each is in the band
+    many = candidates([row % 2 for row in range(100)], sources=["a"] * 60 + ["b"] * 30 + ["c"] * 10)
+    taken = select(Band(1.0, share=0.2, per="source", seed=3), many).selected
+    assert np.bincount(np.searchsorted([60, 90], taken, side="right")).tolist() == [12, 6, 2]
+
+
+@pytest.mark.parametrize(
+    ("rule", "taken"),
+    [
         (Budget(3), [1, 8, 9]),
         (Budget(3, floor=1), [1, 5, 8]),
         (Budget(4, floor=1), [1, 5, 8, 9]),
@@ -121,7 +174,7 @@ def test_length_corrected_ranks_among_answers_of_similar_length() -> None:
 
 def test_rules_by_length_refuse_scores_without_token_counts() -> None:
     unknown = replace(TEN, n_answer_tokens=np.zeros(10, np.int64))
-    for rule in (TopTokens(5), LengthCorrected(0.5)):
+    for rule in (TopTokens(5), LengthCorrected(0.5), Band(0.0, tokens=5)):
         with pytest.raises(RuleError, match=r"9 imported scores have none \(first: row 0\)"):
             select(rule, unknown)
 
@@ -169,6 +222,7 @@ def test_a_control_differs_by_its_seed_only() -> None:
 EVERY: list[Rule] = [
     Threshold(-1.0),
     AnswerThresholds(-1.0),
+    Band(-1.0, share=1.0),
     TopShare(1.0),
     TopCount(99),
     TopTokens(999),

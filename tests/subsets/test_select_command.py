@@ -52,6 +52,9 @@ def size(workspace: Workspace, name: str, *arguments: str) -> int:
     [
         (["--rule", "threshold", "--min", "0.5"], 4),
         (["--rule", "top-tokens", "--tokens", "7"], 2),  # rows 3 (2 tokens) and 5 (4)
+        (["--rule", "band", "--min", "0.5", "--share", "0.45", "--seed", "2"], 3),  # int(3.15)
+        (["--rule", "band", "--max", "0.5", "--count", "2", "--per", "source"], 2),
+        (["--rule", "band", "--min", "0.5", "--tokens", "1000", "--per", "cluster"], 4),
         (["--rule", "per-source", "--share", "0.5"], 3),  # int(1.5), 1, 1
         (["--rule", "per-cluster", "--share", "0.1", "--at-least", "1"], 3),
         (["--rule", "length-corrected", "--share", "0.3"], 2),

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dashboard.data.context import Context
-from dashboard.view.state import ACCOMPANIED, RuleKind, View
+from dashboard.view.state import ACCOMPANIED, AMOUNTS, RuleKind, View
 from scoring.errors import RuleError
 from scoring.rules import (
     Ablation,
+    Band,
     ClusterShare,
     Control,
     PaperCodeTopShare,
@@ -40,8 +41,8 @@ class Family:
 FAMILIES: Final = (
     Family(
         "Score limits",
-        "Keep every sample whose score is between two limits.",
-        (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD),
+        "Keep the samples whose score is between two limits, or a random part of them.",
+        (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD, RuleKind.BAND),
     ),
     Family(
         "Highest scores",
@@ -73,6 +74,7 @@ FAMILIES: Final = (
 RULE_NAMES: Final = {
     RuleKind.THRESHOLD: "Common limits",
     RuleKind.ANSWER_THRESHOLD: "By answer type",
+    RuleKind.BAND: "Random draw",
     RuleKind.TOP_SHARE: "Share",
     RuleKind.TOP_COUNT: "Number",
     RuleKind.TOP_TOKENS: "Answer tokens",
@@ -91,6 +93,8 @@ RULE_MEANINGS: Final = {
     RuleKind.THRESHOLD: "Scores from the lower limit up to, but not including, the upper limit.",
     RuleKind.ANSWER_THRESHOLD: "Limits by answer type: yes/no and A/B/C/D answers reach lower "
     "scores than free-form ones. Types without their own limits use the common ones.",
+    RuleKind.BAND: "A random draw from the scores between the limits. The same seed draws the same "
+    "samples, and a larger draw contains a smaller one.",
     RuleKind.TOP_SHARE: "The highest scores of the whole dataset, as a share of all scored ones.",
     RuleKind.TOP_COUNT: "The highest scores of the whole dataset, by number of samples.",
     RuleKind.TOP_TOKENS: "The highest scores whose answer tokens together fit the budget: training "
@@ -123,6 +127,7 @@ REASON_NAMES: Final = {
 }
 BY_SHARE: Final = tuple(kind for kind in RuleKind if "share" in rule_options(kind))
 AT_LEAST: Final = tuple(kind for kind in RuleKind if "at_least" in rule_options(kind))
+BY_LIMITS: Final = (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD, RuleKind.BAND)
 _BY_FIELD: Final = {RuleKind.ABLATION: "loss", RuleKind.CONTROL: "arm", RuleKind.WEIGHTS: "weigh"}
 _FIELDS: Final = {"min": "minimum", "max": "maximum"}  # options whose field has another name
 
@@ -149,10 +154,12 @@ def read_rule(view: View, threshold: float) -> Rule:
     options = rule_options(kind)
     values = {option: getattr(view, _field_of(kind, option), None) for option in options}
     values["rule"] = str(kind)
-    if kind in (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD):
+    if kind in BY_LIMITS:
         values["min"], values["max"] = read_limits(view, threshold)
     if kind is RuleKind.RANDOM:
         values["share" if view.by_count else "count"] = None
+    if kind is RuleKind.BAND:
+        values |= {amount: None for amount in AMOUNTS if amount != view.amount}
     if kind is RuleKind.WEIGHTS and view.max_weight == 0:
         values["max_weight"] = None
     if kind is RuleKind.CONTROL:
@@ -175,7 +182,7 @@ def uses_clusters(rule: Rule) -> bool:
     """Return whether a rule selects by cluster."""
     if isinstance(rule, Control):
         return rule.per == "cluster" or uses_clusters(rule.of)
-    if isinstance(rule, Ablation):
+    if isinstance(rule, Ablation | Band):
         return rule.per == "cluster"
     return isinstance(rule, ClusterShare | PaperTopShare | PaperCodeTopShare)
 
@@ -244,6 +251,8 @@ def _rule_changes(rule: Mapping[str, Any]) -> dict[str, Any] | None:
             changes[_field_of(kind, option)] = value
     if kind is RuleKind.RANDOM:
         changes["by_count"] = rule["share"] is None
+    if kind is RuleKind.BAND:
+        changes["amount"] = next(amount for amount in AMOUNTS if rule[amount] is not None)
     if kind is RuleKind.WEIGHTS:
         changes["max_weight"] = rule["max_weight"] or 0.0
     return changes | {"rule": kind}

@@ -15,6 +15,7 @@ from dashboard.data.facts import read_clusterings
 from dashboard.data.subsets import read_candidate_counts
 from dashboard.pages.subset.rule_choices import (
     AT_LEAST,
+    BY_LIMITS,
     BY_SHARE,
     FAMILIES,
     RULE_MEANINGS,
@@ -29,6 +30,7 @@ from dashboard.view import url_widgets
 from dashboard.view.parameters import MAX_COUNT
 from dashboard.view.state import (
     ACCOMPANIED,
+    AMOUNTS,
     ARMS,
     GROUPS,
     MAX_SEED,
@@ -57,6 +59,7 @@ _ORDER_NAMES: Final = {
     "multimodal-loss": "Lowest multimodal loss",
     "high-multimodal-loss": "Highest multimodal loss",
 }
+_AMOUNT_NAMES: Final = {"share": "Share", "count": "Number", "tokens": "Answer tokens"}
 _WEIGHING_NAMES: Final = {
     "softmax": "Score: exp(score / temperature)",
     "rank": "Rank: (share of lower scores) ^ (1 / temperature)",
@@ -132,8 +135,10 @@ def show_rule(context: Context, view: View) -> None:
             lambda kind: f"{family_of(kind).name}: {RULE_NAMES[kind]}",
         )
         _choose_options(context, view, view.of)
-        per = () if view.of is RuleKind.ABLATION else ("per",)
-        _show_row(view, "arm", *per, *(("seed",) if view.arm == "random" else ()))
+        per = () if view.of in (RuleKind.ABLATION, RuleKind.BAND) else ("per",)
+        is_seeded = view.of in (RuleKind.RANDOM, RuleKind.BAND)
+        seed = ("seed",) if view.arm == "random" and not is_seeded else ()
+        _show_row(view, "arm", *per, *seed)
     else:
         _choose_options(context, view, view.rule)
     _show_clustering(context, view)
@@ -176,7 +181,7 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
         _show_row(view, "count" if view.by_count else "share", "seed")
     elif kind in _OPTIONS:
         _show_row(view, *_OPTIONS[kind])
-    if kind in (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD):
+    if kind in BY_LIMITS:
         low, high = read_limits(view, view.threshold(context.workspace.bands))
         number = url_widgets.choose_number
         left, right = st.columns(2)
@@ -184,6 +189,10 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
             number("minimum", "Score from", low, optional=True, placeholder="no limit")
         with right:
             number("maximum", "Score below", high, optional=True, placeholder="no limit")
+    if kind is RuleKind.BAND:
+        names = _AMOUNT_NAMES.__getitem__
+        url_widgets.choose_segment("amount", "Size by", AMOUNTS, view.amount, names)
+        _show_row(view, view.amount, "per", "seed")
     if kind is RuleKind.ANSWER_THRESHOLD:
         column = partial(st.column_config.NumberColumn, format="%.3f", step=0.001)
         ends = column("Score from"), column("Score below")
@@ -196,7 +205,7 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
         _show_limits("source_limits", "source", counts, view.source_limits, ends)
     if kind in AT_LEAST:
         _show_row(view, "share", "at_least")
-    elif kind in BY_SHARE and kind is not RuleKind.RANDOM:
+    elif kind in BY_SHARE and kind not in (RuleKind.RANDOM, RuleKind.BAND):
         _show_row(view, "share")
 
 
@@ -238,7 +247,13 @@ def _show_field(view: View, field: str) -> None:
     elif field == "per":
         value = value or ("cluster" if kind is RuleKind.ABLATION else "dataset")
         names = _GROUP_NAMES.__getitem__
-        url_widgets.choose_option(field, "Same number from", list(GROUPS), value, names)
+        url_widgets.choose_option(
+            field,
+            "In proportion from" if kind is RuleKind.BAND else "Same number from",
+            list(GROUPS),
+            value,
+            names,
+        )
     else:
         shown = {"share": round(100 * value, 6), "max_weight": value or None}
         url_widgets.choose_number(field, value=shown.get(field, value), **_NUMBERS[field])
