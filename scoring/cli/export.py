@@ -105,8 +105,12 @@ def export(
     if trainer := result.manifest.options.trains_with:
         console.show_message(f"Train with {trainer.title} (replace the words in capitals):")
         console.show_message(result.start_command)
+        if trainer.side_file == "axolotl.yaml":
+            console.show_message("Or add its lines to a configuration of your own:")
+            console.show_message((result.folder / trainer.side_file).read_text("utf-8").rstrip())
     if json:
-        console.print_json(result.manifest.to_dict())
+        values = {"folder": str(result.folder), "start_command": result.start_command or None}
+        console.print_json(values | result.manifest.to_dict())
     else:
         console.print_line(str(result.folder))
 
@@ -197,9 +201,11 @@ def _show_changes(manifest: Manifest) -> None:
             "keys"
         )
     if repeats := written.get("repeats"):
+        n_absent = manifest.counts["selected"] - repeats["samples"]
+        absent = f"; {n_absent:,} samples whose weight is less than one record are in none"
         console.show_message(
             f"{repeats['records']:,} records from {repeats['samples']:,} samples, repeated by "
-            "weight"
+            "weight" + (absent if n_absent else "")
         )
     if n := written.get("records_from_other_files"):
         console.show_message(f"{n:,} records came from files that are not JSON and were rewritten")

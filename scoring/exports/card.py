@@ -234,9 +234,11 @@ def _describe_changes(manifest: Manifest) -> str:
             f"here; {turns['samples_left_whole']:,} could not be cut and are whole."
         )
     if repeats := written.get("repeats"):
+        n_absent = manifest.counts["selected"] - repeats["samples"]
         sentences.append(
             f"Samples are repeated by their weights: {repeats['records']:,} records of "
-            f"{repeats['samples']:,} samples, at most {repeats['most']:,} of one."
+            f"{repeats['samples']:,} samples, at most {repeats['most']:,} of one; {n_absent:,} "
+            "samples whose weight is less than one record are not here."
         )
     if manifest.options.weights == "column":
         key = code_span(manifest.options.weight_key)

@@ -58,7 +58,7 @@ FOLDERS = ("images", "plots", "train")
 # names that an export writes are allowed in either.
 _NAME = re.compile(
     rf"{EXPORTED_DATA.pattern}|(train/)?(dataset_info|state)\.json"
-    r"|(dataset_dict|croissant|internvl_meta)\.json|llava_next\.yaml"
+    r"|(dataset_dict|croissant|internvl_meta)\.json|(llava_next|axolotl)\.yaml"
     r"|(ids|row_idx)\.txt|(dropped|images)\.jsonl|README\.md|plots/[a-z_]+\.svg"
 )
 
@@ -179,9 +179,9 @@ class ExportOptions:
             if not isinstance(key, str) or not _KEY.fullmatch(key):
                 raise InputError(f"Invalid key {key!r} for a record. Use letters, digits and '_'.")
         self._check_turns()
-        self._check_format()
-        if self.trains_with is not None:
+        if self.trains_with is not None:  # first: the defaults of a trainer fit its own formats
             check_options(self.trains_with, self)
+        self._check_format()
         self._check_paths()
         for_card = (self.license, self.url, self.date_published)
         if not self.card and any(value is not None for value in for_card):
@@ -206,9 +206,12 @@ class ExportOptions:
         if not all(isinstance(limit, int | float) and math.isfinite(limit) for limit in limits):
             raise InputError(f"A turn limit must be a finite number; got {limits}.")
         if self.turns == "keep" and limits:
-            raise InputError("A turn limit needs turns drop or mask.")
+            raise InputError("--turn-min and --turn-max need --turns drop or mask.")
         if self.turns != "keep" and not limits:
-            raise InputError(f"turns {self.turns} needs a lowest or highest score of a turn.")
+            raise InputError(
+                f"--turns {self.turns} needs --turn-min or --turn-max, the limits of an answer's "
+                "score."
+            )
 
     def _check_format(self) -> None:
         """Refuse options that the format or other options exclude."""

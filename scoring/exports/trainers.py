@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from scoring.exports.options import ExportOptions
 
 _PLACEHOLDER = "<image>"
+_AXOLOTL = """\
+processor_type: AutoProcessor
+skip_prepare_dataset: true
+remove_unused_columns: false
+sample_packing: false
+datasets:
+  - path: {path}
+    ds_type: json
+    split: train
+    type: chat_template
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +135,12 @@ TRAINERS: Mapping[str, Trainer] = {
         "axolotl",
         ("messages",),
         "copy",
-        "axolotl train CONFIG",
+        "axolotl train {folder}/axolotl.yaml --base-model MODEL --learning-rate RATE "
+        "--sequence-len TOKENS --output-dir OUTPUT",
         "nothing",
+        side_file="axolotl.yaml",
         absolute_images=True,
+        names_folder=True,
         parts_name_images=True,
     ),
     "xtuner": Trainer(
@@ -159,11 +173,15 @@ def check_options(trainer: Trainer, options: ExportOptions) -> None:
         )
     if options.turns == "mask" and options.mask_key != trainer.mask_key:
         raise InputError(f"{title} reads masks from the key {trainer.mask_key!r}. Use that key.")
+    if options.turns != "mask" and options.mask_key != "loss":
+        raise InputError("--mask-key has no effect without --turns mask. Leave it out.")
     if options.weights == "column":
         raise InputError(
             f"{title} reads no weights of samples; it weighs {trainer.weights}. Use --weights "
             "repeat, which writes each sample as often as it counts."
         )
+    if options.weight_key != "weight":
+        raise InputError(f"{title} reads no weights of samples. Leave --weight-key out.")
     if options.columns == "source":
         raise InputError(f"{title} reads the understood columns. Leave --columns out.")
     if options.images == "embed" and trainer.parts_name_images:
@@ -220,6 +238,8 @@ def trainer_outputs(plan: ExportPlan) -> list[OutputFile]:
     match options.trainer:
         case "llava-next":  # a JSON string is one of YAML
             text = f"datasets:\n  - json_path: {path}\n    sampling_strategy: all\n"
+        case "axolotl":
+            text = _AXOLOTL.format(path=path)
         case "internvl":
             entry = {
                 "root": f"{options.folder}/images",

@@ -5,11 +5,13 @@ The import's own reader parses them, so a record means the same to a trainer as 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 from PIL import Image
 
 from scoring.errors import InputError
@@ -26,6 +28,7 @@ from scoring.readers.conversation import AUXILIARY_ROLES, ROLES
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.options import ReadOptions
 from scoring.readers.records import to_sample
+from scoring.readers.tars import IMAGE_SUFFIXES
 from scoring.readers.values import IMAGE_KEYS, InlineReference, as_list
 from scoring.samples import Role, Sample, Status, Turn
 
@@ -59,6 +62,7 @@ class RecordReader:
             sample, name, trained = record, f"row {record.row_idx}", (True,) * record.n_turns
             record = {}
         else:
+            record = _unpack_tar_row(record)
             sample, name = self._parse(record), _describe(record)
             trained = self._trained_answers(record, sample, name)
         if sample.status not in _TRAINABLE:
@@ -108,6 +112,32 @@ class RecordReader:
                 f"Cannot train on {name}: a mask of {len(trained)} for {sample.n_turns} answers."
             )
         return (True,) * sample.n_turns
+
+
+def _unpack_tar_row(record: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the record in a row of tar files, with the row's images in place of their paths.
+
+    A row has a record and its images under the suffixes of their members; any other is returned.
+    """
+    if "__key__" not in record or "json" not in record:
+        return record
+    value = record["json"]
+    if isinstance(value, bytes | str):
+        value = json.loads(value)
+    if not isinstance(value, dict):
+        return record
+    members = (record[name] for name in record if name.rpartition(".")[2] in IMAGE_SUFFIXES)
+    images = [_as_image(content) for content in members if content is not None]
+    if not images:  # a text, or its images are gone, which their paths then report
+        return value
+    return {key: value[key] for key in value if key not in ("image", "images")} | {"images": images}
+
+
+def _as_image(content: object) -> object:
+    """Return an image of a row as the reader of records takes it: opened, or as encoded bytes."""
+    if isinstance(content, bytes):
+        return {"bytes": content, "path": None}
+    return Image.fromarray(content) if isinstance(content, np.ndarray) else content
 
 
 def _refer_to_images(value: object, at: str = "") -> object:

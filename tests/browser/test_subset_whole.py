@@ -79,7 +79,7 @@ def test_a_weighted_mixture_is_exported_with_every_option(demo: Watched, tmp_pat
     fill(page, "Folder on this machine", str(tmp_path / "out"))
     demo.settle()
     page.get_by_role("button", name="Export now").click()
-    expect(page.get_by_text("turns mask needs a lowest or highest score of a turn")).to_be_visible()
+    expect(page.get_by_text("--turns mask needs --turn-min or --turn-max")).to_be_visible()
     fill(page, "below", "0.5")
     demo.settle()
     page.get_by_role("button", name="Export now").click()

@@ -84,7 +84,7 @@ def test_an_export_for_every_trainer_verifies(tmp_path: Path, trainer: str) -> N
     ).read_text("utf-8")
     named = [word for word in command.replace("=", " ").split() if word.startswith(str(folder))]
     assert all(Path(path).exists() for path in named)
-    assert bool(named) == (trainer != "axolotl")
+    assert named
 
 
 @pytest.mark.parametrize("trainer", LLAVA)
@@ -212,6 +212,15 @@ def test_axolotl_takes_paths_from_the_parts(tmp_path: Path) -> None:
     assert all("images" not in row for row in rows)
 
 
+def test_the_lines_for_axolotl_name_the_records(tmp_path: Path) -> None:
+    folder = export(mixed(tmp_path), trainer="axolotl", image_prefix="/data")
+    values = yaml.safe_load((folder / "axolotl.yaml").read_text("utf-8"))
+    [entry] = values.pop("datasets")
+    assert entry["path"] == str(folder / "samples.jsonl")
+    assert entry["type"] == "chat_template"
+    assert not values["sample_packing"] and values["skip_prepare_dataset"]
+
+
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_masks_are_refused_where_they_are_ignored(trainer: str) -> None:
     choice = {"trainer": trainer, "turns": "mask", "turn_min": 0.0}
@@ -250,6 +259,9 @@ def test_an_export_that_names_its_folder_is_not_pushed(tmp_path: Path, trainer: 
     [
         ({"trainer": "nano"}, "Unknown trainer 'nano'. Choose one of: trl, llamafactory"),
         ({"trainer": "llava", "format": "jsonl"}, "LLaVA reads llava, not jsonl"),
+        ({"trainer": "trl", "format": "jsonl"}, "TRL reads messages, not jsonl"),
+        ({"trainer": "llava", "weight_key": "w"}, "LLaVA reads no weights .* Leave --weight-key"),
+        ({"trainer": "swift", "mask_key": "m"}, "--mask-key has no effect without --turns mask"),
         ({"trainer": "llamafactory", "columns": "source"}, "reads the understood columns"),
         ({"trainer": "axolotl", "images": "embed"}, "axolotl reads images from files"),
         ({"trainer": "internvl", "images": "none"}, "InternVL needs its image folder"),
@@ -281,3 +293,31 @@ def test_the_command_prints_how_to_start(tmp_path: Path) -> None:
     refused = ["--for", "llava", "--turns", "mask", "--turn-min", "0"]
     result = CliRunner().invoke(app, ["export", "all", "-w", str(workspace.root), *refused])
     assert "Use --turns drop" in str(result.exception)
+
+
+def test_the_command_prints_the_lines_of_axolotl_and_json(tmp_path: Path) -> None:
+    workspace = mixed(tmp_path)
+    save_subset(workspace, ALL)
+    command = ["export", "all", "-w", str(workspace.root), "--for", "axolotl", "--json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    folder = workspace.exports_dir / "all"
+    lines = (folder / "axolotl.yaml").read_text("utf-8")
+    assert " ".join(lines.split()) in " ".join(result.stderr.split())
+    values = json.loads(result.stdout)
+    assert values["folder"] == str(folder)
+    assert values["start_command"].startswith(f"axolotl train {folder}/axolotl.yaml --base-model")
+    assert {"options", "counts", "outputs"} < values.keys()
+
+
+def test_the_command_counts_samples_that_repeats_leave_out(tmp_path: Path) -> None:
+    workspace = golden_workspace(tmp_path)
+    save_subset(workspace, SubsetDefinition("weighted", Weights(), RUN_ID))
+    command = ["export", "weighted", "-w", str(workspace.root), "--weights", "repeat"]
+    result = CliRunner().invoke(app, [*command, "--epoch-size", "2"])
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    repeats = read_manifest(workspace.exports_dir / "weighted").counts["written"]["repeats"]
+    n_absent = 5 - repeats["samples"]
+    assert n_absent >= 3
+    assert f"; {n_absent} samples whose weight is less than one record are in none" in said

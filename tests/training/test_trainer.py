@@ -179,6 +179,36 @@ def test_formats_give_the_same_batch(export: Export, model: HfModel, demo_worksp
             assert torch.equal(value, batches[0][key]), key
 
 
+@pytest.mark.parametrize("loader", ["datasets", "raw", "pil", "rgb8"])
+def test_rows_of_tar_files_give_the_same_batch(
+    export: Export, model: HfModel, demo_workspace: Path, loader: str
+) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    folder = export("above", "--format", "webdataset", "--turns", "mask", "--turn-min", "0.5")
+    if loader == "datasets":
+        rows = list(load(folder))
+    else:
+        shards = sorted(map(str, folder.glob("*.tar")))
+        tars = webdataset.WebDataset(shards, shardshuffle=False)
+        rows = list(tars if loader == "raw" else tars.decode(loader))
+    table = load(export("above", "--format", "parquet", *EMBEDDED, "--turns", "mask",
+                        "--turn-min", "0.5"))  # fmt: skip
+    by_row = {row["row_idx"]: row for row in table}
+    assert sorted(int(row["__key__"]) for row in rows) == sorted(by_row)
+    rows = [*rows[:12], *rows[-3:]]  # the last have no image
+    collator = TrainingCollator(model)
+    batch = collator(rows)
+    expected = collator([by_row[int(row["__key__"])] for row in rows])
+    assert batch.keys() == expected.keys()
+    assert all(torch.equal(batch[key], expected[key]) for key in batch)
+
+
+def test_a_tar_row_without_its_image_is_refused(model: HfModel) -> None:
+    row = {"__key__": "0", "json": {"image": "gone.png", "conversations": TURNS}, "jpg": None}
+    with pytest.raises(InputError, match=r"gone\.png"):
+        TrainingCollator(model)([row])
+
+
 def test_masked_answers_are_not_trained_on(export: Export, model: HfModel) -> None:
     masked = ("--turns", "mask", "--turn-min", "0.5")
     table = load(export("above", "--format", "parquet", *EMBEDDED, *masked))
