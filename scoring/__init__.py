@@ -44,6 +44,7 @@ _HOMES = {
     "export_subset": "scoring.exports.export",
     "ExportOptions": "scoring.exports.options",
     "verify_manifest": "scoring.exports.verify",
+    "trial_report": "scoring.trials.report",
     "TrainingCollator": "scoring.training.collator",
     "collate_training": "scoring.training.collator",
     "weighted_sampler": "scoring.training.weights",

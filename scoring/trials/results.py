@@ -23,14 +23,16 @@ class SetResult:
     """One trained model on one evaluation set.
 
     ``values`` are by measure: ``accuracy`` in per cent, ``loss`` in nats per answer token.
-    ``by_kind`` has the number of questions and the accuracy by type of answer.
+    ``by_kind`` has the number of questions and the accuracy by type of answer. Of a recorded
+    result, ``n_samples`` may be None, and ``metric`` is what the other program calls the value.
     """
 
-    n_samples: int
+    n_samples: int | None
     values: Mapping[str, float]
     n_skipped: int = 0  # samples that this model cannot read, such as one that is too long
     n_generated: int = 0  # whose answer was generated, not compared in one pass
     by_kind: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    metric: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,13 +169,13 @@ def describe_conclusion(
         return f"{difference.n_seeds} of {n_planned} seeds: no conclusion yet"
     if conclusion.kind == "none":
         return (
-            f"no conclusion: {_format(difference.mean, measure, '+')} in each of "
+            f"no conclusion: {format_value(difference.mean, measure, '+')} in each of "
             f"{difference.n_seeds} seeds. Check that the seeds are separate trainings"
         )
     text = {
         "better": f"better {interval}",
         "worse": f"worse {interval}",
-        "as_good": f"as good as {control} (margin {margin:g}): {interval}",
+        "as_good": f"as good as {control} (margin {float(margin)}): {interval}",
         "not_shown": f"not shown: {interval}",
     }[conclusion.kind]
     if conclusion.kind == "not_shown" and difference.p_value <= _ALPHA:
@@ -186,10 +186,17 @@ def describe_conclusion(
 
 def format_difference(difference: PairedDifference, measure: Measure = "accuracy") -> str:
     """Return a difference with its interval, such as ``+1.9 (-0.8 to 4.6)``."""
-    mean = _format(difference.mean, measure, "+")
+    mean = format_value(difference.mean, measure, "+")
     if math.isnan(difference.low):
         return mean
-    return f"{mean} ({_format(difference.low, measure)} to {_format(difference.high, measure)})"
+    low, high = (format_value(value, measure) for value in (difference.low, difference.high))
+    return f"{mean} ({low} to {high})"
+
+
+def format_value(value: float, measure: Measure, sign: str = "-") -> str:
+    """Return a value with the digits of its measure; sign ``+`` also marks gains."""
+    digits = _DIGITS[measure]
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
 def half_width(sd: float, n_seeds: int) -> float:
@@ -235,7 +242,7 @@ def describe_precision(sd: float, n_seeds: int, measure: Measure = "accuracy") -
         "loss": (0.01, "nats", "0.01 nats"),
     }[measure]
     width = half_width(sd, n_seeds)
-    reach = f"{n_seeds} seeds: ± {_format(width, measure)} {unit}"
+    reach = f"{n_seeds} seeds: ± {format_value(width, measure)} {unit}"
     if n_seeds < 2:
         reach = "1 seed: no interval"
     elif width <= wanted:
@@ -264,8 +271,3 @@ def _adjust(
 ) -> dict[Comparison, float]:
     adjusted = adjust_holm([p_values.get(key, math.nan) for key in family])
     return dict(zip(family, adjusted, strict=True))
-
-
-def _format(value: float, measure: Measure, sign: str = "-") -> str:
-    digits = _DIGITS[measure]
-    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"

@@ -1,0 +1,103 @@
+"""The report of a trial from given results: means, differences, conclusions and what is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from scoring.trials.report import MissingUnit, Report, build_report, describe_missing
+from scoring.trials.results import SetResult
+from tests.trials.plans import IMAGE, PLAN, TEXT, make_results
+
+
+@pytest.fixture
+def report() -> Report:
+    return build_report(PLAN, make_results({"image": IMAGE, "text": TEXT}))
+
+
+def test_comparisons_have_the_other_sets_in_the_same_line(report: Report) -> None:
+    texts = {(each.subset, each.control): each.text for each in report.comparisons}
+    assert texts == {
+        ("keep15", "keep15-random"): (
+            "better +14.2 (12.3 to 16.1) on image, and -44.2 (-44.9 to -43.4) on text"
+        ),
+        ("keep15", "all"): (
+            "as good as all (margin 1.0): -0.2 (-0.5 to 0.2) on image, "
+            "and -60.7 (-63.5 to -57.8) on text"
+        ),
+    }
+    better, equal = report.comparisons
+    assert better.conclusion.kind == "better" and equal.conclusion.kind == "as_good"
+    assert [other.difference.n_seeds for other in better.others] == [3]
+    assert report.missing == () and report.notes == () and report.undeclared == ()
+
+
+def test_values_of_arms(report: Report) -> None:
+    value = report.arm_value("keep15", "image", "accuracy")
+    assert value is not None
+    assert value.n_seeds == 3 and value.mean == pytest.approx(124 / 3)
+    assert value.sd == pytest.approx(1.527525, abs=1e-6)
+    assert value.high - value.mean == pytest.approx(4.302653 * 1.527525 / 3**0.5, abs=1e-4)
+    assert report.arm_value("keep15", "image", "loss") is None
+
+
+def test_outputs_have_the_same_content(report: Report) -> None:
+    value = report.to_dict()
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    assert value["comparisons"][0]["primary"]["difference"]["n_seeds"] == 3
+    markdown = report.to_markdown()
+    for text in (
+        "For this model and this budget only: small-vlm, 1 epoch",
+        *(f"{each.subset} - {each.control}: {each.text}" for each in report.comparisons),
+        "| arm | image (%) | text (%) |",
+        "| keep15 | 41.3 ± 1.5 (3) | 27.0 ± 1.0 (3) |",
+        "corrected (Holm) for all 2 comparisons",
+    ):
+        assert text in markdown
+    assert "Remarks" not in markdown
+
+
+def test_missing_results_are_named_and_withhold_conclusions() -> None:
+    short = {arm: values[:2] for arm, values in IMAGE.items()}
+    results = make_results({"image": short, "text": TEXT})
+    report = build_report(PLAN, results)
+    assert report.missing == tuple(MissingUnit(arm.name, 3, ("image",)) for arm in PLAN.arms)
+    assert describe_missing(report) == [
+        "No result on image: keep15 seed 3, keep15-random seed 3, all seed 3"
+    ]
+    for each in report.comparisons:
+        assert each.conclusion.kind == "none"
+        assert each.text.startswith("2 of 3 seeds: no conclusion yet, and -")
+    json.dumps(report.to_dict(), allow_nan=False)
+    empty = build_report(PLAN, [])
+    assert empty.arms == () and len(empty.missing) == 9
+    assert [each.text for each in empty.comparisons] == ["0 of 3 seeds: no conclusion yet"] * 2
+    assert "No result on text: keep15 seed 1" in empty.to_markdown()
+
+
+def test_loss_is_better_when_lower() -> None:
+    plan = replace(PLAN, measure="loss", margin=0.02)
+    low = {"keep15": (1.1, 1.21, 1.3), "keep15-random": (1.5, 1.6, 1.7), "all": (1.0, 1.1, 1.2)}
+    report = build_report(plan, make_results({"image": low}, plan))
+    assert [each.conclusion.kind for each in report.comparisons] == ["better", "worse"]
+    assert report.comparisons[0].text.startswith("better -0.397 (")
+
+
+def test_undeclared_sets_and_unused_results_are_named() -> None:
+    results = make_results({"image": IMAGE, "gqa": TEXT})
+    twice = replace(
+        results[0], sets={"image": SetResult(9, {"accuracy": 99.0})}, recorded_from="x.json"
+    )
+    unplanned = replace(results[0], seed=9)
+    report = build_report(PLAN, [*results, twice, unplanned])
+    assert report.undeclared == ("gqa",)
+    assert [other.evaluation_set for other in report.comparisons[0].others] == ["gqa"]
+    assert report.notes == (
+        "Not used: a second accuracy of keep15 seed 1 on image, from x.json",
+        "Not used: keep15 seed 9, a seed that was not planned",
+        "Not declared in the plan, so without a conclusion: gqa",
+    )
+    value = report.arm_value("keep15", "image", "accuracy")
+    assert value is not None and value.mean == pytest.approx(124 / 3)
