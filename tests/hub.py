@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ class Hub:
     url: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    sent: Counter[str] = field(default_factory=Counter)
+    """Bytes of each file that were read."""
 
     def add(self, name: str, files: Files, **options: Any) -> str:
         """Add a repository with these files and return its commit."""
@@ -268,10 +271,13 @@ def _resolve(request: _Handler, name: str, revision: str, path: str) -> None:
     headers = {"ETag": f'"{_digest(content)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "")
     if asked is None:
+        if request.command == "GET":
+            request.hub.sent[path] += len(content)
         request._send(200, content, headers)
         return
     first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
     headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+    request.hub.sent[path] += last + 1 - first
     request._send(206, content[first : last + 1], headers)
 
 
@@ -328,6 +334,7 @@ def use_hub(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch, token: str = 
         "HF_HUB_DISABLE_XET": True,
         "HF_HUB_OFFLINE": False,
         "HF_HUB_CACHE": str(home / "hub"),
+        "HF_ASSETS_CACHE": str(home / "assets"),
         "HF_TOKEN_PATH": str(home / "token"),
     }
     for name, value in values.items():

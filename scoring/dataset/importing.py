@@ -55,7 +55,7 @@ class _ImportRequest:
 
     @property
     def containers(self) -> list[Path]:
-        files = [source.file.path for source in self.sources if source.contains_images]
+        files = [source.file.data_path for source in self.sources if source.contains_images]
         return [*files, *self.image_files]
 
 
@@ -140,7 +140,8 @@ def preview_dataset(
     for source in request.sources:
         detector = RootDetector(source, request.image_folders)
         with SourceReader(source, request.options, request.images_by_key) as reader:
-            samples = list(islice(reader.samples(0), MAX_PROBES))
+            n_shown = min(request.options.limit or MAX_PROBES, MAX_PROBES)
+            samples = list(islice(reader.samples(0), n_shown))
         for sample in samples:
             detector.add_sample(sample)
         previews.append(Preview(source, samples[0] if samples else None, detector.detection))
@@ -166,7 +167,7 @@ def _check_names(workspace: Workspace, request: _ImportRequest, append: bool) ->
 
     References find the file of an image by its name, so two files must not have the same.
     """
-    sources = [source.file.path for source in request.sources if source.contains_images]
+    sources = [source.file.data_path for source in request.sources if source.contains_images]
     _refuse_same_names(request.image_files, [resolve_links(path) for path in sources])
     if not append or not workspace.dataset_dir.exists():
         return None
@@ -220,7 +221,7 @@ def _read_sources(
     n_present = staging.base.n_samples if staging.base else 0
     last = None if request.options.limit is None else n_present + request.options.limit
     writer = PartWriter(staging.folder, state.n_parts)
-    total = sum(source.file.path.stat().st_size for source in request.sources)
+    total = sum(source.file.data_path.stat().st_size for source in request.sources)
     n_bytes = sum(file.bytes for file in state.files)
     n_checkpoint = state.n_samples
     for source in request.sources[len(state.files) :]:
@@ -235,11 +236,12 @@ def _read_sources(
                 if progress and state.n_samples % GROUP_ROWS == 0:
                     progress(state.n_samples, n_bytes + reader.n_bytes, total)
             unread = dict(reader.unread)
-            is_partial = limit is not None and next(samples, None) is not None
+            is_copy = source.file.first_records is not None
+            is_partial = is_copy or (limit is not None and next(samples, None) is not None)
             sha256 = reader.sha256()
         if detector.has_inline_images and not source.contains_images:
             state.has_inline_images = True
-        size, layout = source.file.path.stat().st_size, source.format
+        size, layout = source.file.data_path.stat().st_size, source.format
         n_bytes += size
         n_records, hub = state.n_samples - n_before, source.file.hub
         facts = (layout.family, layout.container, n_records, layout.why, unread, layout.encoding)
@@ -263,7 +265,7 @@ def _read_sources(
 def _write_info(request: _ImportRequest, staging: StagingArea, state: ImportState) -> DatasetInfo:
     """Write ``dataset.json`` and ``images.json`` of the imported files."""
     if not sum(file.n_records for file in state.files):
-        paths = ", ".join(str(source.file.path) for source in request.sources)
+        paths = ", ".join(str(source.file.data_path) for source in request.sources)
         raise InputError(f"No records found in {paths}.")
     # The fingerprint also covers the options that affect how the files are read.
     options = replace(request.options, keep_going=False)

@@ -60,8 +60,8 @@ class StagingArea:
         self._workspace, self.base = workspace, base
         facts = []
         for source in sources:
-            stat = source.file.path.stat()
-            facts.append((str(source.file.path.resolve()), stat.st_size, stat.st_mtime_ns))
+            stat = source.file.data_path.stat()
+            facts.append((str(source.file.data_path.resolve()), stat.st_size, stat.st_mtime_ns))
         listed = [source.file.listed_options for source in sources]
         roots = [str(root.resolve()) for root in image_roots]
         limit = str(options.limit or "")

@@ -43,7 +43,7 @@ def explain_hub_errors(what: str, repository: str) -> Iterator[None]:
     except Exception as error:
         if getattr(error, "errno", None) is not None:  # of the file system
             raise
-        if not _is_of_network(error):
+        if not is_of_network(error):
             raise InputError(f"{problem}{_first_line(error)}.") from error
         raise InputError(
             f"{problem}the hub cannot be reached ({_first_line(error)}). Check the network, and "
@@ -51,7 +51,8 @@ def explain_hub_errors(what: str, repository: str) -> Iterator[None]:
         ) from error
 
 
-def _is_of_network(error: Exception) -> bool:
+def is_of_network(error: Exception) -> bool:
+    """Return whether the hub could not be reached, or may not be (``HF_HUB_OFFLINE``)."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     is_of_client = type(error).__module__.partition(".")[0].startswith("httpx")

@@ -1,17 +1,25 @@
-"""A dataset repository on the hub at one commit, and the download of its files."""
+"""A dataset repository on the hub at one commit, and the download of its files.
+
+The list of its files is kept in the hub's cache, so a repository that was read before can be read
+without a network, as far as its files are there.
+"""
 
 from __future__ import annotations
 
 import glob
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from scoring.errors import InputError
 from scoring.hub.choices import choose_data, compile_glob, list_choices
-from scoring.hub.errors import explain_hub_errors
+from scoring.hub.errors import explain_hub_errors, is_of_network
+from scoring.workspace import write_json
 
 _ADDRESS = re.compile(
     r"hf:(?://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?:#(.+))?", re.ASCII
@@ -19,6 +27,10 @@ _ADDRESS = re.compile(
 _FORM = "hf:OWNER/NAME[@REVISION][#CONFIG[/SPLIT]]"
 _README = "README.md"
 _MAX_TEXT_BYTES = 16 << 20
+_BLOCK_BYTES = 2 << 20  # of a file to request at a time
+_THREADS = 8
+_CACHE = "visnec"
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +66,30 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class HubRepository:
-    """A repository at a commit, with the names of all its files, sorted by bytes."""
+    """A repository at a commit, with the names of all its files, sorted by bytes.
+
+    ``is_offline``: the hub could not be reached, so this is its commit when it was read last.
+    """
 
     name: str
     revision: str
     commit: str
     files: tuple[str, ...]
+    is_offline: bool = False
+
+    @property
+    def images(self) -> list[str]:
+        """The names of its images that are files of their own."""
+        return [name for name in self.files if name.lower().endswith(_IMAGES)]
+
+    @property
+    def snapshot(self) -> Path:
+        """The folder of the hub's cache that its files are downloaded to."""
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import repo_folder_name
+
+        folder = repo_folder_name(repo_id=self.name, repo_type="dataset")
+        return Path(constants.HF_HUB_CACHE, folder, "snapshots", self.commit)
 
     def read_configs(self) -> object:
         """Return ``configs`` in the YAML of its README.md, None without any."""
@@ -92,12 +122,23 @@ class HubRepository:
         """Return a file of the repository with what it was chosen for."""
         return HubFile(self.name, self.revision, self.commit, name, config, split)
 
+    def explain(self, file: HubFile) -> str:
+        """Return where a file of the repository comes from, in words."""
+        cached = ", from the cache, because the hub cannot be reached" if self.is_offline else ""
+        return file.describe() + cached
+
     def download(self, name: str) -> Path:
         """Return the path of a file in the hub's cache, after downloading it if need be."""
         return download_file(self.describe(name))
 
-    def download_all(self, names: Sequence[str]) -> None:
-        """Download many files at a time into the hub's cache."""
+    def download_each(self, names: Sequence[str]) -> None:
+        """Download files, several at a time, into the hub's cache."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for _ in pool.map(self.download, names):
+                pass
+
+    def download_alike(self, names: Sequence[str]) -> None:
+        """Download all files with the suffixes of ``names`` into the hub's cache."""
         from huggingface_hub import snapshot_download
 
         suffixes = {PurePosixPath(name).suffix for name in names}
@@ -120,19 +161,32 @@ def parse_address(given: Path | str) -> HubAddress | None:
 
 
 def open_repository(name: str, revision: str = "main") -> HubRepository:
-    """Return the repository at the commit that ``revision`` is now."""
+    """Return the repository at the commit that ``revision`` is now.
+
+    If the hub cannot be reached, it is that of the last time.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
     with explain_hub_errors("read", f"{name}@{revision}" if revision != "main" else name):
         api = HfApi()
-        commit = api.dataset_info(name, revision=revision).sha
-        if not commit:
-            raise InputError(f"The hub does not report the commit of {name}@{revision}.")
-        tree = api.list_repo_tree(name, recursive=True, revision=commit, repo_type="dataset")
-        files = sorted(
-            (entry.path for entry in tree if isinstance(entry, RepoFile)), key=str.encode
-        )
+        listing = _cache_folder(name, f"revision-{revision}") / "repository.json"
+        try:
+            commit = api.dataset_info(name, revision=revision).sha
+            if not commit:
+                raise InputError(f"The hub does not report the commit of {name}@{revision}.")
+            tree = api.list_repo_tree(name, recursive=True, revision=commit, repo_type="dataset")
+            files = sorted(
+                (entry.path for entry in tree if isinstance(entry, RepoFile)), key=str.encode
+            )
+        except Exception as error:
+            if not is_of_network(error) or not listing.is_file():
+                raise
+            value = json.loads(listing.read_text("utf-8"))
+            return HubRepository(
+                name, revision, value["commit"], tuple(value["files"]), is_offline=True
+            )
+        write_json(listing, {"commit": commit, "files": files})
     return HubRepository(name, revision, commit, tuple(files))
 
 
@@ -179,3 +233,34 @@ def download_file(file: HubFile) -> Path:
         return Path(
             hf_hub_download(file.repository, file.path, repo_type="dataset", revision=file.commit)
         )
+
+
+@contextmanager
+def open_file(file: HubFile) -> Iterator[tuple[IO[bytes], int]]:
+    """Open a file to read parts of it, and give its size; no more than these is downloaded."""
+    from huggingface_hub import HfFileSystem, try_to_load_from_cache
+
+    with explain_hub_errors("download", file.repository):
+        cached = try_to_load_from_cache(
+            file.repository, file.path, revision=file.commit, repo_type="dataset"
+        )
+        if isinstance(cached, str):
+            with Path(cached).open("rb") as local:
+                yield local, Path(cached).stat().st_size
+            return
+        hub = HfFileSystem(skip_instance_cache=True)
+        path = f"datasets/{file.repository}@{file.commit}/{file.path}"
+        with hub.open(path, block_size=_BLOCK_BYTES, cache_type="blockcache") as remote:
+            yield remote, remote.size
+
+
+def path_of_first_records(file: HubFile, n_records: int) -> Path:
+    """Return where a copy of the first records of a file is kept, in the hub's cache."""
+    return _cache_folder(file.repository, f"{file.commit}-first-{n_records}") / file.path
+
+
+def _cache_folder(repository: str, name: str) -> Path:
+    """Return a folder for what this program keeps of a repository."""
+    from huggingface_hub import cached_assets_path
+
+    return cached_assets_path(_CACHE, repository, name)

@@ -21,6 +21,7 @@ from scoring.hub.choices import DEFAULT, name_source
 from scoring.hub.repository import (
     HubAddress,
     HubFile,
+    HubRepository,
     find_files,
     open_repository,
     parse_address,
@@ -38,14 +39,12 @@ _SUFFIXES = {
     ".tsv": "table",
     ".csv": "table",
 }
-_DATASET_SIDECARS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
-_OTHER_SIDECARS = {"config.json", "metadata.json", "manifest.json", "workspace.json"}
-_SIDECARS = _DATASET_SIDECARS | _OTHER_SIDECARS
+_SIDECARS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+_SIDECARS |= {"config.json", "metadata.json", "manifest.json", "workspace.json"}
 EXPORTED_DATA = re.compile(
     r"samples\.(json|jsonl|parquet)|(samples|text)-\d{6}\.tar|(train/)?data-\d{5}-of-\d{5}\.arrow"
 )
 """Names of the files with records in an export of this program."""
-_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 _REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 _FILE = "file_name"
 _RECORD_KEYS = ("conversations", "messages", "image", "images")
@@ -76,6 +75,13 @@ class InputFile:
     base: Path | None = None  # folder that the paths in the list are relative to
     note: str = ""  # a setting in the list that imports do not follow
     hub: HubFile | None = None  # where it comes from; it may not be downloaded yet
+    repository: HubRepository | None = None  # that of ``hub``
+    first_records: Path | None = None  # a copy of these, if not the whole file is downloaded
+
+    @property
+    def data_path(self) -> Path:
+        """The file to read. Its image paths are relative to the folder of ``path``."""
+        return self.first_records or self.path
 
 
 def find_inputs(inputs: Sequence[Path | str], options: ReadOptions = _DEFAULTS) -> list[InputFile]:
@@ -109,10 +115,7 @@ def find_inputs(inputs: Sequence[Path | str], options: ReadOptions = _DEFAULTS) 
 
 
 def _find_on_hub(address: HubAddress, options: ReadOptions) -> list[InputFile]:
-    """Return the data files of a dataset on the hub, of which only the first is downloaded yet.
-
-    Images that are files of their own are downloaded too, because records may name any of them.
-    """
+    """Return the data files of a dataset on the hub, which are not downloaded yet."""
     repository = open_repository(address.repository, address.revision)
     exported = _list_exported_names(repository.read_json("manifest.json"), repository.name)
     if exported and not (address.fragment or options.config or options.split):
@@ -125,7 +128,7 @@ def _find_on_hub(address: HubAddress, options: ReadOptions) -> list[InputFile]:
             f"The dataset {repository.name!r} on the hub contains no data file "
             f"({', '.join(_SUFFIXES)})."
         )
-    kinds = {kind for file in files if (kind := _kind_of(file.path))}
+    kinds = {kind for file in files if (kind := kind_of(file.path))}
     if len(kinds) > 1:
         raise InputError(
             f"{repository.name} contains several kinds of files ({', '.join(sorted(kinds))}). Name "
@@ -133,14 +136,10 @@ def _find_on_hub(address: HubAddress, options: ReadOptions) -> list[InputFile]:
         )
     for folder in dict.fromkeys(PurePosixPath(file.path).parent for file in files):
         _refuse_indices(repository.read_json(str(folder / "state.json")), repository.name)
-    images = [name for name in repository.files if name.lower().endswith(_IMAGES)]
-    if images and kinds != {"tar"}:
-        repository.download_all(images)
-    home = repository.download(files[0].path)
-    home = home.parents[len(PurePosixPath(files[0].path).parts) - 1]
     return [
-        InputFile(home / file.path, "", _hub_source(file), hub=file, note=file.describe())
+        InputFile(path, "", _hub_source(file), note=note, hub=file, repository=repository)
         for file in files
+        for path, note in [(repository.snapshot / file.path, repository.explain(file))]
     ]
 
 
@@ -151,7 +150,7 @@ def _hub_source(file: HubFile) -> str:
     return name_source(PurePosixPath(file.repository, file.path))
 
 
-def _kind_of(name: str) -> str | None:
+def kind_of(name: str) -> str | None:
     """Return the kind of data file by its suffix, None of other files."""
     bare = name.lower().removesuffix(".gz").removesuffix(".zst")
     return _SUFFIXES.get(PurePosixPath(bare).suffix)
@@ -160,7 +159,7 @@ def _kind_of(name: str) -> str | None:
 def _is_data_file(name: str) -> bool:
     path = PurePosixPath(name)
     is_hidden = any(part.startswith(".") for part in path.parts)
-    return bool(_kind_of(name)) and not is_hidden and path.name not in _SIDECARS
+    return bool(kind_of(name)) and not is_hidden and path.name not in _SIDECARS
 
 
 def find_hub_cache(path: Path) -> Path | None:
@@ -203,7 +202,7 @@ def _list_folder(folder: Path) -> list[Path]:
     kinds: dict[str, list[Path]] = {}
     home = find_hub_cache(folder) or folder.resolve()
     for path in sorted(folder.rglob("*"), key=os.fsencode):
-        kind = _kind_of(path.name)
+        kind = kind_of(path.name)
         if not kind or not _is_data_file(path.relative_to(folder).as_posix()):
             continue
         if path.is_file() and path.resolve().is_relative_to(home):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -15,7 +17,7 @@ from typing import IO
 from cachetools import LRUCache
 
 from scoring.errors import InputError, RecordError
-from scoring.hub.repository import download_file
+from scoring.hub.repository import HubFile, HubRepository, download_file
 from scoring.readers import json_stream
 from scoring.readers.detect import (
     JSON,
@@ -26,6 +28,7 @@ from scoring.readers.detect import (
     open_text,
 )
 from scoring.readers.encodings import NOT_UTF8, PieceReader, advise_encoding
+from scoring.readers.first_records import copy_first_records
 from scoring.readers.inputs import InputFile, find_inputs
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.options import FAMILIES, ReadOptions
@@ -71,15 +74,16 @@ class SourceFile:
 def open_sources(inputs: Sequence[Path | str], options: ReadOptions) -> list[SourceFile]:
     """Return the input files with their formats, up to the last one that ``limit`` needs.
 
-    Files on the hub are downloaded one after another. Raises InputError for an ambiguous family.
+    Files on the hub are downloaded one after another, with ``limit`` only as far as they are
+    needed. Raises InputError for an ambiguous family.
     """
     sources, n_left = list[SourceFile](), options.limit
     for file in find_inputs(inputs, options):
         if n_left is not None and n_left <= 0:
             break
         if file.hub is not None:
-            download_file(file.hub)
-        detected = detect_format(file.path, options.encoding)
+            file = _download(file, file.hub, options, n_left)
+        detected = detect_format(file.data_path, options.encoding)
         guess = _detect_family(
             SourceFile(file, detected), options.with_defaults(file.listed_options)
         )
@@ -88,7 +92,62 @@ def open_sources(inputs: Sequence[Path | str], options: ReadOptions) -> list[Sou
         if n_left is not None:
             with SourceReader(sources[-1], options) as reader:
                 n_left -= sum(1 for _ in islice(reader.records(), n_left))
+    _download_images(sources, options)
     return sources
+
+
+def _download(
+    file: InputFile, origin: HubFile, options: ReadOptions, n_records: int | None
+) -> InputFile:
+    """Return a file on the hub as downloaded, or with a copy of the records that are needed."""
+
+    def has_records(path: Path) -> bool:
+        copy, n_needed = replace(file, first_records=path), max(n_records or 0, _MAX_GUESSES) + 1
+        with suppress(RecordError):
+            source = SourceFile(copy, detect_format(path, options.encoding))
+            with SourceReader(source, options) as reader:
+                return sum(1 for _ in islice(reader.records(), n_needed)) == n_needed
+        return False
+
+    if n_records and (copy := copy_first_records(origin, n_records, has_records)):
+        return replace(file, first_records=copy)
+    download_file(origin)
+    return file
+
+
+def _download_images(sources: Sequence[SourceFile], options: ReadOptions) -> None:
+    """Download images that are files on the hub, because records may name any of them.
+
+    With a limit these are the images that the records name.
+    """
+    named: dict[HubRepository, set[str]] = {}
+    for source in sources:
+        repository = source.file.repository
+        if repository is None or not repository.images or source.format.container == "webdataset":
+            continue
+        references = named.setdefault(repository, set())
+        if options.limit is not None:
+            with SourceReader(source, options) as reader:
+                for sample in islice(reader.samples(0), options.limit):
+                    references.update(sample.images)
+    for repository, references in named.items():
+        if options.limit is None:
+            repository.download_alike(repository.images)
+        else:
+            repository.download_each(_match_images(repository.images, references))
+
+
+def _match_images(names: Sequence[str], references: Iterable[str]) -> list[str]:
+    """Return the names that end with one of the paths in ``references``."""
+    ends: dict[str, set[str]] = {}
+    for reference in references:
+        path = posixpath.normpath(reference.partition("###")[0]).lstrip("./")
+        ends.setdefault(PurePosixPath(path).name, set()).add(f"/{path}")
+    return [
+        name
+        for name in names
+        if any(f"/{name}".endswith(end) for end in ends.get(PurePosixPath(name).name, ()))
+    ]
 
 
 def _detect_family(source: SourceFile, options: ReadOptions) -> FamilyGuess:
@@ -113,7 +172,7 @@ def _detect_family(source: SourceFile, options: ReadOptions) -> FamilyGuess:
     families = list(dict.fromkeys(candidates)) or list(FAMILIES)
     described = "; ".join(f"{family}: {FAMILIES[family]}" for family in families)
     raise InputError(
-        f"{source.file.path}: could not detect the record format. The first record {what}. "
+        f"{source.file.data_path}: could not detect the record format. The first record {what}. "
         f"Pass --format ({described}), or name the columns with --column question=... "
         "--column answer=... --column image=..."
     )
@@ -132,8 +191,8 @@ class SourceReader:
         self._source = source
         self._options = options.with_defaults(source.file.listed_options)
         self._images = images or {}
-        self._size = source.file.path.stat().st_size
-        self._raw = source.file.path.open("rb")
+        self._size = source.file.data_path.stat().st_size
+        self._raw = source.file.data_path.open("rb")
         self._hash = hashlib.sha256()
         self.n_bytes = 0
         """Bytes of the file read so far."""
@@ -205,9 +264,9 @@ class SourceReader:
                     self._open_stream(), file.name, self._options.encoding, keep_going
                 )
             elif layout.container == "parquet":
-                rows = read_parquet(file.path, file.name, keep_going, self._report_share)
+                rows = read_parquet(file.data_path, file.name, keep_going, self._report_share)
             else:
-                rows = read_arrow(file.path, file.name, keep_going)
+                rows = read_arrow(file.data_path, file.name, keep_going)
             records = ((record, record.origin) for record in rows)
         try:
             for record, prefix in records:
@@ -225,18 +284,18 @@ class SourceReader:
             return problem.replace(NOT_UTF8, f"is not {self._options.encoding}")
         if not self._advice:
             name, compression = self._source.file.name, self._source.format.compression
-            with self._source.file.path.open("rb") as raw:  # a second time, from the start
+            with self._source.file.data_path.open("rb") as raw:  # a second time, from the start
                 file = open_decompressed(raw, compression, name)
                 self._advice = advise_encoding(iter(partial(file.read, _HASH_BYTES), b""))
         return f"{problem}. {self._advice}"
 
     def _open_stream(self, encoding: str = "") -> IO[bytes]:
         raw = io.BufferedReader(PieceReader(self._read_piece), 1 << 18)
-        name, compression = str(self._source.file.path), self._source.format.compression
+        name, compression = str(self._source.file.data_path), self._source.format.compression
         return open_text(raw, compression, encoding, name)
 
     def _read_json(self) -> Iterator[RawRecord]:
-        name, keep_going = str(self._source.file.path), self._options.keep_going
+        name, keep_going = str(self._source.file.data_path), self._options.keep_going
         layout = self._source.format
         file = self._open_stream(layout.encoding)
         try:

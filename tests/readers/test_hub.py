@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +23,7 @@ from scoring.hub.repository import HubAddress, parse_address
 from scoring.images.decode import open_reference
 from scoring.readers.inputs import find_inputs
 from scoring.readers.options import ReadOptions
+from scoring.readers.sources import open_sources
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.hub import READER, Hub, running_hub, use_hub
 from tests.readers.test_files import COLOURS, png, record
@@ -258,6 +261,110 @@ def test_a_limit_downloads_only_what_it_needs(tmp_path: Path, hub: Hub) -> None:
     assert answers(open_workspace(workspace.root)) == ["a0", "a1", "a2", "a4"]
 
 
+def big_table(n_groups: int = 12, group_rows: int = 20, image_bytes: int = 100_000) -> bytes:
+    """Return a Parquet file whose rows have an image and many random bytes."""
+    sink, values = io.BytesIO(), np.random.default_rng(0)
+    pixels = [png(name) for name in ("red", "lime", "blue")]
+    with pq.ParquetWriter(sink, pa.schema([("image", pa.binary()), ("text", pa.string())])) as out:
+        for start in range(0, n_groups * group_rows, group_rows):
+            rows = range(start, start + group_rows)
+            images = [pixels[row % 3] + values.bytes(image_bytes) for row in rows]
+            out.write(pa.table({"image": images, "text": [f"a{row}" for row in rows]}))
+    return sink.getvalue()
+
+
+def test_a_limit_reads_only_the_rows_that_it_needs(tmp_path: Path, hub: Hub) -> None:
+    path, content = "data/train-00000-of-00002.parquet", big_table()
+    commit = hub.add("o/n", {path: content, path.replace("00000", "00001", 1): content})
+    workspace = imported(tmp_path, "hf:o/n", limit=25)
+    assert answers(workspace) == [f"a{row}" for row in range(25)]
+    (file,) = read_dataset_info(workspace).files
+    assert file.is_partial and file.hub["commit"] == commit and file.hub["path"] == path
+    assert file.name == path.rpartition("/")[2] and file.bytes < len(content) / 5
+    assert list(hub.sent) == [path]
+    assert hub.sent[path] < len(content) / 3
+    pixels = [
+        open_reference(sample.images[0], workspace.image_roots).getpixel((5, 5))
+        for sample in read_samples(workspace)
+    ]
+    assert pixels[:4] == [COLOURS[name] for name in ("red", "lime", "blue", "red")]
+    sent = hub.sent[path]
+    again = imported(tmp_path, "hf:o/n", name="again", limit=25)
+    assert hub.sent[path] == sent
+    assert read_dataset_info(again).fingerprint == read_dataset_info(workspace).fingerprint
+    whole = imported(tmp_path, "hf:o/n", name="whole", limit=300)
+    assert [f.is_partial for f in read_dataset_info(whole).files] == [False, True]
+    assert answers(whole)[239:242] == ["a239", "a0", "a1"]
+    sent = hub.sent[path]
+    local = imported(tmp_path, "hf:o/n", name="local", limit=30)  # from the downloaded file
+    assert hub.sent[path] == sent
+    assert answers(local) == [f"a{row}" for row in range(30)]
+
+
+@pytest.mark.parametrize("kind", ["lines", "array", "gzip"])
+def test_a_limit_reads_only_the_start_of_a_json_file(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("scoring.readers.first_records._WHOLE_BYTES", 1 << 18)
+    monkeypatch.setattr("scoring.hub.repository._BLOCK_BYTES", 1 << 18)
+    noise = np.random.default_rng(0).bytes(1_000)
+    records = [record(n, None) | {"noise": noise.hex()} for n in range(1_000)]
+    texts = [json.dumps(value).encode() for value in records]
+    content = b"[" + b",\n".join(texts) + b"]" if kind == "array" else b"\n".join(texts)
+    content = gzip.compress(content, 0) if kind == "gzip" else content
+    name = {"lines": "x.jsonl", "array": "x.json", "gzip": "x.jsonl.gz"}[kind]
+    hub.add("o/n", {name: content})
+    workspace = imported(tmp_path, "hf:o/n", limit=100)
+    assert answers(workspace) == [f"a{n}" for n in range(100)]
+    assert hub.sent[name] == 1 << 18 < len(content) / 5
+    (file,) = read_dataset_info(workspace).files
+    assert file.is_partial and file.bytes == 1 << 18
+    originals = [sample.original for sample in read_samples(workspace)]
+    assert originals == texts[:100]
+    more = imported(tmp_path, "hf:o/n", name="more", limit=200)
+    assert hub.sent[name] == 3 << 18 and read_dataset_info(more).n_samples == 200
+    most = imported(tmp_path, "hf:o/n", name="most", limit=999)
+    assert read_dataset_info(most).files[0].bytes == len(content)
+
+
+def test_a_limit_downloads_only_the_images_that_are_named(tmp_path: Path, hub: Hub) -> None:
+    files = {f"images/{n}/r.png": png("red") + bytes([n]) for n in range(5)}
+    rows = [record(n, f"{n}/r.png") for n in range(5)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    hub.add("o/n", {"data/x.jsonl": text.encode(), **files})
+    workspace = imported(tmp_path, "hf:o/n", limit=2)
+    assert {name for name in hub.sent if name in files} == {"images/0/r.png", "images/1/r.png"}
+    for sample in read_samples(workspace):
+        assert open_reference(sample.images[0], workspace.image_roots).size
+
+
+def test_a_dataset_is_imported_again_without_a_network(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"data/train-0000{n}-of-00002.parquet" for n in range(2)]
+    commit = hub.add("o/n", {names[0]: big_table(), names[1]: table("red"), "README.md": b"# x"})
+    hub.add("o/whole", {"x.jsonl": lines(0, image="r.png"), "r.png": png("red")})
+    online = [imported(tmp_path, "hf:o/n", name="a", limit=5), imported(tmp_path, "hf:o/whole")]
+    hub.add("o/n", {"other.jsonl": lines(7)})
+    gone = "http://127.0.0.1:9"
+    addresses = {"ENDPOINT": gone, "HUGGINGFACE_CO_URL_TEMPLATE": gone + "/{repo_id}/{filename}"}
+    for number, values in enumerate(({"HF_HUB_OFFLINE": True}, addresses)):
+        for name, value in values.items():
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        some = imported(tmp_path, "hf:o/n", name=f"some{number}", limit=5)
+        whole = imported(tmp_path, "hf:o/whole", name=f"whole{number}")
+        for before, after in zip(online, (some, whole), strict=True):
+            first, second = read_dataset_info(before), read_dataset_info(after)
+            assert first.fingerprint == second.fingerprint
+            assert "from the cache, because the hub cannot be reached" in second.files[0].why
+            assert first.files[0].hub == second.files[0].hub
+        assert read_dataset_info(some).files[0].hub["commit"] == commit
+        if number == 0:  # without HF_HUB_OFFLINE a download is tried several times
+            with pytest.raises(InputError, match=r"'o/n' on the hub: the hub cannot be reached"):
+                imported(tmp_path, "hf:o/n", name="none")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
 def test_a_limit_of_local_files(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(lines(0, 1, 2))
@@ -285,7 +392,7 @@ def test_problems_are_explained(tmp_path: Path, hub: Hub, monkeypatch: pytest.Mo
     hub.add("o/gated", {"a.jsonl": lines(0)}, gated=True)
     monkeypatch.setenv("HF_TOKEN", READER)
     with pytest.raises(InputError, match=r"it is gated\. Accept its terms"):
-        find_inputs(["hf:o/gated"])
+        open_sources(["hf:o/gated"], ReadOptions())
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match="the hub cannot be reached"):
-        find_inputs(["hf:o/empty"])
+        find_inputs(["hf:o/unknown"])
