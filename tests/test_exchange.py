@@ -37,6 +37,18 @@ def test_scores_export_and_import_again(demo_workspace: Path, tmp_path: Path) ->
     assert "were imported" in " ".join(refused.stderr.split())
 
 
+def test_an_empty_subset_is_exported_with_a_warning(demo_workspace: Path) -> None:
+    ws = ["-w", demo_workspace]
+    rule = ["--rule", "threshold", "--min", "99"]
+    assert visnec("select", *ws, "--run", "demo", "--name", "empty", *rule).returncode == 0
+    done = visnec("export", "empty", *ws)
+    assert done.returncode == 0
+    assert "warning: The export is empty: 0 samples" in " ".join(done.stderr.split())
+    rest = visnec("export", "empty", *ws, "--format", "dropped", "--overwrite")
+    assert "600 samples left out" in " ".join(rest.stderr.split())
+    assert "warning" not in rest.stderr
+
+
 def test_a_wrong_header_is_explained(demo_workspace: Path, tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("id,score\na,1\n")

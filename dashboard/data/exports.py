@@ -224,7 +224,6 @@ class ExportSummary:
 
     folder: Path
     manifest: Manifest
-    n_samples: int
     files: tuple[tuple[Path, int], ...]
     version: str  # changes when the export is written again
     n_images: int = 0  # in its image folder
@@ -268,7 +267,6 @@ def _read_export(path: Path) -> ExportSummary:
     return ExportSummary(
         folder=path.parent,
         manifest=manifest,
-        n_samples=int(manifest.counts["selected"]),
         files=sizes,
         version=version,
         n_images=int(images.get("files", 0)),

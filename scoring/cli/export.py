@@ -97,7 +97,11 @@ def export(
             f"{result.n_new_parts} newer result files are not in the database; include them with "
             f"visnec build -w {quote(str(workspace))}"
         )
-    console.show_message(f"{result.n_samples:,} samples; check them at any time with:")
+    if not result.manifest.n_listed:
+        console.show_warning(f"The export is empty: {result.manifest.describe_content()}")
+    console.show_message(
+        f"Written: {result.manifest.describe_content()}; check the export at any time with:"
+    )
     console.show_message(
         f"visnec verify {quote(str(result.folder / MANIFEST))} -w {quote(str(workspace))}"
     )
@@ -144,7 +148,8 @@ def verify(
         console.show_message(f"Note: {note}")
     n_missing = report.manifest.n_missing_images
     console.show_message(
-        f"Verified: {report.n_samples:,} samples, byte for byte as the workspace rebuilds them"
+        f"Verified: {report.manifest.describe_content()}, byte for byte as the workspace rebuilds "
+        "the export"
         + (f"; missing images: {n_missing:,}" if n_missing else "")
     )
     if json:

@@ -76,7 +76,7 @@ def push(
         )
     pushed = result.pushed
     verb = "Replaced the earlier push" if pushed.is_update else "Pushed"
-    console.show_message(f"{verb}: {result.manifest.counts['selected']:,} samples")
+    console.show_message(f"{verb}: {result.manifest.describe_content()}")
     if json:
         folder = str(result.folder) if result.folder else None
         console.print_json({**asdict(pushed), "folder": folder})

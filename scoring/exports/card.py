@@ -34,6 +34,12 @@ _LOADERS = {
     "webdataset": 'webdataset.WebDataset(sorted(glob("FOLDER/*.tar")), shardshuffle=False)',
     "ids": 'datasets.load_dataset("FOLDER", "row_idx", split="train")',
 }
+_LISTS = {
+    "ids": "It has no records: a row number is the position of a sample in the dataset.",
+    "dropped": "It has no records: each line gives the id and row number of a sample, and why it "
+    "was left out.",
+}
+"""What is in the files of the formats without records."""
 _DATA_FILES = {"huggingface": "train/data-*.arrow", "dropped": "dropped.jsonl"}
 _NO_ROWS = "samples.json-is-one-object-export-it-as-jsonl"
 """Name of no file: ``datasets`` would read an object of records as a single row."""
@@ -142,7 +148,7 @@ def card_text(manifest: Manifest, has_rows: bool = True) -> str:
 
 def _front_matter(manifest: Manifest) -> list[str]:
     """Return what the Hugging Face hub shows of a dataset; no text of the dataset."""
-    n_samples, text = manifest.counts["selected"], manifest.options.license
+    n_samples, text = manifest.n_listed, manifest.options.license
     size = next((name for limit, name in _SIZES if n_samples < limit), "1B<n<10B")
     front = ["task_categories:", "- image-text-to-text", "tags:", "- visnec"]
     front += ["size_categories:", f"- {size}"]
@@ -213,17 +219,22 @@ def code_span(text: object) -> str:
 
 
 def _summary(manifest: Manifest) -> str:
-    counts = manifest.counts
+    samples = f"{manifest.n_listed:,} of {manifest.counts['samples']:,} samples"
+    dataset = "a multimodal instruction dataset"
+    if manifest.format == "dropped":
+        subject = f"A list of {samples} of {dataset}: those left out of a subset"
+    else:
+        subject = f"{samples} of {dataset}"
+        subject = f"Ids and row numbers of {subject}" if manifest.format == "ids" else subject
     return (
-        f"{counts['selected']:,} of {counts['samples']:,} samples of a multimodal instruction "
-        "dataset, chosen by how much their answers need the image (VisNec score: mean loss of the "
-        "answer without the image minus mean loss with it)."
+        f"{subject}, chosen by how much their answers need the image (VisNec score: mean loss of "
+        "the answer without the image minus mean loss with it)."
     )
 
 
 def _describe_changes(manifest: Manifest) -> str:
     if not manifest.derived:
-        return "Every record is as it came, byte for byte."
+        return _LISTS.get(manifest.format, "Every record is as it came, byte for byte.")
     written = manifest.counts.get("written", {})
     sentences = []
     if turns := written.get("turns"):
@@ -253,7 +264,7 @@ def _describe_changes(manifest: Manifest) -> str:
         sentences.append("Losses and scores are added to each record.")
     if n := written.get("records_with_new_image_paths"):
         sentences.append(f"{n:,} records name the copies of their images by new paths.")
-    return "**Derived data.** " + " ".join(sentences)
+    return " ".join([_LISTS.get(manifest.format, "**Derived data.**"), *sentences])
 
 
 def _list_choices(manifest: Manifest) -> str:

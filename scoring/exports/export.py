@@ -151,7 +151,9 @@ def check_folder(folder: Path, overwrite: bool = False) -> None:
             f"{folder} contains other files than an export ({shown}). Name another folder."
         )
     if not overwrite:
-        raise InputError(f"{folder} contains an export. Name another folder, or overwrite it.")
+        raise InputError(
+            f"{folder} contains an export. Name another folder, or replace it with --overwrite."
+        )
     read_manifest(folder)
 
 

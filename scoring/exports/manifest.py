@@ -95,6 +95,19 @@ class Manifest:
         return self.options.format
 
     @property
+    def n_listed(self) -> int:
+        """Number of samples in the files: those of the subset, or with ``dropped`` all others."""
+        n_selected = int(self.counts["selected"])
+        return int(self.counts["samples"]) - n_selected if self.format == "dropped" else n_selected
+
+    def describe_content(self) -> str:
+        """Return what the files contain, such as "257 samples"."""
+        samples = f"{self.n_listed:,} sample{'' if self.n_listed == 1 else 's'}"
+        if self.format == "ids":
+            return f"ids and row numbers of {samples}"
+        return f"{samples} left out" if self.format == "dropped" else samples
+
+    @property
     def n_missing_images(self) -> int:
         """Number of images that should be in the export and were missing."""
         return int(self.counts.get("written", {}).get("images", {}).get("missing", 0))

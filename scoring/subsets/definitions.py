@@ -90,7 +90,7 @@ def save_subset(
         if replace(saved, created_at=definition.created_at) != definition:
             raise InputError(
                 f"Subset {definition.name!r} is already saved with other settings ({saved.rule}). "
-                "Choose another name, or overwrite it"
+                "Choose another name, or replace it with --overwrite."
             )
         return path
     write_json(path, definition.to_dict())

@@ -133,6 +133,24 @@ def test_only_line_breaks_between_tokens_are_removed(record: bytes, line: bytes)
     assert json.loads(texts[0]) == json.loads(texts[1])
 
 
+@pytest.mark.parametrize(
+    ("file_format", "content", "sentence"),
+    [
+        ("llava", "3 samples", "3 of 6 samples of a multimodal instruction dataset, chosen by"),
+        ("ids", "ids and row numbers of 3 samples", "Ids and row numbers of 3 of 6 samples of"),
+        ("dropped", "3 samples left out", "A list of 3 of 6 samples of"),
+    ],
+)
+def test_an_export_says_what_is_in_its_files(
+    workspace: Workspace, store: Store, file_format: str, content: str, sentence: str
+) -> None:
+    result = export_subset(workspace, store, FIRST_THREE, format=file_format)
+    assert result.manifest.describe_content() == content
+    readme = (result.folder / "README.md").read_text()
+    assert sentence in readme
+    assert ("Every record is as it came" in readme) == (file_format == "llava")
+
+
 def test_the_manifest_has_digests_and_counts(workspace: Workspace, store: Store) -> None:
     result = export_subset(workspace, store, FIRST_THREE, format="ids")
     manifest = read_manifest(result.folder)
@@ -195,7 +213,7 @@ def test_progress_ends_at_the_total(workspace: Workspace, store: Store) -> None:
 def test_an_export_is_overwritten_only_on_request(workspace: Workspace, store: Store) -> None:
     folder = export_subset(workspace, store, ALL).folder
     before = (folder / "samples.json").read_bytes()
-    with pytest.raises(InputError, match="contains an export"):
+    with pytest.raises(InputError, match=r"contains an export.*--overwrite"):
         export_subset(workspace, store, replace(ALL, rule=TopCount(1)))
     assert (folder / "samples.json").read_bytes() == before
     export_subset(workspace, store, FIRST_THREE, folder, "ids", overwrite=True)

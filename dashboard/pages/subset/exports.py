@@ -152,11 +152,12 @@ def _describe_result(job: ExportJob) -> tuple[str, str]:
         return f"Exported {job.name}", ""
     if isinstance(result, PushResult):
         return f"Pushed {job.name} to {job.repository}", result.pushed.url
-    n_samples = formatting.plural(result.n_samples, "sample")
     lines = [str(job.folder), *result.manifest.image_notes()]
+    if not result.manifest.n_listed:
+        lines.insert(0, "The export is empty.")
     if trainer := result.manifest.options.trains_with:
         lines.append(f"Train with {trainer.title}: {result.start_command}")
-    return f"Exported {n_samples} of {job.name}", "\n".join(lines)
+    return f"Exported {result.manifest.describe_content()} of {job.name}", "\n".join(lines)
 
 
 def describe_progress(job: ExportJob) -> str:
@@ -179,9 +180,9 @@ def _show_export(workspace: Workspace, export: ExportSummary) -> None:
     name, manifest = export.folder.name, export.manifest
     about, buttons = st.columns([3, 2], vertical_alignment="center")
     with about:
-        n_samples = formatting.plural(export.n_samples, "sample")
+        content = manifest.describe_content()
         size = formatting.size(sum(n_bytes for _, n_bytes in export.files))
-        details = [f"subset {manifest.subset.name}", manifest.format, f"{n_samples}, {size}"]
+        details = [f"subset {manifest.subset.name}", manifest.format, f"{content}, {size}"]
         if export.n_images:
             details.append(formatting.plural(export.n_images, "image"))
         if n := manifest.n_missing_images:
@@ -254,9 +255,9 @@ def _verify_export(workspace: Workspace, export: ExportSummary) -> tuple[str, st
         return "problem", "This export differs", str(error)
     finally:
         bar.empty()
-    n_samples = formatting.plural(report.n_samples, "sample")
+    content = report.manifest.describe_content()
     notes = "\n".join((*report.changed_inputs, *report.notes))
-    return "done", f"Verified: {n_samples} rebuilt, all bytes identical", notes
+    return "done", f"Verified: {content} rebuilt, all bytes identical", notes
 
 
 def _compare_exports(context: Context, exports: list[ExportSummary]) -> None:
