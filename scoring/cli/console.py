@@ -191,11 +191,11 @@ def show_statuses(title: str, by_baseline: Mapping[str, Mapping[str, int]]) -> N
     show_table(title, columns, rows)
 
 
-def show_issues(title: str, unit: str, issues: Sequence[Mapping[str, Any]]) -> None:
+def show_issues(title: str, issues: Sequence[Mapping[str, Any]]) -> None:
     """Print the problems of an import, if any, with two examples of each."""
     if issues:
         rows = [(each["what"], each["n"], "; ".join(each["examples"][:2])) for each in issues]
-        show_table(title, ["problem", unit, "such as"], rows)
+        show_table(title, ["problem", "number", "such as"], rows)
 
 
 def frame_records(frame: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -103,7 +103,7 @@ def evaluate(
                 for each in imported.sets
             ],
         )
-        console.show_issues("Records that could not be imported", "records", first.findings)
+        console.show_issues("Not imported", first.findings)
     if is_changed:
         build_database(opened)
     store = Store(opened)

@@ -64,7 +64,12 @@ def export_prompts(
     model: ModelOptions,
     to: Annotated[Path, Option("Folder to write.")],
     limit: Annotated[
-        int | None, Option("Export at most this many samples, for a first look.", min=1)
+        int | None,
+        Option(
+            "Export the first samples only, in the order of score --limit: that of the dataset, "
+            "but with the samples of an image together.",
+            min=1,
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -126,7 +131,7 @@ def import_losses(
     if report.already:
         console.show_message("These files are already imported; nothing was changed.")
     console.show_statuses(f"Run {report.run_id}", {"samples": report.statuses})
-    console.show_issues("Rows that could not be used", "rows", report.findings)
+    console.show_issues("Not imported", report.findings)
     if report.probe is None:
         console.show_warning(
             "The losses were not compared with those of the model. --probe 32 scores 32 samples "

@@ -149,8 +149,7 @@ def verify(
     n_missing = report.manifest.n_missing_images
     console.show_message(
         f"Verified: {report.manifest.describe_content()}, byte for byte as the workspace rebuilds "
-        "the export"
-        + (f"; missing images: {n_missing:,}" if n_missing else "")
+        "the export" + (f"; missing images: {n_missing:,}" if n_missing else "")
     )
     if json:
         values: dict[str, Any] = {"verified": True, "n_samples": report.n_samples}

@@ -191,7 +191,7 @@ def import_scores(
     if report.already:
         console.show_message(f"{file} is already imported; nothing was changed.")
     console.show_statuses(f"Run {report.run_id}", {"samples": report.statuses})
-    console.show_issues("Rows that could not be imported", "rows", report.findings)
+    console.show_issues("Not imported", report.findings)
     scored = report.statuses.get("scored", 0)
     console.show_message(
         f"{report.n_rows:,} rows read; {scored:,} of {report.n_samples:,} samples have a score"

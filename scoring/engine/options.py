@@ -28,7 +28,12 @@ class ScoreOptions:
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
     tokens: Annotated[bool, Option("Also keep the loss of every answer token.")] = False
     limit: Annotated[
-        int | None, Option("Score at most this many samples, for a first look.", min=1)
+        int | None,
+        Option(
+            "Score at most this many samples, for a first look: the first of the dataset, with "
+            "the samples of an image together.",
+            min=1,
+        ),
     ] = None
     truncate: Annotated[
         bool, Option("Truncate samples that are too long and score the part that fits.")

@@ -201,8 +201,13 @@ def read_earlier_report(workspace: Workspace, record: RunRecord) -> ImportReport
     for name in ("imported_from", "dataset_fingerprint", "model", "baselines", "tokens"):
         before, now = getattr(present, name), getattr(record, name)
         if before != now:
+            if name == "imported_from":
+                origin = f"was imported from {before}" if before else "was scored here"
+                difference = f"{origin}, and these scores come from {now}"
+            else:
+                difference = f"has another {name} ({before!r} before, {now!r} now)"
             raise RunConflictError(
-                f"Run {record.run_id!r} exists with another {name} ({before!r} before, {now!r} "
-                "now). Give these scores another name with --run."
+                f"There is already a run {record.run_id!r}: it {difference}. Give these scores "
+                "another name with --run."
             )
     return replace(read_import_report(workspace, record.run_id), already=True)

@@ -176,16 +176,28 @@ def _inspect_file(path: Path, issues: ImportIssues) -> LossFile:
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path} cannot be read as {kind}: {error}") from error
     file = LossFile(path, kind, tuple(names))
-    n_kinds = sum(name in names for name in (*_PER_TOKEN, _PER_SAMPLE))
-    if not {"row_idx", "pass"} <= set(names) or n_kinds != 1 or (kind == CSV and file.is_per_token):
+    if problem := _find_problem(file):
         raise InputError(
-            f"{path} is not a file of losses for exported prompts. Found: "
-            f"{', '.join(names)[:300]!r}. Accepted: {_ACCEPTED}. CSV has means only."
+            f"{path} {problem}. Found: {', '.join(names)[:300]!r}. Accepted: {_ACCEPTED}. CSV has "
+            "means only."
         )
     known = {"row_idx", "pass", *_PER_TOKEN, _PER_SAMPLE, *_OPTIONAL, *PROMPTS.names}
     others = [name for name in names if name not in known]
     issues.add("column ignored", len(others), others)
     return file
+
+
+def _find_problem(file: LossFile) -> str:
+    """Return why the columns are not those of a file of losses; empty if they are."""
+    missing = [name for name in ("row_idx", "pass") if name not in file.columns]
+    losses = [name for name in (*_PER_TOKEN, _PER_SAMPLE) if name in file.columns]
+    if missing or not losses:
+        missing += [] if losses else [f"{', '.join(_PER_TOKEN)} or {_PER_SAMPLE}"]
+        return f"is not a file of losses for exported prompts: it lacks {' and '.join(missing)}"
+    if len(losses) > 1:
+        return f"has both {' and '.join(losses)}. Leave out all but one of these columns"
+    is_list_in_csv = file.kind == CSV and file.is_per_token
+    return f"is CSV, which cannot have {losses[0]} per token" if is_list_in_csv else ""
 
 
 def _build_record(

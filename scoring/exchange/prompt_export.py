@@ -145,12 +145,22 @@ def _begin_export(folder: Path, export: PromptExport) -> PromptExport:
             raise InputError(f"{folder} is not empty. Choose a new folder.")
         write_json(folder / SETTINGS, asdict(export))
         return export
-    is_same = before.record.run_id == export.record.run_id and before.version == export.version
-    if not is_same or (before.dataset, before.n_samples) != (export.dataset, export.n_samples):
-        raise InputError(
-            f"{folder} has the prompts of other data, or of a model with other settings. Choose a "
-            "new folder."
+    problem = None
+    if before.version != export.version:
+        problem = "was written by another version"
+    elif before.dataset != export.dataset:
+        problem = "has the prompts of other data"
+    elif before.record.run_id != export.record.run_id:
+        problem = f"has the prompts of {before.record.model} with other settings"
+        if before.record.model != export.record.model:
+            problem = f"has the prompts of {before.record.model}, not of {export.record.model}"
+    elif before.n_samples != export.n_samples:
+        problem = (
+            f"has the prompts of {before.n_samples:,} samples, and this export has "
+            f"{export.n_samples:,}"
         )
+    if problem is not None:
+        raise InputError(f"{folder} {problem}. Choose a new folder with --to.")
     return before
 
 

@@ -27,6 +27,8 @@ COLUMNS = {
     "loss_multimodal": ("loss_multimodal", "loss_video", "loss_full"),
     "loss_text": ("loss_text", "loss_blind"),
     "visnec": ("visnec", "vds"),
+    "status": ("status",),
+    "reason": ("reason",),
 }
 """The columns of scores, by the names that are accepted for each, ours and the paper's first.
 

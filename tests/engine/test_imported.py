@@ -18,8 +18,9 @@ from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.queries.detail import sample_detail
 from scoring.database.queries.overview import score_summary
-from scoring.database.queries.score_import import ScoreMatcher
+from scoring.database.queries.score_import import FAILURES, ScoreMatcher
 from scoring.database.values import Scope
+from scoring.dataset.importing import import_dataset
 from scoring.errors import InputError, RunConflictError
 from scoring.exchange import imported_scores
 from scoring.exchange.imported_scores import import_scores
@@ -28,7 +29,7 @@ from scoring.exchange.score_files import read_score_cells
 from scoring.issues import ImportIssues
 from scoring.runs.record import read_run
 from scoring.samples import Status
-from scoring.workspace import Workspace
+from scoring.workspace import Workspace, create_workspace
 from tests.synthetic import make_workspace
 
 HEADER = "row_idx,id,image_path,loss_multimodal,loss_text,visnec\n"
@@ -141,7 +142,7 @@ def test_importing_again_changes_nothing_and_other_scores_are_refused(
     again = import_scores(workspace, path, run_id="paper")
     assert again == replace(first, already=True)
     other = write_csv(tmp_path, "0,,,0.5,1.5,1.0\n", name="other.csv")
-    with pytest.raises(RunConflictError, match=r"imported_from.*--run"):
+    with pytest.raises(RunConflictError, match=r"imported from scores.csv .*--run"):
         import_scores(workspace, other, run_id="paper")
     with pytest.raises(RunConflictError, match="baselines"):
         import_scores(workspace, path, run_id="paper", baseline="reference")
@@ -270,6 +271,74 @@ def test_each_format_has_every_sample_and_reads_back(tmp_path: Path, file_format
     kinds = {issue["what"] for issue in report.findings}
     assert kinds == {"column ignored", "row without losses"}
     assert exported(workspace, "back") == exported(workspace, "tiny-run")
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet"])
+def test_statuses_come_back_with_their_reasons(tmp_path: Path, file_format: str) -> None:
+    values = [0.5, *([0.1] * len(FAILURES)), Status.TEXT_ONLY, 0.5]
+    workspace = make_workspace(
+        tmp_path / "ws", visnec=values, with_run=False, with_images=False, with_clusters=False
+    )
+    lines = [f"{row},,,{status},because" for row, status in enumerate(FAILURES, 1)]
+    first = write_csv(
+        tmp_path,
+        "\n".join(["0,1,2,scored,", *lines]),
+        header="row_idx,loss_multimodal,loss_text,status,reason\n",
+    )
+    import_scores(workspace, first, run_id="first")
+    path = tmp_path / "scores"
+    with path.open("wb") as file:
+        target = file if file_format == "parquet" else io.TextIOWrapper(file, "utf-8", newline="")
+        export_scores(Store(workspace), Scope("first"), target, file_format=file_format)
+        target.flush()
+    import_scores(workspace, path, run_id="back")
+
+    def outcomes(run: str) -> list[tuple[object, object]]:
+        return [(row["status"], row["reason"]) for row in rows_of(workspace, run)]
+
+    back = outcomes("back")
+    assert back[1:-2] == [(status, "because") for status in FAILURES]
+    assert back[:-1] == outcomes("first")[:-1]
+    assert back[-1] == ("pending", "scores has no losses for it")
+
+
+def test_a_status_is_used_only_where_it_can_be_true(workspace: Workspace, tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path,
+        "0,scenes-0,1,2,bad_image\n"
+        "1,digits-1,1,2,ok\n"
+        "2,charts-2,,,text_only\n"
+        "3,scenes-3,,,bad_image\n"
+        "4,digits-4,,,too_long\n"
+        "5,other,,,too_long\n",
+        header="row_idx,id,loss_multimodal,loss_text,status\n",
+    )
+    report = import_scores(workspace, path, run_id="elsewhere")
+    assert [row["status"] for row in rows_of(workspace, "elsewhere")] == [
+        *("bad_image", "scored", "pending", "text_only", "too_long", "pending", "pending"),
+        "pending",
+    ]
+    issues = issues_of(report)
+    assert issues["unknown status; the row is used without it"] == (1, ["'ok'"])
+    assert issues["losses of a row whose status says that it has none; they are not used"] == (
+        1,
+        ["row 0, which is bad_image in the file"],
+    )
+    assert issues["another id"][0] == 1
+
+
+def test_ids_that_a_spreadsheet_would_run_come_back(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "<image>\n?"}, {"from": "gpt", "value": "!"}]
+    record = json.dumps({"id": "=1+1", "image": "-a.png", "conversations": turns})
+    (tmp_path / "records.jsonl").write_text(record + "\n")
+    workspace = create_workspace(tmp_path / "formulas")
+    import_dataset(workspace, [tmp_path / "records.jsonl"])
+    scores = write_csv(tmp_path, "0,1,2\n", header="row_idx,loss_multimodal,loss_text\n")
+    import_scores(workspace, scores, run_id="a")
+    text = exported(workspace, "a", file_format="csv")
+    assert "0,'=1+1," in text
+    report = import_scores(workspace, write_csv(tmp_path, text, header=""), run_id="b")
+    assert report.statuses == {"scored": 1}
 
 
 def test_turns_are_exported_with_their_samples(tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def test_a_limited_export_resumes_and_leaves_the_rest_pending(
     (folder / "prompts" / "part-00001.parquet").unlink()
     assert export_prompts(workspace, encoder, folder, limit=10) == whole
     assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
-    with pytest.raises(InputError, match="Choose a new folder"):
+    with pytest.raises(InputError, match="of 10 samples, and this export has 11. Choose a new"):
         export_prompts(workspace, encoder, folder, limit=11)
     report = import_losses(workspace, [exported / "losses.parquet"], folder, run_id="ten")
     assert report.statuses["scored"] == whole.statuses["pending"]
@@ -349,17 +349,25 @@ def test_spans_of_one_turn_may_be_interrupted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "found"),
+    ("columns", "problem", "found"),
     [
-        ({"row_idx": [0], "losses": [[0.5]]}, "row_idx, losses"),
-        ({"row_idx": [0], "pass": ["text"], "score": [1.0]}, "row_idx, pass, score"),
-        ({"row_idx": [0], "pass": ["text"], "loss": [1.0], "losses": [[1.0]]}, "loss, losses"),
+        ({"row_idx": [0], "losses": [[0.5]]}, "it lacks pass", "row_idx, losses"),
+        (
+            {"row_idx": [0], "pass": ["text"], "score": [1.0]},
+            "it lacks losses, logprobs or loss",
+            "row_idx, pass, score",
+        ),
+        (
+            {"row_idx": [0], "pass": ["text"], "loss": [1.0], "losses": [[1.0]]},
+            "has both losses and loss. Leave out all but one",
+            "loss, losses",
+        ),
     ],
 )
 def test_other_files_are_refused_with_what_they_have(
-    exported: Path, workspace: Workspace, tmp_path: Path, columns: Row, found: str
+    exported: Path, workspace: Workspace, tmp_path: Path, columns: Row, problem: str, found: str
 ) -> None:
     path = tmp_path / "other.parquet"
     pq.write_table(pa.table(columns), path)
-    with pytest.raises(InputError, match=f"Found: .*{found}.*Accepted: row_idx; pass"):
+    with pytest.raises(InputError, match=f"{problem}.*Found: .*{found}.*Accepted: row_idx; pass"):
         import_losses(workspace, [path], exported / "prompts")

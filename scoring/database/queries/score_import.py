@@ -15,9 +15,15 @@ import pyarrow as pa
 
 from scoring.errors import StorageError
 from scoring.issues import ImportIssues
+from scoring.samples import Status
 from scoring.schemas import IMPORTED_SCORES
 
 TOLERANCE = 1e-5  # nats: three numbers of six decimals differ by less from rounding alone
+_OF_DATASET = (Status.TEXT_ONLY, Status.VIDEO, Status.BAD_RECORD)
+FAILURES = [
+    str(status) for status in Status if status not in (Status.SCORED, Status.PENDING, *_OF_DATASET)
+]
+"""What a score file may give as the status of a sample without losses."""
 _MEMORY_LIMIT = "400MB"
 _THREADS = 4  # each needs its share of the memory
 _EXAMPLES = 5  # of each issue, those that come first in the file
@@ -33,6 +39,9 @@ _CREATE = (
         loss_multimodal DOUBLE,
         loss_text DOUBLE,
         visnec DOUBLE,
+        unknown_status BLOB,
+        status VARCHAR,  -- why there is no score; NULL for any other status
+        reason VARCHAR,
         has_losses BOOLEAN,
         is_blind BOOLEAN  -- of a second file, which has the losses without the image
     )
@@ -68,6 +77,11 @@ _CREATE = (
     CREATE MACRO is_same_path(a, b) AS
         coalesce(ends_with(a, b) OR ends_with(b, a), false)
     """,
+    # An export as CSV has an apostrophe before text that a spreadsheet would run as a formula.
+    r"""
+    CREATE MACRO is_same_text(text, cell) AS
+        encode(text) = cell OR (regexp_matches(text, '^[-=+@\t\r]') AND encode('''' || text) = cell)
+    """,
     """
     CREATE MACRO strip_base(image) AS regexp_replace(image, '^base=[0-9]{1,6}#', '')
     """,
@@ -86,6 +100,12 @@ _INSERT_ROWS = """
         parse_number(loss_multimodal),
         parse_number(loss_text),
         parse_number(visnec),
+        CASE WHEN octet_length(status) > 0
+                AND NOT coalesce(list_contains($known, try(decode(status))), false)
+            THEN status
+        END,
+        CASE WHEN list_contains($failures, try(decode(status))) THEN decode(status) END,
+        try(decode(reason)),
         coalesce(octet_length(loss_multimodal), 0) + coalesce(octet_length(loss_text), 0) > 0,
         $is_blind
     FROM batch
@@ -139,21 +159,24 @@ _CREATE_MATCHED = """
     SELECT
         s.row_idx, s.id, s.images, s.status, s.reason,
         f.line, f.id AS file_id, f.image_path, f.loss_multimodal, f.loss_text,
-        f.visnec AS file_visnec,
+        f.visnec AS file_visnec, f.status AS file_status, f.reason AS file_reason,
+        coalesce(f.has_losses, false) AS has_losses,
         f.loss_text - f.loss_multimodal AS visnec,
         CASE
             WHEN s.status <> 'pending' AND NOT coalesce(f.has_losses, false) THEN 'none'
             WHEN s.status <> 'pending' THEN 'unscorable'
             WHEN f.line IS NULL THEN 'absent'
-            WHEN NOT f.has_losses THEN 'blank'
-            WHEN $check AND coalesce(encode(s.id) <> f.id, false) THEN 'other_id'
+            WHEN NOT f.has_losses AND f.status IS NULL THEN 'blank'
+            WHEN $check AND NOT coalesce(is_same_text(s.id, f.id), true) THEN 'other_id'
             WHEN $check AND f.image_path IS NOT NULL AND len(s.images) > 0
                 AND encode(s.images[1]) <> f.image_path
+                AND NOT is_same_text(strip_base(s.images[1]), f.image_path)
                 AND NOT list_bool_or(list_transform(s.images, lambda image: is_same_path(
                     normalize_path(strip_base(image)),
                     normalize_path(try(decode(f.image_path)))
                 )))
             THEN 'other_image'
+            WHEN f.status IS NOT NULL THEN 'failed'
             WHEN coalesce(isfinite(f.loss_text) AND isfinite(f.loss_multimodal), false)
             THEN 'scored'
             ELSE 'non_finite'
@@ -167,15 +190,20 @@ _CREATE_MATCHED = """
         ON f.row_idx = s.row_idx
 """
 
-_COUNT_USED = "SELECT count(*) FROM matched WHERE outcome IN ('scored', 'non_finite')"
+_COUNT_USED = "SELECT count(*) FROM matched WHERE outcome IN ('scored', 'non_finite', 'failed')"
 
 _READ_SCORES = """
     SELECT
         row_idx,
         $baseline AS baseline,
-        CASE WHEN outcome IN ('scored', 'non_finite') THEN outcome ELSE status END AS status,
+        CASE
+            WHEN outcome IN ('scored', 'non_finite') THEN outcome
+            WHEN outcome = 'failed' THEN file_status
+            ELSE status
+        END AS status,
         CASE outcome
             WHEN 'scored' THEN NULL
+            WHEN 'failed' THEN coalesce(nullif(file_reason, ''), 'its status in ' || $file)
             WHEN 'non_finite' THEN 'a loss in ' || $file || ' is not a finite number'
             WHEN 'absent' THEN $file || ' has no row for it'
             WHEN 'blank' THEN $file || ' has no losses for it'
@@ -252,6 +280,19 @@ _ISSUES: dict[str, tuple[str, Callable[..., str]]] = {
         "SELECT row_idx FROM blind_rows ANTI JOIN file_rows USING (row_idx) ORDER BY line",
         lambda row_idx: f"row {row_idx}",
     ),
+    "unknown status; the row is used without it": (
+        """
+        SELECT unknown_status FROM file_rows WHERE unknown_status IS NOT NULL ORDER BY line
+        """,
+        lambda cell: _shown(cell, 80),
+    ),
+    "losses of a row whose status says that it has none; they are not used": (
+        """
+        SELECT row_idx, file_status FROM matched WHERE outcome = 'failed' AND has_losses
+        ORDER BY row_idx
+        """,
+        lambda row_idx, status: f"row {row_idx}, which is {status} in the file",
+    ),
     "row without losses": (
         "SELECT row_idx FROM matched WHERE outcome = 'blank' ORDER BY row_idx",
         lambda row_idx: f"row {row_idx}",
@@ -301,7 +342,8 @@ class ScoreMatcher:
         ``is_blind``: they are of a second file, which has the losses without the image.
         """
         self._has_blind_file = self._has_blind_file or is_blind
-        return sum(self._insert(_INSERT_ROWS, batch, {"is_blind": is_blind}) for batch in batches)
+        values = {"is_blind": is_blind, "known": [*map(str, Status)], "failures": FAILURES}
+        return sum(self._insert(_INSERT_ROWS, batch, values) for batch in batches)
 
     def match_samples(
         self, samples: Iterable[pa.Table], issues: ImportIssues, *, check: bool

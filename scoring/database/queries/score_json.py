@@ -39,7 +39,9 @@ _CELLS = """
         encode(json_extract_string(json, $image_path)) AS image_path,
         encode(json_extract_string(json, $loss_multimodal)) AS loss_multimodal,
         encode(json_extract_string(json, $loss_text)) AS loss_text,
-        encode(json_extract_string(json, $visnec)) AS visnec
+        encode(json_extract_string(json, $visnec)) AS visnec,
+        encode(json_extract_string(json, $status)) AS status,
+        encode(json_extract_string(json, $reason)) AS reason
     FROM read_json_objects(
         $path, format = $format, compression = $compression, ignore_errors = $ignore_errors
     )
@@ -61,6 +63,7 @@ def read_json_cells(
     ``names`` are the file's names of our columns; a dot leads into a nested object.
     """
     columns = ("row_idx", "id", "image_path", "loss_multimodal", "loss_text", "visnec")
+    columns += ("status", "reason")
     pointers = {
         column: "/" + names[column].replace(".", "/") if column in names else _ABSENT
         for column in columns
