@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from scoring.cli import console
 from scoring.cli.commands import JsonOption, WorkspaceOption
+from scoring.engine.baselines import REFERENCE, BaselineSettings
 from scoring.errors import InputError
 from scoring.models.options import ModelOptions
 from scoring.option_descriptions import Option
@@ -62,6 +63,7 @@ class LossOptions:
 def export_prompts(
     workspace: WorkspaceOption,
     model: ModelOptions,
+    baselines: BaselineSettings,
     to: Annotated[Path, Option("Folder to write.")],
     limit: Annotated[
         int | None,
@@ -83,10 +85,17 @@ def export_prompts(
     kept = "Complete parts are kept; run the same command to resume."
     interrupted = console.exit_on_interrupt(lambda: kept)
     with interrupted, console.count_progress("Writing prompts (samples)") as show:
-        export = prompt_export.export_prompts(opened, encoder, to, limit=limit, on_progress=show)
+        export = prompt_export.export_prompts(
+            opened, encoder, to, baselines=baselines, limit=limit, on_progress=show
+        )
     console.show_statuses(
         "Samples; those that are pending have prompts", {"samples": export.statuses}
     )
+    if baselines.primary == REFERENCE:
+        console.show_warning(
+            "In the pass text, no token may attend to those at masked_positions. vLLM and other "
+            "engines that take no attention mask cannot compute these losses."
+        )
     console.show_message(f"Next: compute the losses of {to / 'prompts'}, then")
     console.show_message(
         f"visnec import-losses LOSSES -w {quote(str(workspace))} --prompts {quote(str(to))} "

@@ -119,7 +119,17 @@ def build_scorer(
     model: VisionLanguageModel,
     trial_folder: Path | None = None,
 ) -> Scorer:
-    """Return the scorer for a run by its record; dates in prompts are the run's.
+    """Return the scorer for a run by its record; see ``build_preparer``."""
+    return Scorer(build_preparer(workspace, record, model, trial_folder), tokens=record.tokens)
+
+
+def build_preparer(
+    workspace: Workspace,
+    record: RunRecord,
+    model: VisionLanguageModel,
+    trial_folder: Path | None = None,
+) -> Preparer:
+    """Return what prepares the samples of a run by its record; dates in prompts are the run's.
 
     For a trial, the shuffled order of the images is written to ``trial_folder`` and no thumbnails
     are.
@@ -142,10 +152,9 @@ def build_scorer(
         shuffled = ShuffledImages(path, baselines.shuffle_seed)
     on_opened = None if trial_folder else thumbnail_writer(workspace)
     truncate = bool(record.truncate)
-    preparer = Preparer(
+    return Preparer(
         model, workspace.image_roots, baselines, shuffled, truncate=truncate, on_opened=on_opened
     )
-    return Scorer(preparer, tokens=record.tokens)
 
 
 def predict_dataset(

@@ -163,7 +163,7 @@ class Preparer:
         multimodal = [self._encode(sample.turns, images) for sample in samples]
         blind: list[list[Encoded]] = [[] for _ in samples]
         for baseline in self.baselines:
-            replacements = self._replace_images(baseline, references, images)
+            replacements = self.replace_images(baseline, references, images)
             for sample, seen, passes in zip(samples, multimodal, blind, strict=True):
                 if isinstance(seen, EncodedSample):
                     encoded = self._encode(sample.turns, replacements, baseline)
@@ -179,8 +179,8 @@ class Preparer:
             prepared.append(Prepared(sample.row_idx, longest, tuple(passes)))
         return prepared
 
-    def _replace_images(self, baseline: str, references: Sequence[str], images: Images) -> Images:
-        """Return the images of a blind pass."""
+    def replace_images(self, baseline: str, references: Sequence[str], images: Images) -> Images:
+        """Return the images of a blind pass; none for a baseline that shows none."""
         if isinstance(images, Problem):
             return images
         try:

@@ -20,14 +20,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
 from scoring.dataset.records import read_dataset_info
-from scoring.engine.baselines import NONE, BaselineSettings
+from scoring.engine.baselines import BLUR, GRAY, SHUFFLED, BaselineSettings
 from scoring.engine.options import ScoreOptions
-from scoring.engine.pipeline import build_run_record
+from scoring.engine.pipeline import build_preparer, build_run_record
 from scoring.engine.plan import CHUNK_ROWS, Plan, open_plan
 from scoring.engine.prefetch import Prefetcher, Window
-from scoring.engine.preparation import Prepared, Preparer, Problem
+from scoring.engine.preparation import ImageLoader, Prepared, Preparer, Problem
+from scoring.engine.scorer import check_baselines
 from scoring.errors import InputError
 from scoring.images.containers import read_embedded
 from scoring.images.decode import open_image, resolve_image
@@ -54,6 +56,8 @@ PROMPTS = pa.schema(
         ("answer_texts", pa.list_(pa.string())),
         ("answer_segments", pa.list_(pa.int8())),  # 0 content, 1 thought, 2 end of turn
         ("n_visual_tokens", pa.int32()),  # null if the model does not name their id
+        # positions in token_ids that no token may attend to, in the pass text of reference
+        ("masked_positions", pa.list_(pa.int32())),
         # in the order of the placeholders; bytes only where no file is the image
         ("images", pa.list_(pa.struct([("path", pa.string()), ("bytes", pa.binary())]))),
     ]
@@ -91,27 +95,39 @@ def export_prompts(
     model: PromptReader,
     folder: Path,
     *,
+    baselines: BaselineSettings | None = None,
     limit: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> PromptExport:
     """Write the prompts of all samples, or the first ``limit`` of a run; resume if it was stopped.
 
-    ``model`` needs only what ``load_prompt_encoder`` returns. Raises InputError if the folder is
-    not empty and not of the same export.
+    Args:
+        workspace: A workspace with a dataset.
+        model: What ``load_prompt_encoder`` returns, or a model.
+        folder: A new folder, or that of the same export.
+        baselines: The blind baseline of the pass without the image, ``none`` by default.
+        limit: The number of samples, in the order of a run.
+        on_progress: Called with samples done and in all.
+
+    Raises InputError if the folder is not empty and not of the same export, or the baseline is not
+    one that the model supports.
     """
+    baselines = baselines or BaselineSettings()
+    _check_baseline(model, baselines)
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
     plan = open_plan(workspace)
     n_samples = len(plan.rows) if limit is None else min(limit, len(plan.rows))
     export = PromptExport(
-        record=build_run_record(workspace, model, ScoreOptions()),
+        record=build_run_record(workspace, model, ScoreOptions(baselines=baselines)),
         dataset=read_dataset_info(workspace).fingerprint,
         n_samples=n_samples,
         image_token_id=model.info.image_token_id,
         statuses={},
     )
     export = _begin_export(folder, export)
-    model.freeze_date(export.record.started)
-    task = _PromptTask(model, workspace)
+    encoder = cast(VisionLanguageModel, model)  # a preparer only encodes
+    preparer = build_preparer(workspace, export.record, encoder, folder)
+    task = _PromptTask(preparer, workspace)
     for number, start in enumerate(range(0, n_samples, _PART_ROWS)):
         end = min(start + _PART_ROWS, n_samples)
         if not (folder / "unscored" / _PART.format(number)).exists():
@@ -121,6 +137,22 @@ def export_prompts(
     export = replace(export, statuses=_count_statuses(folder))
     write_json(folder / SETTINGS, asdict(export))
     return export
+
+
+def _check_baseline(model: PromptReader, baselines: BaselineSettings) -> None:
+    """Raise InputError for a baseline whose prompts cannot be exported."""
+    if len(baselines.names) > 1:
+        raise InputError(
+            f"Prompts are for one blind baseline, not for {', '.join(baselines.names)}. Export "
+            "each to a folder of its own."
+        )
+    if baselines.primary == GRAY and model.neutral_colour() is None:
+        raise InputError(
+            "Prompts of the baseline gray cannot be exported: which colour the model maps to zero "
+            "is measured with its weights, and only its other files are loaded. Choose another "
+            "--baseline, such as blur."
+        )
+    check_baselines(cast(VisionLanguageModel, model), baselines)  # which only encodes
 
 
 def read_prompt_export(folder: Path) -> PromptExport:
@@ -210,27 +242,39 @@ def _generate_rows(
                 yield task.compute_rows(items)
 
 
+PreparedPrompt = tuple[Sample, Prepared, list[bytes]]
+"""A sample, its two passes, and the images of the blind pass as PNG."""
+
+
 class _PromptTask:
     """Turns samples into rows of ``PROMPTS``, or of ``UNSCORED``; a ``SampleTask``."""
 
-    def __init__(self, model: PromptReader, workspace: Workspace) -> None:
-        self._roots, self._image_token = workspace.image_roots, model.info.image_token_id
-        encoder = cast(VisionLanguageModel, model)  # a preparer only encodes
-        self._preparer = Preparer(encoder, self._roots, BaselineSettings((NONE,)))
+    def __init__(self, preparer: Preparer, workspace: Workspace) -> None:
+        self._preparer, self._roots = preparer, workspace.image_roots
+        self._image_token = preparer.model.info.image_token_id
+        (self._baseline,) = preparer.baselines
 
-    def prepare(self, samples: Sequence[Sample]) -> list[tuple[Sample, Prepared]]:
+    def prepare(self, samples: Sequence[Sample]) -> list[PreparedPrompt]:
         """Decode and tokenise samples."""
-        return list(zip(samples, self._preparer.prepare(samples), strict=True))
+        loader, prompts = ImageLoader(self._roots), []
+        for sample, prepared in zip(samples, self._preparer.prepare(samples), strict=True):
+            images: list[bytes] = []
+            if self._baseline in (GRAY, BLUR, SHUFFLED) and prepared.multimodal is not None:
+                shown = loader.load_images(sample.images)
+                replaced = self._preparer.replace_images(self._baseline, sample.images, shown)
+                images = [] if isinstance(replaced, Problem) else list(map(_to_png, replaced))
+            prompts.append((sample, prepared, images))
+        return prompts
 
-    def encoded_samples(self, item: tuple[Sample, Prepared]) -> Iterator[EncodedSample]:
+    def encoded_samples(self, item: PreparedPrompt) -> Iterator[EncodedSample]:
         """Yield the inputs of both passes."""
         passes = (item[1].multimodal, *item[1].blind)
         return (encoded for encoded in passes if isinstance(encoded, EncodedSample))
 
-    def compute_rows(self, items: list[tuple[Sample, Prepared]]) -> list[dict[str, Any]]:
+    def compute_rows(self, items: list[PreparedPrompt]) -> list[dict[str, Any]]:
         """Return two rows per sample, or one with its status."""
         rows: list[dict[str, Any]] = []
-        for sample, prepared in items:
+        for sample, prepared, replacements in items:
             (blind,) = prepared.blind
             if isinstance(blind, Problem):
                 reason = None if blind.reason is None else replace_surrogates(blind.reason)
@@ -240,7 +284,8 @@ class _PromptTask:
             assert prepared.multimodal is not None  # noqa: S101 - the blind pass was compared to it
             images = [self._describe_image(reference) for reference in sample.images]
             rows.append(self._prompt_row(sample, MULTIMODAL, prepared.multimodal, images))
-            rows.append(self._prompt_row(sample, TEXT, blind, []))
+            blind_images = [{"path": None, "bytes": content} for content in replacements]
+            rows.append(self._prompt_row(sample, TEXT, blind, blind_images))
         return rows
 
     def _prompt_row(
@@ -253,7 +298,7 @@ class _PromptTask:
             "row_idx": sample.row_idx,
             "id": None if sample.id is None else replace_surrogates(sample.id),
             "pass": name,
-            "baseline": NONE,
+            "baseline": self._baseline,
             "text": encoded.text,
             "token_ids": encoded.input_ids,
             "answer_spans": find_spans(encoded.turn_ids),
@@ -261,6 +306,7 @@ class _PromptTask:
             "answer_texts": [replace_surrogates(piece) for piece in encoded.pieces],
             "answer_segments": encoded.segments,
             "n_visual_tokens": n_visual_tokens,
+            "masked_positions": _find_masked(encoded),
             "images": images,
         }
 
@@ -268,12 +314,22 @@ class _PromptTask:
         """Return the path of an image, or its bytes if it is only a part of a file."""
         location = resolve_image(reference, self._roots)
         if location.box is not None:
-            file = io.BytesIO()
-            open_image(location).save(file, "PNG")
-            return {"path": None, "bytes": file.getvalue()}
+            return {"path": None, "bytes": _to_png(open_image(location))}
         if location.member:
             return {"path": None, "bytes": read_embedded(location.path, location.member)}
         return {"path": str(location.path.resolve()), "bytes": None}
+
+
+def _to_png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _find_masked(encoded: EncodedSample) -> list[int]:
+    """Return the positions of tokens that are masked."""
+    mask = encoded.inputs.get("attention_mask")  # (1, length)
+    return [] if mask is None else np.flatnonzero(np.asarray(mask[0]) == 0).tolist()
 
 
 def find_spans(turn_ids: Sequence[int]) -> list[dict[str, int]]:

@@ -23,6 +23,7 @@ from scoring.database.connection import Store
 from scoring.database.queries.export import read_score_rows
 from scoring.database.values import Scope
 from scoring.dataset.records import read_dataset_info
+from scoring.engine.baselines import BaselineSettings
 from scoring.errors import InputError, RunConflictError
 from scoring.exchange import prompt_export
 from scoring.exchange.loss_import import import_losses
@@ -91,8 +92,15 @@ def plain_losses(prompts: list[Row]) -> list[list[float]]:
         ]
         pixels = processor.image_processor(images, return_tensors="pt") if images else {}
         ids = torch.tensor([row["token_ids"]])
+        mask = torch.ones_like(ids)  # (1, length)
+        mask[0, row["masked_positions"]] = 0
         with torch.inference_mode():
-            logprobs = network(input_ids=ids, **pixels).logits[0].float().log_softmax(-1)
+            logprobs = (
+                network(input_ids=ids, attention_mask=mask, **pixels)
+                .logits[0]
+                .float()
+                .log_softmax(-1)
+            )
         positions = [at for span in row["answer_spans"] for at in range(span["start"], span["end"])]
         losses.append([-float(logprobs[at - 1, ids[0, at]]) for at in positions])
     return losses
@@ -146,6 +154,60 @@ def test_a_plain_loop_gives_the_scores_of_our_own_engine(
     record = read_run(workspace, "other")
     assert (record.model, record.model_fingerprint, record.dtype) == (BUNDLED_MODEL, "", "")
     assert "a plain loop" in str(record.notice)
+
+
+@pytest.mark.parametrize("baseline", ["reference", "gray", "blur", "shuffled"])
+def test_prompts_of_each_baseline_give_our_own_scores(
+    workspace: Workspace, model: HfModel, tmp_path: Path, baseline: str
+) -> None:
+    folder = tmp_path / baseline
+    scoring.score_dataset(workspace, model, baselines=(baseline,), run_id=f"own-{baseline}")
+    settings = BaselineSettings((baseline,))
+    encoder = model if baseline == "gray" else load_prompt_encoder(BUNDLED_MODEL)
+    export_prompts(workspace, encoder, folder / "prompts", baselines=settings, limit=12)
+    prompts = read_prompts(folder)
+    texts = [row for row in prompts if row["pass"] in TEXT]
+    assert {row["baseline"] for row in prompts} == {baseline}
+    assert all(bool(row["masked_positions"]) == (baseline == "reference") for row in texts)
+    assert all(bool(row["images"]) == (baseline != "reference") for row in texts)
+    rows = [
+        {"row_idx": row["row_idx"], "pass": row["pass"], "losses": losses}
+        for row, losses in zip(prompts, plain_losses(prompts), strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "losses.parquet")
+    report = import_losses(
+        workspace,
+        [folder / "losses.parquet"],
+        folder / "prompts",
+        run_id=f"other-{baseline}",
+        model=model,
+        probe=3,
+        tolerance=1e-4,
+    )
+    assert report.findings == []
+    own, other = (
+        [
+            row
+            for rows in read_score_rows(Store(workspace), Scope(f"{name}-{baseline}", baseline))
+            for row in rows
+        ]
+        for name in ("own", "other")
+    )
+    scored = {row[0] for row in other if row[4] == "scored"}
+    assert len(scored) == len(texts) > 5
+    assert_same_scores(
+        [row for row in own if row[0] in scored], [row for row in other if row[0] in scored]
+    )
+
+
+def test_baselines_whose_prompts_cannot_be_exported_are_refused(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    encoder = load_prompt_encoder(BUNDLED_MODEL)
+    for names, message in ((("gray",), "measured with its weights"), (("none", "blur"), "one bl")):
+        with pytest.raises(InputError, match=message):
+            export_prompts(workspace, encoder, tmp_path / "new", baselines=BaselineSettings(names))
+    assert not (tmp_path / "new").exists()
 
 
 def test_importing_again_changes_nothing(exported: Path, workspace: Workspace) -> None:
@@ -313,7 +375,7 @@ def test_a_limited_export_resumes_and_leaves_the_rest_pending(
     (folder / "prompts" / "part-00001.parquet").unlink()
     assert export_prompts(workspace, encoder, folder, limit=10) == whole
     assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
-    with pytest.raises(InputError, match="of 10 samples, and this export has 11. Choose a new"):
+    with pytest.raises(InputError, match=r"of 10 samples, and this export has 11\. Choose a new"):
         export_prompts(workspace, encoder, folder, limit=11)
     report = import_losses(workspace, [exported / "losses.parquet"], folder, run_id="ten")
     assert report.statuses["scored"] == whole.statuses["pending"]
