@@ -320,7 +320,7 @@ def test_a_status_is_used_only_where_it_can_be_true(workspace: Workspace, tmp_pa
     ]
     issues = issues_of(report)
     assert issues["unknown status; the row is used without it"] == (1, ["'ok'"])
-    assert issues["losses of a row whose status says that it has none; they are not used"] == (
+    assert issues["losses of a row that has the status of one without; they are not used"] == (
         1,
         ["row 0, which is bad_image in the file"],
     )

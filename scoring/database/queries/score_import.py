@@ -286,7 +286,7 @@ _ISSUES: dict[str, tuple[str, Callable[..., str]]] = {
         """,
         lambda cell: _shown(cell, 80),
     ),
-    "losses of a row whose status says that it has none; they are not used": (
+    "losses of a row that has the status of one without; they are not used": (
         """
         SELECT row_idx, file_status FROM matched WHERE outcome = 'failed' AND has_losses
         ORDER BY row_idx

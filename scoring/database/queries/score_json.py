@@ -62,8 +62,10 @@ def read_json_cells(
 
     ``names`` are the file's names of our columns; a dot leads into a nested object.
     """
-    columns = ("row_idx", "id", "image_path", "loss_multimodal", "loss_text", "visnec")
-    columns += ("status", "reason")
+    columns = (
+        *("row_idx", "id", "image_path", "loss_multimodal", "loss_text", "visnec"),
+        *("status", "reason"),
+    )
     pointers = {
         column: "/" + names[column].replace(".", "/") if column in names else _ABSENT
         for column in columns
