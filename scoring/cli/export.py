@@ -24,6 +24,7 @@ from scoring.database.connection import Store
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.exports.options import MANIFEST, ExportOptions
+from scoring.exports.source_weights import describe_source_files
 from scoring.option_descriptions import Option
 from scoring.runs.record import read_run_or_latest
 from scoring.subsets.definitions import read_subset
@@ -211,6 +212,8 @@ def _show_changes(manifest: Manifest) -> None:
             f"{repeats['records']:,} records from {repeats['samples']:,} samples, repeated by "
             "weight" + (absent if n_absent else "")
         )
+    for line in describe_source_files(manifest.options.trainer, manifest.source_files):
+        console.show_message(line)
     if n := written.get("records_from_other_files"):
         console.show_message(f"{n:,} records came from files that are not JSON and were rewritten")
     if n := written.get("records_rewritten_for_trainer"):

@@ -24,8 +24,8 @@ from scoring.exports.manifest import Manifest
 from scoring.exports.options import FORMATS
 from scoring.exports.parents import source_front_matter, source_sections
 from scoring.exports.plots import draw_score_histogram, draw_source_bars
+from scoring.exports.source_weights import describe_source_files
 from scoring.exports.tables import table_schema
-from scoring.exports.trainers import start_command
 
 _MAX_ROWS = 40
 _MAX_CODE = 80
@@ -121,7 +121,7 @@ def card_text(manifest: Manifest, has_rows: bool = True) -> str:
     """
     loaders = ['datasets.load_dataset("FOLDER", split="train")'] if has_rows else []
     loaders += [_LOADERS[manifest.format]] if manifest.format in _LOADERS else []
-    command = start_command(manifest.options, manifest.subset.name, "FOLDER")
+    command = manifest.start_command("FOLDER")
     parts = [
         "\n".join(["---", *_front_matter(manifest), *_list_data_files(manifest, has_rows), "---"]),
         f"# {manifest.subset.name}",
@@ -169,7 +169,9 @@ def _list_data_files(manifest: Manifest, has_rows: bool) -> list[str]:
         return ["configs:", *first, "- config_name: row_idx", "  data_files: row_idx.txt", version]
     files: str | list[str] = _NO_ROWS
     if has_rows:
-        files = _DATA_FILES.get(manifest.format, manifest.options.data_file)
+        files = [file["file"] for file in manifest.source_files] or _DATA_FILES.get(
+            manifest.format, manifest.options.data_file
+        )
     columns: list[str] = []
     if manifest.format == "webdataset":
         names = [output.name for output in manifest.outputs if output.name.endswith(".tar")]
@@ -251,6 +253,10 @@ def _describe_changes(manifest: Manifest) -> str:
             f"{repeats['samples']:,} samples, at most {repeats['most']:,} of one; {n_absent:,} "
             "samples whose weight is less than one record are not here."
         )
+    if manifest.source_files:
+        lines = describe_source_files(manifest.options.trainer, manifest.source_files)
+        sentences.append("Each source has a file, which the trainer weighs:")
+        sentences += [f"{code_span(line)}." for line in lines]
     if manifest.options.weights == "column":
         key = code_span(manifest.options.weight_key)
         sentences.append(f"The key {key} is how often a sample counts.")
@@ -337,7 +343,7 @@ def _croissant_bytes(plan: ExportPlan, files: Sequence[FileDigest], description:
         **{name: text for name, text in from_owner.items() if text is not None},
         "distribution": distribution,
     }
-    if options.format == "parquet" and options.columns != "source":
+    if options.format == "parquet" and options.columns != "source" and not plan.source_files:
         descriptions = _COLUMNS | {options.weight_key: _WEIGHT}
         value["recordSet"] = [
             {

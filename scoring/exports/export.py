@@ -28,7 +28,6 @@ from scoring.exports.images import LIST, distinct_images
 from scoring.exports.manifest import Manifest, build_manifest, read_inputs, read_manifest
 from scoring.exports.options import FOLDERS, MANIFEST, ExportOptions, is_output_name
 from scoring.exports.tables import resolve_columns
-from scoring.exports.trainers import start_command
 from scoring.image_references import image_path
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.reviews.decisions import log_offsets
@@ -63,7 +62,7 @@ class ExportResult:
     @property
     def start_command(self) -> str:
         """The command that trains on the export; empty unless it was written for a trainer."""
-        return start_command(self.manifest.options, self.manifest.subset.name, str(self.folder))
+        return self.manifest.start_command(str(self.folder))
 
 
 def export_subset(

@@ -16,6 +16,7 @@ from scoring.database.queries.export import turns_outside
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import RuleError, WorkspaceError
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
+from scoring.exports.source_weights import SourceFile, plan_source_files
 from scoring.readers.detect import JSON
 from scoring.readers.json_stream import Member, parse_member
 from scoring.rules.candidates import Floats, Ints
@@ -54,6 +55,7 @@ class ExportPlan:
         bad_rows: Rows with a malformed record that a reviewer kept.
         decoded: By position, whether a model has seen the images, which then need no trial
             decoding before they are embedded.
+        source_files: The file of each source, where sources are weighed; else empty.
     """
 
     workspace: Workspace
@@ -65,6 +67,7 @@ class ExportPlan:
     repeats: Ints | None
     bad_rows: frozenset[int]
     decoded: NDArray[np.bool_] | None
+    source_files: tuple[SourceFile, ...] = ()
     stats: ExportStats = field(default_factory=ExportStats)
 
     @property
@@ -155,6 +158,8 @@ class ExportPlan:
                 "samples": int(np.count_nonzero(self.repeats)),
                 "most": int(self.repeats.max(initial=0)),
             }
+        if self.source_files:
+            counts["sources"] = [file.to_dict() for file in self.source_files]
         others = {
             "images": dict(stats.images),
             "most_images_of_a_sample": stats.most_images,
@@ -197,7 +202,7 @@ def plan_export(
         hits, emptied = _plan_turns(store, outcome, options)
         outcome = _drop_emptied(outcome, emptied)
     candidates, subset = outcome.candidates, outcome.subset
-    if subset.weights is None and options.weights in ("column", "repeat"):
+    if subset.weights is None and options.weights in ("column", "repeat", "source"):
         raise RuleError(
             f"The rule {outcome.definition.rule} gives no weights. Select with the rule weights, "
             "or export without them."
@@ -209,16 +214,28 @@ def plan_export(
             "ignore."
         )
     weights = repeats = decoded = None
+    source_files: tuple[SourceFile, ...] = ()
     if subset.weights is not None and options.weights != "ignore":
         weights = subset.weights[subset.kept]
         if options.weights == "repeat":
             repeats = repeat_counts(subset.selected, weights, options.epoch_size, options.seed)
+        elif options.weights == "source":
+            source_files, weights = plan_source_files(outcome, options, weights), None
     if options.holds_images and not read_run(workspace, outcome.definition.run_id).imported_from:
         decoded = candidates.scored[subset.kept]  # imported scores do not prove that images decode
     is_bad = candidates.has_status(Status.BAD_RECORD) & subset.kept
     bad_rows = frozenset(candidates.row_idx[is_bad].tolist())
     return ExportPlan(
-        workspace, outcome, options, hits, emptied, weights, repeats, bad_rows, decoded
+        workspace,
+        outcome,
+        options,
+        hits,
+        emptied,
+        weights,
+        repeats,
+        bad_rows,
+        decoded,
+        source_files,
     )
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, compress, islice
 
 import numpy as np
@@ -32,10 +33,11 @@ from scoring.dataset.records import read_columns
 from scoring.errors import RecordError
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.export_records import read_records
-from scoring.exports.files import BytesFile, Chunk, OutputFile
+from scoring.exports.files import BytesFile, Chunk, OutputFile, TableFile
 from scoring.exports.images import ImagesFile, image_suffix, read_image
 from scoring.exports.json_edits import remove_line_breaks
 from scoring.exports.messages import message_chunks
+from scoring.exports.source_weights import split_by_source
 from scoring.exports.tables import folder_outputs, parquet_outputs, source_outputs
 from scoring.exports.trainers import trainer_outputs
 from scoring.images.decode import ImageProblem
@@ -63,33 +65,43 @@ _DROPPED_BY = {
 
 def plan_outputs(plan: ExportPlan) -> Iterable[OutputFile]:
     """Return the files of an export. Write or compare each to its end before taking the next."""
-    outputs: Iterable[OutputFile]
-    if plan.options.columns == "source":
-        outputs = source_outputs(plan)
-    else:
-        match plan.options.format:
-            case "llava":
-                chunks = _object_chunks if plan.is_object() else _array_chunks
-                outputs = [BytesFile("samples.json", chunks(plan))]
-            case "jsonl":
-                outputs = [BytesFile("samples.jsonl", _line_chunks(plan))]
-            case "messages" if plan.options.images != "embed":
-                outputs = [BytesFile("samples.jsonl", message_chunks(plan))]
-            case "parquet" | "messages":
-                outputs = parquet_outputs(plan)
-            case "huggingface":
-                outputs = folder_outputs(plan)
-            case "webdataset":
-                outputs = _shard_outputs(plan)
-            case "ids":
-                row_idx_file = BytesFile("row_idx.txt", _row_idx_chunks(plan))
-                outputs = [BytesFile("ids.txt", _id_chunks(plan)), row_idx_file]
-            case "dropped":
-                outputs = [BytesFile("dropped.jsonl", _dropped_chunks(plan))]
-            case other:
-                raise AssertionError(f"no files are defined for the format {other!r}")
+    outputs = _source_outputs(plan) if plan.source_files else _data_outputs(plan)
     images = [ImagesFile(plan)] if plan.options.takes_images else []
     return chain(outputs, trainer_outputs(plan), images)
+
+
+def _source_outputs(plan: ExportPlan) -> Iterator[OutputFile]:
+    """Yield a file with the samples of each source."""
+    for file, part in split_by_source(plan):
+        [output] = _data_outputs(part)
+        yield replace(output, name=file.file)
+
+
+def _data_outputs(plan: ExportPlan) -> Iterable[BytesFile | TableFile]:
+    """Return the files with the samples."""
+    if plan.options.columns == "source":
+        return source_outputs(plan)
+    match plan.options.format:
+        case "llava":
+            chunks = _object_chunks if plan.is_object() else _array_chunks
+            return [BytesFile("samples.json", chunks(plan))]
+        case "jsonl":
+            return [BytesFile("samples.jsonl", _line_chunks(plan))]
+        case "messages" if plan.options.images != "embed":
+            return [BytesFile("samples.jsonl", message_chunks(plan))]
+        case "parquet" | "messages":
+            return parquet_outputs(plan)
+        case "huggingface":
+            return folder_outputs(plan)
+        case "webdataset":
+            return _shard_outputs(plan)
+        case "ids":
+            row_idx_file = BytesFile("row_idx.txt", _row_idx_chunks(plan))
+            return [BytesFile("ids.txt", _id_chunks(plan)), row_idx_file]
+        case "dropped":
+            return [BytesFile("dropped.jsonl", _dropped_chunks(plan))]
+        case other:
+            raise AssertionError(f"no files are defined for the format {other!r}")
 
 
 def _array_chunks(plan: ExportPlan) -> Iterator[Chunk]:
@@ -177,7 +189,7 @@ def _dropped_chunks(plan: ExportPlan) -> Iterator[Chunk]:
         yield row["row_idx"], json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
-def _shard_outputs(plan: ExportPlan) -> Iterator[OutputFile]:
+def _shard_outputs(plan: ExportPlan) -> Iterator[BytesFile]:
     """Yield ``samples-000000.tar`` ..., then ``text-000000.tar`` ... of samples without an image.
 
     The key of a sample is its row_idx; members are ``KEY.json`` and ``KEY.jpg`` (``KEY.0.jpg``,
@@ -202,7 +214,7 @@ def _shard_outputs(plan: ExportPlan) -> Iterator[OutputFile]:
 
 def _write_shards(
     plan: ExportPlan, stem: str, chosen: Mask, imageless: Mask | None = None
-) -> Iterator[OutputFile]:
+) -> Iterator[BytesFile]:
     """Yield the shards of the chosen positions.
 
     With ``imageless``, a sample none of whose images can be read is left out and marked there.

@@ -25,6 +25,7 @@ from scoring.errors import InputError
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import FileDigest, digest_file
 from scoring.exports.options import MANIFEST, VERSION, ExportOptions, is_output_name
+from scoring.exports.trainers import start_command
 from scoring.necessity import Bands
 from scoring.reviews.decisions import log_digests
 from scoring.runs.record import read_run
@@ -111,6 +112,15 @@ class Manifest:
     def n_missing_images(self) -> int:
         """Number of images that should be in the export and were missing."""
         return int(self.counts.get("written", {}).get("images", {}).get("missing", 0))
+
+    @property
+    def source_files(self) -> list[dict[str, Any]]:
+        """The files of the sources where these are weighed (see ``SourceFile``); else empty."""
+        return list(self.counts.get("written", {}).get("sources", []))
+
+    def start_command(self, folder: str) -> str:
+        """Return the command that trains on the export in ``folder``; empty without a trainer."""
+        return start_command(self.options, self.subset.name, folder, self.source_files)
 
     def image_notes(self) -> list[str]:
         """Return sentences about images that were not exported; the card contains them."""

@@ -43,7 +43,7 @@ RECORDS = ("llava", "jsonl", "webdataset")
 EMBEDDING = (*TABLES, "messages")
 """Formats that can contain images as values of a table."""
 Images = Literal["none", "copy", "link", "embed"]
-Weighting = Literal["ignore", "column", "repeat"]
+Weighting = Literal["ignore", "column", "repeat", "source"]
 Columns = Literal["source", "understood"]
 TurnChoice = Literal["keep", "drop", "mask"]
 _weight, _turn = partial(Option, panel="Weights"), partial(Option, panel="Turns")
@@ -120,7 +120,8 @@ class ExportOptions:
         Weighting | None,
         _weight(
             "For a subset of the rule weights: column (a key of each record), repeat (each record "
-            "as often as it counts), or ignore."
+            "as often as it counts), source (a file for each source, weighed by the trainer of "
+            "--for: llamafactory, llava-next or internvl), or ignore."
         ),
     ] = None
     weight_key: Annotated[str, _weight("Name of that key.")] = "weight"
@@ -237,6 +238,10 @@ class ExportOptions:
             raise InputError(f"The format {self.format} has no images. Leave them out.")
         if is_list and self.weights == "column":
             raise InputError(f"The format {self.format} has no columns. Repeat or ignore weights.")
+        if self.weights == "source" and self.trains_with is None:
+            raise InputError(
+                "--weights source needs a trainer that weighs sources. Name it with --for."
+            )
         if self.epoch_size is not None and self.weights != "repeat":
             raise InputError("The size of an epoch needs weights repeat.")
 

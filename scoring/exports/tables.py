@@ -36,7 +36,7 @@ from scoring.exports.export_records import (
     exported_turns,
     train_mask,
 )
-from scoring.exports.files import BytesFile, OutputFile, RowReader, TableFile, repeat_rows
+from scoring.exports.files import BytesFile, RowReader, TableFile, repeat_rows
 from scoring.exports.images import exported_path, read_image
 from scoring.exports.messages import build_messages, message_type
 from scoring.exports.options import ExportOptions
@@ -88,7 +88,7 @@ def table_schema(plan: ExportPlan) -> pa.Schema:
     return pa.schema([*fields, ("record", pa.binary())])
 
 
-def parquet_outputs(plan: ExportPlan) -> list[OutputFile]:
+def parquet_outputs(plan: ExportPlan) -> list[TableFile]:
     """Return ``samples.parquet``."""
     schema = _add_features(table_schema(plan))
     return [TableFile("samples.parquet", schema, _build_tables(plan, schema))]
@@ -100,7 +100,7 @@ def _add_features(schema: pa.Schema) -> pa.Schema:
     return schema.with_metadata({"huggingface": features})
 
 
-def folder_outputs(plan: ExportPlan) -> list[OutputFile]:
+def folder_outputs(plan: ExportPlan) -> list[BytesFile | TableFile]:
     """Return the Arrow streams with ``dataset_info.json`` and ``state.json``, as split ``train``.
 
     ``datasets.load_dataset`` refuses a folder with ``state.json``, so they are in one of their own.
@@ -113,7 +113,7 @@ def folder_outputs(plan: ExportPlan) -> list[OutputFile]:
     n = max(1, -(-plan.n_written // shard_rows))
     names = [f"data-{shard:05d}-of-{n:05d}.arrow" for shard in range(n)]
     rows = RowReader(_build_tables(plan, schema))
-    files: list[OutputFile] = [
+    files: list[BytesFile | TableFile] = [
         TableFile(folder + name, schema, rows.read(shard_rows), _STREAM_ROWS) for name in names
     ]
     sidecars = {"dataset_info.json": _dataset_info(features), "state.json": _state(plan, names)}
@@ -291,7 +291,7 @@ def source_schema(workspace: Workspace) -> pa.Schema:
     return common
 
 
-def source_outputs(plan: ExportPlan) -> list[OutputFile]:
+def source_outputs(plan: ExportPlan) -> list[TableFile]:
     """Return ``samples.parquet`` with the rows and columns of the dataset's files."""
     schema = source_schema(plan.workspace)
     if plan.weights is not None and plan.options.weights == "column":

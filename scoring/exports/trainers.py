@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scoring.errors import InputError, RecordError
 from scoring.exports.files import BytesFile, OutputFile
+from scoring.exports.source_weights import SourceFile, mixing_options
 
 if TYPE_CHECKING:
     from scoring.exports.export_plan import ExportPlan
     from scoring.exports.options import ExportOptions
 
 _PLACEHOLDER = "<image>"
+_UNWEIGHED: Mapping[str | None, int | str] = {"llava-next": "all", "internvl": 1}
 _AXOLOTL = """\
 processor_type: AutoProcessor
 skip_prepare_dataset: true
@@ -43,6 +45,7 @@ class Trainer:
         command: The command to start with. ``{folder}`` is the export, ``{data}`` its records,
             ``{images}`` the image folder and ``{name}`` the name of the dataset.
         weights: What it weighs instead of samples.
+        weighs_sources: Whether the export can give it a weight for each source.
         mask_key: Key by which it leaves a turn out of the loss.
         side_file: File that describes the data to it.
         absolute_images: Whether it looks for images in the current folder.
@@ -59,6 +62,7 @@ class Trainer:
     images: Literal["copy", "embed"]
     command: str
     weights: str
+    weighs_sources: bool = False
     mask_key: str | None = None
     side_file: str | None = None
     absolute_images: bool = False
@@ -87,6 +91,7 @@ TRAINERS: Mapping[str, Trainer] = {
         "llamafactory-cli train --stage sft --do_train true --model_name_or_path MODEL "
         "--template TEMPLATE --dataset_dir {folder} --dataset {name} --output_dir OUTPUT",
         "whole datasets (interleave_probs)",
+        weighs_sources=True,
         side_file="dataset_info.json",
         absolute_images=True,
     ),
@@ -115,6 +120,7 @@ TRAINERS: Mapping[str, Trainer] = {
         "deepspeed llava/train/train_mem.py --model_name_or_path MODEL "
         "--data_path {folder}/llava_next.yaml --image_folder {images} --output_dir OUTPUT",
         "whole datasets (sampling_strategy)",
+        weighs_sources=True,
         side_file="llava_next.yaml",
         names_folder=True,
         reads_system=False,
@@ -127,6 +133,7 @@ TRAINERS: Mapping[str, Trainer] = {
         "internvl/train/internvl_chat_finetune.py --model_name_or_path MODEL --conv_style STYLE "
         "--meta_path {folder}/internvl_meta.json --do_train true --output_dir OUTPUT",
         "whole datasets (repeat_time)",
+        weighs_sources=True,
         side_file="internvl_meta.json",
         names_folder=True,
         image_first=True,
@@ -180,6 +187,11 @@ def check_options(trainer: Trainer, options: ExportOptions) -> None:
             f"{title} reads no weights of samples; it weighs {trainer.weights}. Use --weights "
             "repeat, which writes each sample as often as it counts."
         )
+    if options.weights == "source" and not trainer.weighs_sources:
+        raise InputError(
+            f"{title} gets no weights of sources from an export. Use --weights repeat, which "
+            "writes each sample as often as it counts."
+        )
     if options.weight_key != "weight":
         raise InputError(f"{title} reads no weights of samples. Leave --weight-key out.")
     if options.columns == "source":
@@ -211,10 +223,13 @@ def check_conversation(
         raise RecordError(f"Row {row_idx} {problem}. Drop the sample, or export without --for.")
 
 
-def start_command(options: ExportOptions, name: str, folder: str) -> str:
+def start_command(
+    options: ExportOptions, name: str, folder: str, sources: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """Return the command that trains on the export of the subset ``name`` in ``folder``.
 
-    Words in capitals are to be replaced. Empty if the export is not for a trainer.
+    ``sources`` are the files of weighed sources, as in the manifest. Words in capitals are to be
+    replaced. Empty if the export is not for a trainer.
     """
     trainer = options.trains_with
     if trainer is None:
@@ -223,9 +238,10 @@ def start_command(options: ExportOptions, name: str, folder: str) -> str:
         "folder": folder,
         "data": f"{folder}/{options.data_file}",
         "images": f"{folder}/images" if options.places_images else "IMAGES",
-        "name": name,
+        "name": ",".join(source["entry"] for source in sources) or name,
     }
-    return trainer.command.format(**{key: shlex.quote(value) for key, value in values.items()})
+    command = trainer.command.format(**{key: shlex.quote(value) for key, value in values.items()})
+    return command + mixing_options(options.trainer, sources)
 
 
 def trainer_outputs(plan: ExportPlan) -> list[OutputFile]:
@@ -233,24 +249,44 @@ def trainer_outputs(plan: ExportPlan) -> list[OutputFile]:
     options, trainer = plan.options, plan.options.trains_with
     if trainer is None or trainer.side_file is None:
         return []
-    name, data = plan.outcome.definition.name, options.data_file
-    path = json.dumps(f"{options.folder}/{data}", ensure_ascii=False)
+    name = plan.outcome.definition.name
+    files = plan.source_files or [
+        SourceFile(
+            "", name, options.data_file, plan.n_written, 1.0, _UNWEIGHED.get(options.trainer, 1)
+        )
+    ]
     match options.trainer:
-        case "llava-next":  # a JSON string is one of YAML
-            text = f"datasets:\n  - json_path: {path}\n    sampling_strategy: all\n"
+        case "llava-next":
+            text = "datasets:\n" + "".join(
+                f"  - json_path: {_quote_path(options, file)}\n"
+                f"    sampling_strategy: {file.setting}\n"
+                for file in files
+            )
         case "axolotl":
-            text = _AXOLOTL.format(path=path)
+            text = _AXOLOTL.format(path=_quote_path(options, files[0]))
         case "internvl":
-            entry = {
-                "root": f"{options.folder}/images",
-                "annotation": f"{options.folder}/{data}",
-                "data_augment": False,
-                "repeat_time": 1,
-                "length": plan.n_written,
-            }
-            text = json.dumps({name: entry}, ensure_ascii=False, indent=2) + "\n"
+            text = _print_entries({file.entry: _internvl_entry(options, file) for file in files})
         case _:
             columns = {"messages": "conversations", "images": "images"}
-            about = {"file_name": data, "formatting": "sharegpt", "columns": columns}
-            text = json.dumps({name: about}, ensure_ascii=False, indent=2) + "\n"
+            form = {"formatting": "sharegpt", "columns": columns}
+            text = _print_entries({file.entry: {"file_name": file.file, **form} for file in files})
     return [BytesFile(trainer.side_file, [(None, text.encode())])]
+
+
+def _quote_path(options: ExportOptions, file: SourceFile) -> str:
+    """Return the path of a file as a JSON string, which is one of YAML too."""
+    return json.dumps(f"{options.folder}/{file.file}", ensure_ascii=False)
+
+
+def _internvl_entry(options: ExportOptions, file: SourceFile) -> dict[str, object]:
+    return {
+        "root": f"{options.folder}/images",
+        "annotation": f"{options.folder}/{file.file}",
+        "data_augment": False,
+        "repeat_time": file.setting,
+        "length": file.samples,
+    }
+
+
+def _print_entries(entries: Mapping[str, Mapping[str, object]]) -> str:
+    return json.dumps(entries, ensure_ascii=False, indent=2) + "\n"

@@ -42,7 +42,7 @@ _SUFFIXES = {
 _SIDECARS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 _SIDECARS |= {"config.json", "metadata.json", "manifest.json", "workspace.json"}
 EXPORTED_DATA = re.compile(
-    r"samples\.(json|jsonl|parquet)|(samples|text)-\d{6}\.tar|(train/)?data-\d{5}-of-\d{5}\.arrow"
+    r"samples(-\d{3})?\.(json|jsonl|parquet)|(samples|text)-\d{6}\.tar|(train/)?data-\d{5}-of-\d{5}\.arrow"
 )
 """Names of the files with records in an export of this program."""
 _REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")

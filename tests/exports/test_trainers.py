@@ -7,6 +7,7 @@ tests hold the files that it then writes.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,10 @@ def export(workspace: Workspace, definition: Any = ALL, **options: Any) -> Path:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    path = folder / read_manifest(folder).options.data_file
+    return read_file(folder / read_manifest(folder).options.data_file)
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".parquet":
         return list(pq.read_table(path).to_pylist())
     if path.suffix == ".json":
@@ -246,6 +250,80 @@ def test_weights_of_samples_are_refused_and_repeats_proposed(tmp_path: Path, tra
             export(golden_workspace(tmp_path), weighted, trainer=trainer, images="none")
 
 
+WEIGHTED = SubsetDefinition("weighted", Weights(), RUN_ID)
+
+
+def weighted_sources(root: Path, second: float = math.log(3)) -> Workspace:
+    """Two samples of one source, and one of another whose weight is three times theirs."""
+    (root / "b.png").write_bytes(FILES["b.png"])
+    sources = ("a", "b, c", "a")
+    records = [record("b.png", id=str(n), source=name) for n, name in enumerate(sources)]
+    return golden_workspace(root, [json.dumps(r).encode() for r in records], [0.0, second, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("trainer", "settings"),
+    [
+        ("llamafactory", [0.4, 0.6]),
+        ("llava-next", ["random:1", "all"]),
+        ("internvl", [1, 3]),
+    ],
+)
+def test_sources_have_files_with_their_weights(
+    tmp_path: Path, trainer: str, settings: list[Any]
+) -> None:
+    workspace = weighted_sources(tmp_path)
+    folder = export(workspace, WEIGHTED, trainer=trainer, weights="source", card=True)
+    manifest = read_manifest(folder)
+    first, second = manifest.source_files
+    assert [file["samples"] for file in (first, second)] == [2, 1]
+    assert [file["source"] for file in (first, second)] == ["a", "b, c"]
+    ids = [[row["id"] for row in read_file(folder / file["file"])] for file in (first, second)]
+    assert ids == [["0", "2"], ["1"]]
+    assert [file["setting"] for file in (first, second)] == settings
+    assert verify_manifest(folder).n_samples == 3
+    again = create_workspace(tmp_path / "again")
+    assert import_dataset(again, [folder], []).n_samples == 3
+    check_side_file(folder, trainer, settings)
+    readme = (folder / "README.md").read_text("utf-8")
+    assert f'data_files: ["{first["file"]}", "{second["file"]}"]' in readme
+    assert manifest.start_command("FOLDER") in readme
+
+
+def check_side_file(folder: Path, trainer: str, settings: list[Any]) -> None:
+    text = (folder / str(TRAINERS[trainer].side_file)).read_text("utf-8")
+    entries = {"weighted-000-a", "weighted-001-b-c"}
+    match trainer:
+        case "llamafactory":
+            files = [entry["file_name"] for entry in json.loads(text).values()]
+            command = read_manifest(folder).start_command(str(folder))
+            assert f"--dataset {','.join(sorted(entries))} " in command
+            assert command.endswith(" --mix_strategy interleave_over --interleave_probs 0.4,0.6")
+        case "internvl":
+            values = json.loads(text)
+            assert values.keys() == entries
+            files = [Path(entry["annotation"]).name for entry in values.values()]
+            assert [entry["repeat_time"] for entry in values.values()] == settings
+            assert [entry["length"] for entry in values.values()] == [2, 1]
+        case _:
+            values = yaml.safe_load(text)["datasets"]
+            files = [Path(entry["json_path"]).name for entry in values]
+            assert [entry["sampling_strategy"] for entry in values] == settings
+    assert [(folder / name).is_file() for name in files] == [True, True]
+
+
+def test_a_rounded_weight_of_a_source_is_printed(tmp_path: Path) -> None:
+    workspace = weighted_sources(tmp_path, math.log(2.4))
+    save_subset(workspace, WEIGHTED)
+    command = ["export", "weighted", "-w", str(workspace.root), "--weights", "source"]
+    result = CliRunner().invoke(app, [*command, "--for", "internvl"])
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert "samples-001.jsonl: 1 samples of 'b, c', mean weight 1.636, repeat_time 2 (rou" in said
+    result = CliRunner().invoke(app, [*command, "--for", "llava"])
+    assert "LLaVA gets no weights of sources" in str(result.exception)
+
+
 @pytest.mark.parametrize("trainer", ["llamafactory", "internvl"])
 def test_an_export_that_names_its_folder_is_not_pushed(tmp_path: Path, trainer: str) -> None:
     workspace = mixed(tmp_path)
@@ -259,6 +337,7 @@ def test_an_export_that_names_its_folder_is_not_pushed(tmp_path: Path, trainer: 
     [
         ({"trainer": "nano"}, "Unknown trainer 'nano'. Choose one of: trl, llamafactory"),
         ({"trainer": "llava", "format": "jsonl"}, "LLaVA reads llava, not jsonl"),
+        ({"weights": "source"}, "needs a trainer that weighs sources"),
         ({"trainer": "trl", "format": "jsonl"}, "TRL reads messages, not jsonl"),
         ({"trainer": "llava", "weight_key": "w"}, "LLaVA reads no weights .* Leave --weight-key"),
         ({"trainer": "swift", "mask_key": "m"}, "--mask-key has no effect without --turns mask"),

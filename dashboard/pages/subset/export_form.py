@@ -26,6 +26,7 @@ _COLUMNS = {
 _WEIGHTS = {
     "column": "as a key or column of each sample",
     "repeat": "as repeated records",
+    "source": "as weights of sources",
     "ignore": "left out",
 }
 _TURNS = {
@@ -61,7 +62,7 @@ def choose_options(definition: SubsetDefinition) -> dict[str, Any]:
     if file_format == "parquet" and not trainer:
         chosen["columns"] = _select(name, "columns", _COLUMNS)
     if isinstance(definition.rule, Weights):
-        chosen |= _choose_weights(form, can_weigh=not trainer)
+        chosen |= _choose_weights(form, trainer)
     chosen |= _choose_turns(form, can_mask=not trainer or trainer.mask_key is not None)
     if file_format not in TABLES:
         chosen["scores"] = st.checkbox("Add scores to the records", key=f"scores-{name}")
@@ -101,8 +102,10 @@ def _choose_images(name: str, file_format: str, trainer: Trainer | None) -> dict
     return chosen
 
 
-def _choose_weights(name: str, can_weigh: bool) -> dict[str, Any]:
-    weights = {key: _WEIGHTS[key] for key in _WEIGHTS if key != "column" or can_weigh}
+def _choose_weights(name: str, trainer: Trainer | None) -> dict[str, Any]:
+    hidden = {"column"} if trainer else {"source"}
+    hidden |= {"source"} if trainer and not trainer.weighs_sources else set()
+    weights = {key: _WEIGHTS[key] for key in _WEIGHTS if key not in hidden}
     chosen: dict[str, Any] = {"weights": _select(name, "weights", weights)}
     if chosen["weights"] == "column":
         chosen["weight_key"] = st.text_input("Weight key", value="weight", key=f"weight-key-{name}")
