@@ -45,6 +45,7 @@ def push(
     """Push an export to the Hugging Face hub, with the login of hf auth login or HF_TOKEN."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    from scoring.exports.parents import advise_ids_only
     from scoring.exports.push import push as push_export
     from scoring.hub.upload import PushTarget
 
@@ -77,6 +78,8 @@ def push(
     pushed = result.pushed
     verb = "Replaced the earlier push" if pushed.is_update else "Pushed"
     console.show_message(f"{verb}: {result.manifest.describe_content()}")
+    if not ids_only and (advice := advise_ids_only(result.manifest.inputs.dataset)):
+        console.show_warning(advice)
     if json:
         folder = str(result.folder) if result.folder else None
         console.print_json({**asdict(pushed), "folder": folder})

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
 from scoring.exports.export_plan import ExportPlan
-from scoring.exports.files import BytesFile, FileDigest, OutputFile
+from scoring.exports.files import BytesFile, OutputFile
 from scoring.exports.manifest import Manifest
 from scoring.exports.options import FORMATS
-from scoring.exports.parents import source_front_matter, source_sections
+from scoring.exports.parents import list_terms, source_front_matter, source_sections
 from scoring.exports.plots import draw_score_histogram, draw_source_bars
 from scoring.exports.source_weights import describe_source_files
 from scoring.exports.tables import table_schema
@@ -107,7 +107,7 @@ def card_outputs(plan: ExportPlan, manifest: Manifest) -> list[OutputFile]:
     contents = {"README.md": card_text(manifest, has_rows).encode()}
     if plan.options.card:
         contents |= {
-            "croissant.json": _croissant_bytes(plan, manifest.outputs, _summary(manifest)),
+            "croissant.json": _croissant_bytes(plan, manifest),
             "plots/scores.svg": draw_score_histogram(plan.outcome),
             "plots/sources.svg": draw_source_bars(plan.outcome),
         }
@@ -306,15 +306,16 @@ def _counts_table(title: str, counts: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _croissant_bytes(plan: ExportPlan, files: Sequence[FileDigest], description: str) -> bytes:
+def _croissant_bytes(plan: ExportPlan, manifest: Manifest) -> bytes:
     """Return the content of ``croissant.json`` (format version 1.0) for the files next to it.
 
     It lists files, and columns where the format has fixed ones; fields of JSON records are not
     guessed.
     """
     options = plan.options
+    licenses = list_terms(manifest.inputs.dataset, "license")
     from_owner = {
-        "license": options.license,
+        "license": options.license or (licenses[0] if len(licenses) == 1 else licenses or None),
         "url": options.url,
         "datePublished": options.date_published,
     }
@@ -330,7 +331,7 @@ def _croissant_bytes(plan: ExportPlan, files: Sequence[FileDigest], description:
             ),
             "sha256": file.sha256,
         }
-        for file in files
+        for file in manifest.outputs
     ]
     if options.images in ("copy", "link"):
         distribution.append(_IMAGES)
@@ -339,7 +340,7 @@ def _croissant_bytes(plan: ExportPlan, files: Sequence[FileDigest], description:
         "@type": "sc:Dataset",
         "name": plan.outcome.definition.name,
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "description": description,
+        "description": _summary(manifest),
         **{name: text for name, text in from_owner.items() if text is not None},
         "distribution": distribution,
     }

@@ -5,6 +5,7 @@ The card of an ``ids`` export shows how to join the row numbers to the source at
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -17,6 +18,9 @@ HUB_URL = "https://huggingface.co/datasets"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WORD = re.compile(r"[\w.-]+", re.ASCII)
+_TERM = re.compile(r"[\w.+-]{1,60}", re.ASCII)  # a license or a language
+_LINK = re.compile(r"https://[\w./%~+-]{1,300}", re.ASCII)
+_UNKNOWN = "other"
 
 # How the rows of the files of a dataset become one list, by file type.
 _LOADERS = {
@@ -45,9 +49,44 @@ def list_parents(dataset: Mapping[str, Any]) -> list[Mapping[str, str]]:
 
 
 def source_front_matter(manifest: Manifest) -> list[str]:
-    """Return lines of the card's YAML: the repositories that the dataset comes from."""
-    names = dict.fromkeys(each["repository"] for each in list_parents(manifest.inputs.dataset))
-    return ["source_datasets:", *(f"- {name}" for name in names)] if names else []
+    """Return lines of the card's YAML: the repositories that the dataset comes from, their terms.
+
+    A license that the user names replaces theirs.
+    """
+    dataset = manifest.inputs.dataset
+    names = dict.fromkeys(each["repository"] for each in list_parents(dataset))
+    lines = ["source_datasets:", *(f"- {name}" for name in names)] if names else []
+    for key in ("license", "language"):
+        values = list_terms(dataset, key)
+        if not values or (key == "license" and manifest.options.license is not None):
+            continue
+        lines.append(f"{key}: {json.dumps(values[0] if len(values) == 1 else values)}")
+        if key == "license" and values == [_UNKNOWN]:
+            for detail, pattern in (("license_name", _TERM), ("license_link", _LINK)):
+                texts = list_terms(dataset, detail, pattern)
+                lines += [f"{detail}: {json.dumps(texts[0])}"] if len(texts) == 1 else []
+    return lines
+
+
+def list_terms(dataset: Mapping[str, Any], key: str, pattern: re.Pattern[str] = _TERM) -> list[str]:
+    """Return the licenses or languages of the source; none unless every file has some."""
+    texts = [str((file.get("hub") or {}).get(key, "")) for file in dataset["files"]]
+    values = [text.split(",") for text in texts]
+    if not all(pattern.fullmatch(value) for each in values for value in each):
+        return []
+    return list(dict.fromkeys(value for each in values for value in each))
+
+
+def advise_ids_only(dataset: Mapping[str, Any]) -> str | None:
+    """Return advice for a push of copies if the license of the source may forbid them."""
+    licenses = list_terms(dataset, "license")
+    doubtful = [name for name in licenses if name in (_UNKNOWN, "unknown") or "-nd" in name.lower()]
+    if not doubtful or explain_no_join(dataset):
+        return None
+    return (
+        f"The license of the source is {', '.join(doubtful)}. If it does not allow copies, push "
+        "row numbers instead of records: --ids-only"
+    )
 
 
 def source_sections(manifest: Manifest) -> list[str]:
@@ -63,6 +102,8 @@ def source_sections(manifest: Manifest) -> list[str]:
             for key in ("config", "split")
             if _WORD.fullmatch(parent.get(key, ""))
         )
+        terms = list_terms({"files": [{"hub": parent}]}, "license")
+        chosen += f", license {', '.join(f'`{term}`' for term in terms)}" if terms else ""
         lines.append(f"- [{name}]({HUB_URL}/{name}/tree/{commit}) at commit `{commit}`{chosen}")
     sections = ["## Source", "\n".join(lines)]
     if manifest.format == "ids" and explain_no_join(manifest.inputs.dataset) is None:

@@ -26,6 +26,7 @@ _ADDRESS = re.compile(
 )
 _FORM = "hf:OWNER/NAME[@REVISION][#CONFIG[/SPLIT]]"
 _README = "README.md"
+_TERMS = ("license", "language", "license_name", "license_link")
 _MAX_TEXT_BYTES = 16 << 20
 _BLOCK_BYTES = 2 << 20  # of a file to request at a time
 _THREADS = 8
@@ -52,6 +53,10 @@ class HubFile:
     path: str
     config: str = ""
     split: str = ""
+    license: str = ""  # of the repository, as its README.md gives them; several with commas
+    language: str = ""
+    license_name: str = ""  # of one that the hub has no name for
+    license_link: str = ""
 
     def describe(self) -> str:
         """Return the commit, config and split in words."""
@@ -91,21 +96,34 @@ class HubRepository:
         folder = repo_folder_name(repo_id=self.name, repo_type="dataset")
         return Path(constants.HF_HUB_CACHE, folder, "snapshots", self.commit)
 
-    def read_configs(self) -> object:
-        """Return ``configs`` in the YAML of its README.md, None without any."""
+    def read_metadata(self) -> dict[str, object]:
+        """Return the YAML of its README.md, empty without any. Raises InputError if damaged."""
         from huggingface_hub.repocard import metadata_load
 
-        if _README not in self.files:
-            return None
-        path = self.download(_README)
+        path = self.download(_README) if _README in self.files else None
+        if path is None or path.stat().st_size > _MAX_TEXT_BYTES:
+            return {}
         try:
-            value = metadata_load(path) if path.stat().st_size <= _MAX_TEXT_BYTES else None
+            return metadata_load(path) or {}
         except Exception as error:
             raise InputError(
                 f"The YAML in the README.md of {self.name} cannot be read, so its configs are "
                 f"unknown: {str(error).splitlines()[0]}. Name its files, as in hf:{self.name}#FILE"
             ) from error
-        return (value or {}).get("configs")
+
+    def read_terms(self) -> dict[str, str]:
+        """Return what the README.md gives of the fields ``license`` to ``license_link``."""
+        try:
+            metadata = self.read_metadata()
+        except InputError:
+            return {}
+        values = {key: metadata.get(key) for key in _TERMS}
+        listed = {key: each if isinstance(each, list) else [each] for key, each in values.items()}
+        return {
+            key: ",".join(map(str, texts))
+            for key, texts in listed.items()
+            if texts and all(isinstance(text, str) and text for text in texts)
+        }
 
     def read_json(self, name: str) -> dict[str, object]:
         """Return a small JSON object of the repository; an empty one if it is none."""
@@ -215,7 +233,7 @@ def find_files(
         config, split = first or config, second or split
     saved = repository.read_json("dataset_dict.json").get("splits")
     saved_splits = list(map(str, saved)) if isinstance(saved, list) else []
-    choices = list_choices(names, repository.read_configs(), saved_splits)
+    choices = list_choices(names, repository.read_metadata().get("configs"), saved_splits)
     chosen = choose_data(repository.name, choices, config, split)
     files = {
         name: repository.describe(name, choice.config, choice.split)

@@ -128,6 +128,8 @@ def _find_on_hub(address: HubAddress, options: ReadOptions) -> list[InputFile]:
             f"The dataset {repository.name!r} on the hub contains no data file "
             f"({', '.join(_SUFFIXES)})."
         )
+    terms = repository.read_terms()
+    files = [replace(file, **terms) for file in files]
     kinds = {kind for file in files if (kind := kind_of(file.path))}
     if len(kinds) > 1:
         raise InputError(

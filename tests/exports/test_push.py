@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import metadata_load
 from typer.testing import CliRunner
 
 from scoring import cli
@@ -25,7 +26,9 @@ from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.errors import InputError
 from scoring.exports.export import export_subset
+from scoring.exports.manifest import dataset_facts
 from scoring.exports.options import ExportOptions
+from scoring.exports.parents import list_terms
 from scoring.exports.push import push
 from scoring.exports.verify import verify_manifest
 from scoring.hub.upload import PushTarget
@@ -225,6 +228,70 @@ def test_the_source_is_in_the_manifest_and_the_card(tmp_path: Path, hub: Hub) ->
     link = f"[owner/source](https://huggingface.co/datasets/owner/source/tree/{commit})"
     assert f"- {link} at commit `{commit}`, config `default`, split `train`" in card
     verify_manifest(result.folder, workspace)
+
+
+@pytest.mark.parametrize(
+    ("terms", "expected"),
+    [
+        ("license: cc-by-4.0\nlanguage:\n- en\n- zh\n",
+         {"license": "cc-by-4.0", "language": ["en", "zh"]}),
+        ("license: [mit, apache-2.0]\nlanguage: en\n",
+         {"license": ["mit", "apache-2.0"], "language": "en"}),
+        ("license: other\nlicense_name: own-terms\nlicense_link: https://a.org/LICENSE.md\n",
+         {"license": "other", "license_name": "own-terms",
+          "license_link": "https://a.org/LICENSE.md"}),
+        ("license: other\nlicense_link: LICENSE\n", {"license": "other"}),
+        ("license: '[x](http://y)'\nlanguage: 7\n", {}),
+        ("pretty_name: x\n", {}),
+    ],
+)  # fmt: skip
+def test_the_card_has_the_terms_of_the_source(
+    tmp_path: Path, hub: Hub, terms: str, expected: dict[str, Any]
+) -> None:
+    readme = f"---\n{terms}---\n# Source\n".encode()
+    source = {"data/x.jsonl": b"\n".join(RECORDS[:3]), "README.md": readme}
+    workspace = from_hub(tmp_path, hub, source)
+    result = export_subset(
+        workspace, Store(workspace), HALF, format=ExportOptions("llava", card=True)
+    )
+    front = metadata_load(result.folder / "README.md")
+    keys = ("license", "language", "license_name", "license_link")
+    assert {key: front[key] for key in keys if key in front} == expected
+    croissant = json.loads((result.folder / "croissant.json").read_bytes())
+    assert croissant.get("license") == expected.get("license")
+    verify_manifest(result.folder, workspace)
+    named = ExportOptions("llava", card=True, license="cc0-1.0")
+    own = export_subset(workspace, Store(workspace), HALF, format=named, overwrite=True)
+    assert metadata_load(own.folder / "README.md")["license"] == "cc0-1.0"
+
+
+def test_a_license_of_some_files_is_not_that_of_all(tmp_path: Path, hub: Hub) -> None:
+    hub.add("a/b", {"x.jsonl": RECORDS[0], "README.md": b"---\nlicense: mit\n---\n"})
+    (tmp_path / "own.jsonl").write_bytes(RECORDS[1])
+    workspace = create_workspace(tmp_path / "both")
+    import_dataset(workspace, ["hf:a/b"])
+    assert list_terms(dataset_facts(workspace), "license") == ["mit"]
+    import_dataset(workspace, [tmp_path / "own.jsonl"], append=True)
+    assert list_terms(dataset_facts(workspace), "license") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_doubtful"), [("cc-by-nc-nd-4.0", True), ("other", True), ("mit", False)]
+)
+def test_a_license_that_may_forbid_copies_is_reported(
+    tmp_path: Path, hub: Hub, name: str, is_doubtful: bool
+) -> None:
+    readme = f"---\nlicense: {name}\n---\n".encode()
+    workspace = from_hub(tmp_path, hub, {"x.jsonl": RECORDS[0], "README.md": readme})
+    arguments = ["push", "half", "-w", str(workspace.root), "--to", "me/half"]
+    export_subset(workspace, Store(workspace), HALF, format=ExportOptions("llava", card=True))
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 0, done.output
+    assert (f"license of the source is {name}. If it" in done.stderr) == is_doubtful
+    assert (
+        "--ids-only"
+        not in CliRunner().invoke(cli.app, [*arguments[:-1], "me/i", "--ids-only"]).stderr
+    )
 
 
 @pytest.mark.parametrize("kind", ["lines", "array", "parquet"])
