@@ -45,6 +45,8 @@ _HOMES = {
     "ExportOptions": "scoring.exports.options",
     "verify_manifest": "scoring.exports.verify",
     "trial_report": "scoring.trials.report",
+    "record_results": "scoring.trials.recording",
+    "RecordOptions": "scoring.trials.recording",
     "TrainingCollator": "scoring.training.collator",
     "collate_training": "scoring.training.collator",
     "weighted_sampler": "scoring.training.weights",

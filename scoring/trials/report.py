@@ -26,7 +26,8 @@ from scoring.trials.statistics import (
 from scoring.workspace import Workspace
 
 _MEASURES: tuple[Measure, ...] = ("accuracy", "loss")
-_UNITS: Mapping[Measure, str] = {"accuracy": "%", "loss": "nats per answer token"}
+UNITS: Mapping[Measure, str] = {"accuracy": "%", "loss": "nats per answer token"}
+"""How values are printed, by measure."""
 
 _Values = Mapping[tuple[str, str, Measure], Mapping[int, float]]
 """By arm, evaluation set and measure: the value of each seed."""
@@ -129,7 +130,7 @@ class Report:
             for measure in _MEASURES
             if any((v.evaluation_set, v.measure) == (name, measure) for v in self.arms)
         ]
-        columns = [f"{name} ({_UNITS[measure]})" for name, measure in measures]
+        columns = [f"{name} ({UNITS[measure]})" for name, measure in measures]
         rows = []
         for arm in dict.fromkeys(value.arm for value in self.arms):
             cells = [self.arm_value(arm, *each) for each in measures]

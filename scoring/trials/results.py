@@ -76,20 +76,24 @@ def read_results(workspace: Workspace, plan: TrialPlan) -> list[UnitResult]:
 
     Raises WorkspaceError for a result of another plan, or one that cannot be read.
     """
-    folder = trial_folder(workspace, plan.name)
     order = {arm.name: number for number, arm in enumerate(plan.arms)}
-    results = [
-        _read_result(path, plan)
-        for kind in ("results", "recorded")
-        for path in sorted((folder / kind).glob("*.json"))
-    ]
+    results = [read_result(path, plan) for path in list_result_files(workspace, plan)]
     known = [result for result in results if result.arm in order]
     return sorted(
         known, key=lambda each: (each.recorded_from is not None, each.seed, order[each.arm])
     )
 
 
-def _read_result(path: Path, plan: TrialPlan) -> UnitResult:
+def list_result_files(workspace: Workspace, plan: TrialPlan) -> list[Path]:
+    """Return the files of all results, those trained here before the recorded ones."""
+    folder = trial_folder(workspace, plan.name)
+    return [
+        path for kind in ("results", "recorded") for path in sorted((folder / kind).glob("*.json"))
+    ]
+
+
+def read_result(path: Path, plan: TrialPlan) -> UnitResult:
+    """Read a result file. Raises WorkspaceError if it is of another plan or cannot be read."""
     try:
         raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
         sets = {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
 import pytest
 
+from scoring.trials.plots import draw_report
 from scoring.trials.report import MissingUnit, Report, build_report, describe_missing
 from scoring.trials.results import SetResult
 from tests.trials.plans import IMAGE, PLAN, TEXT, make_results
@@ -101,3 +103,20 @@ def test_undeclared_sets_and_unused_results_are_named() -> None:
     )
     value = report.arm_value("keep15", "image", "accuracy")
     assert value is not None and value.mean == pytest.approx(124 / 3)
+
+
+def test_plot_has_a_dot_and_an_interval_per_arm_and_set(report: Report) -> None:
+    shapes, texts = parse_picture(draw_report(report))
+    assert (shapes.count("circle"), shapes.count("rect")) == (6, 6)
+    assert {"image (%)", "text (%)", "keep15-random", "41.3"} <= set(texts)
+    single = build_report(PLAN, make_results({"image": IMAGE, "text": TEXT})[:1])
+    shapes, _ = parse_picture(draw_report(single))
+    assert (shapes.count("circle"), shapes.count("rect")) == (2, 0)
+    assert parse_picture(draw_report(build_report(PLAN, [])))[0] == ["title", "text"]
+
+
+def parse_picture(picture: bytes) -> tuple[list[str], list[str | None]]:
+    """Names of the shapes of an SVG file, and its texts."""
+    elements = list(ElementTree.fromstring(picture))  # noqa: S314
+    names = [element.tag.rpartition("}")[2] for element in elements]
+    return names, [element.text for element in elements]
