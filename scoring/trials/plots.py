@@ -16,7 +16,7 @@ from scoring.trials.report import UNITS, ArmValue, Report
 from scoring.trials.statistics import format_value
 
 _ARM = "#2f6fdf"
-_LEFT, _RIGHT, _ROW = 200, 60, 22
+_LEFT, _RIGHT, _ROW = 200, 150, 22
 _MAX_LABEL = 28
 
 
@@ -51,10 +51,12 @@ def _draw_panel(title: str, values: list[ArmValue], y: float) -> list[str]:
         middle = y + _ROW * row + 10
         name = value.arm if len(value.arm) <= _MAX_LABEL else f"{value.arm[: _MAX_LABEL - 1]}…"
         shapes.append(draw_text(_LEFT - 8, middle + 4, name, "end"))
+        text = format_value(value.mean, value.measure)
         if not math.isnan(value.low):
+            low_text, high_text = (format_value(v, value.measure) for v in (value.low, value.high))
+            text += f" ({low_text} to {high_text})"
             left, right = place_on_axis(value.low), place_on_axis(value.high)
             shapes.append(draw_rectangle(left, middle - 0.5, right - left, 1, INK))
         shapes.append(draw_dot(place_on_axis(value.mean), middle, 4, _ARM))
-        text = format_value(value.mean, value.measure)
         shapes.append(draw_text(WIDTH - 8, middle + 4, text, "end"))
     return shapes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -139,16 +140,17 @@ class Report:
 
     def to_markdown(self) -> str:
         """Return the report as Markdown."""
-        lines = [f"# Trial {self.trial}", "", self.applies_to, "", "## Conclusions", ""]
-        lines += [f"- {each.subset} - {each.control}: {each.text}" for each in self.comparisons]
-        lines += ["", *_explain(self), "", "## Results", ""]
         columns, rows = self.table()
-        lines += ["mean ± standard deviation over seeds (number of seeds)", ""]
-        lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
+        conclusions = [f"{each.subset} - {each.control}: {each.text}" for each in self.comparisons]
         remarks = [*describe_missing(self), *self.notes]
+        lines = [f"# Trial {self.trial}", "", _escape(self.applies_to), "", "## Conclusions", ""]
+        lines += [f"- {_escape(conclusion)}" for conclusion in conclusions]
+        lines += ["", *_explain(self), "", "## Results", ""]
+        lines += ["Mean ± standard deviation over seeds (number of seeds):", ""]
+        lines += ["| " + " | ".join(map(_escape, columns)) + " |", "|---" * len(columns) + "|"]
+        lines += ["| " + " | ".join(map(_escape, row)) + " |" for row in rows]
         if remarks:
-            lines += ["", "## Remarks", "", *(f"- {remark}" for remark in remarks)]
+            lines += ["", "## Remarks", "", *(f"- {_escape(remark)}" for remark in remarks)]
         return "\n".join(lines) + "\n"
 
 
@@ -215,13 +217,16 @@ def _collect_values(plan: TrialPlan, results: Sequence[UnitResult]) -> tuple[_Va
             for measure in _MEASURES:
                 if measure not in each.values:
                     continue
+                value = each.values[measure]
+                unit = f"{measure} of {result.arm} seed {result.seed} on {name}"
+                if not math.isfinite(value):
+                    notes.append(f"Not used: {unit} is {value}")
+                    continue
                 by_seed = values[result.arm, name, measure]
                 if result.seed in by_seed:
-                    notes.append(
-                        f"Not used: a second {measure} of {result.arm} seed {result.seed} on "
-                        f"{name}, from {result.recorded_from or 'a training here'}"
-                    )
-                by_seed.setdefault(result.seed, each.values[measure])
+                    origin = result.recorded_from or "a training here"
+                    notes.append(f"Not used: a second {unit}, from {origin}")
+                by_seed.setdefault(result.seed, value)
     return values, notes
 
 
@@ -327,3 +332,8 @@ def _format_cell(value: ArmValue | None) -> str:
         return ""
     spread = "" if math.isnan(value.sd) else f" ± {format_value(value.sd, value.measure)}"
     return f"{format_value(value.mean, value.measure)}{spread} ({value.n_seeds})"
+
+
+def _escape(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\|*_`<\[])", r"\\\1", " ".join(text.split()))

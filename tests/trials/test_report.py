@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -105,10 +106,24 @@ def test_undeclared_sets_and_unused_results_are_named() -> None:
     assert value is not None and value.mean == pytest.approx(124 / 3)
 
 
+def test_results_that_are_not_finite_are_named_and_not_used() -> None:
+    results = make_results({"image": IMAGE, "text": TEXT})
+    diverged = replace(results[0], sets={"image": SetResult(9, {"accuracy": math.nan})})
+    report = build_report(PLAN, [diverged, *results[1:]])
+    assert report.notes == ("Not used: accuracy of keep15 seed 1 on image is nan",)
+    assert report.missing == (MissingUnit("keep15", 1, ("image", "text")),)
+    assert report.comparisons[0].text.startswith("2 of 3 seeds: no conclusion yet")
+
+
+def test_names_do_not_break_the_table() -> None:
+    report = build_report(PLAN, make_results({"image": IMAGE, "a|b\n*c*": TEXT}))
+    assert "| arm | image (%) | a\\|b \\*c\\* (%) |" in report.to_markdown()
+
+
 def test_plot_has_a_dot_and_an_interval_per_arm_and_set(report: Report) -> None:
     shapes, texts = parse_picture(draw_report(report))
     assert (shapes.count("circle"), shapes.count("rect")) == (6, 6)
-    assert {"image (%)", "text (%)", "keep15-random", "41.3"} <= set(texts)
+    assert {"image (%)", "text (%)", "keep15-random", "41.3 (37.5 to 45.1)"} <= set(texts)
     single = build_report(PLAN, make_results({"image": IMAGE, "text": TEXT})[:1])
     shapes, _ = parse_picture(draw_report(single))
     assert (shapes.count("circle"), shapes.count("rect")) == (2, 0)

@@ -196,6 +196,14 @@ def test_equal_arms_are_not_shown(n_seeds: int) -> None:
     assert n_silent >= 0.95 * REPETITIONS - 2 * standard_error
 
 
+def test_a_true_difference_does_not_raise_the_rate_of_false_ones() -> None:
+    """Of two equal comparisons next to a large difference, none is shown in about 95 %."""
+    trials = simulate({"random": 30, "band": 0, "all": 0}, 22)
+    n_false = sum(trial["band"] != "not_shown" or trial["all"] != "not_shown" for trial in trials)
+    assert all(trial["random"] == "better" for trial in trials)
+    assert n_false <= 0.05 * REPETITIONS + 2 * math.sqrt(0.05 * 0.95 * REPETITIONS)
+
+
 def test_two_equal_arms_are_shown_as_often_as_the_interval_promises() -> None:
     """A single comparison uses the whole 5 %; 1,000 trials have a standard error of 0.7 %."""
     trials = simulate({"random": 0}, 16)
