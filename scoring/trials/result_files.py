@@ -162,11 +162,14 @@ def _read_lmms_eval(
             key: v for key, v in numbers.items() if higher.get(key.split(",")[0]) is not False
         }
         metric = _choose_lmms_metric(rising, metrics.get(task), path.name, task)
-        if metric is None or (numbers[metric] > 100 and task not in metrics):
+        if metric is None:
             notes.append(
                 f"{path.name}: {task} is left out, its accuracy is not clear. Choose with --metric "
                 f"{task}=NAME, NAME one of: {', '.join(numbers) or 'none is a number'}"
             )
+            continue
+        if numbers[metric] > 100:
+            notes.append(f"{path.name}: {task} is left out, {metric} is not in per cent")
             continue
         counts = content.get("n-samples", {}).get(task, {})
         n_samples = counts.get("effective")

@@ -222,7 +222,7 @@ def test_lmms_eval(workspace: Workspace, tmp_path: Path) -> None:
         "chart is left out, its accuracy is not clear. Choose with --metric chart=NAME, NAME one "
         "of: relaxed_overall,none, relaxed_human,none" in notes
     )
-    assert "mme is left out" in notes
+    assert "mme is left out, mme_perception_score,none is not in per cent" in notes
     assert "Not declared in the plan, so without a conclusion: bench_en, pope" in notes
     with pytest.raises(InputError, match=r"is already recorded as keep15 seed 1\. If"):
         record_results(workspace, "first", [file], RecordOptions(arm="all", seed=1))
