@@ -34,7 +34,8 @@ def command_pages() -> str:
         for parameter in command.params:
             record = parameter.get_help_record(context) if parameter.name != "help" else None
             if record is not None:
-                option, meaning = (text.replace("|", "/") for text in record)
+                cells = (text.replace("|", "/").replace("\n\n", "<br>") for text in record)
+                option, meaning = cells
                 lines.append(f"| `{option}` | {meaning} |")
         lines.append("")
     return "\n".join(lines)

@@ -32,7 +32,7 @@ from dashboard.view.parameters import (
 from scoring.database.filters import Filter
 from scoring.database.values import Cursor, Sort
 from scoring.errors import VisnecError
-from scoring.necessity import Bands
+from scoring.necessity import LOW_TOLERANCE, Bands
 from scoring.rules import LOSSES, RANKINGS, Per, WeightBy
 from scoring.rules.base import NamedLimits
 
@@ -96,9 +96,11 @@ class Group(StrEnum):
 class RuleKind(StrEnum):
     """Selection rules on the Subset page, named as on the command line."""
 
+    DROP_MISALIGNED = "drop-misaligned"
     THRESHOLD = "threshold"
     ANSWER_THRESHOLD = "answer-threshold"
     BAND = "band"
+    RELATIVE = "relative"
     TOP_SHARE = "top-share"
     TOP_COUNT = "top-count"
     TOP_TOKENS = "top-tokens"
@@ -186,6 +188,7 @@ class View:
     share: Annotated[float, SHARE] = 0.15
     count: Annotated[int, integer_parameter(0, MAX_COUNT)] = 1000
     minimum: Annotated[float | None, NUMBER] = None
+    below: Annotated[float, NUMBER] = -LOW_TOLERANCE
     maximum: Annotated[float | None, NUMBER] = None
     text_only: Annotated[bool, FLAG] = False
     unscored: Annotated[bool, FLAG] = False

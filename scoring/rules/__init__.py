@@ -14,13 +14,15 @@ from typing import Any, cast
 from scoring.errors import RuleError
 from scoring.rules.arms import LOSSES, RANKINGS, Ablation, Control, RandomShare, ablation_arms
 from scoring.rules.base import Rule, parse_ranges
-from scoring.rules.limits import AnswerThresholds, Band, Budget, Threshold
+from scoring.rules.evidence import EVIDENCE_MEANING, EVIDENCE_SECTION, FINDINGS
+from scoring.rules.limits import AnswerThresholds, Band, Budget, DropMisaligned, Threshold
 from scoring.rules.ranking import Per
 from scoring.rules.shares import (
     ClusterShare,
     LengthCorrected,
     PaperCodeTopShare,
     PaperTopShare,
+    RelativeShare,
     SourceShare,
     TopCount,
     TopShare,
@@ -39,11 +41,13 @@ __all__ = [
     "Budget",
     "ClusterShare",
     "Control",
+    "DropMisaligned",
     "LengthCorrected",
     "PaperCodeTopShare",
     "PaperTopShare",
     "Per",
     "RandomShare",
+    "RelativeShare",
     "Rule",
     "SourceShare",
     "Threshold",
@@ -53,6 +57,7 @@ __all__ = [
     "WeightBy",
     "Weights",
     "ablation_arms",
+    "describe_rules",
     "parse_ranges",
     "rule_from_dict",
     "rule_options",
@@ -61,22 +66,24 @@ __all__ = [
 _RULES: dict[str, type[Rule]] = {
     rule.name: rule
     for rule in (
+        DropMisaligned,
+        Weights,
+        Band,
         Threshold,
         AnswerThresholds,
-        Band,
+        RelativeShare,
+        LengthCorrected,
         TopShare,
         TopCount,
         TopTokens,
+        Budget,
         ClusterShare,
         SourceShare,
         PaperTopShare,
         PaperCodeTopShare,
-        LengthCorrected,
-        Budget,
         RandomShare,
         Ablation,
         Control,
-        Weights,
     )
 }
 RULE_NAMES: tuple[str, ...] = tuple(_RULES)
@@ -113,6 +120,15 @@ def rule_from_dict(value: Mapping[str, Any]) -> Rule:
     if missing:
         raise RuleError(f"Rule {name} needs {_to_flags(missing)}")
     return cast(Rule, make(**options))
+
+
+def describe_rules() -> str:
+    """Return the rules with their options and what was measured, one paragraph per finding."""
+    paragraphs = [f"The rule, in the order of the evidence. {EVIDENCE_MEANING}"]
+    for finding in FINDINGS:
+        names = [f"{name} ({_to_flags(rule_options(name))})" for name in finding.rules]
+        paragraphs.append(f"- {', '.join(names)}: {finding.measured}")
+    return "\n\n".join([*paragraphs, f"See {EVIDENCE_SECTION}."])
 
 
 def _to_flags(names: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from typing import ClassVar, get_args
 import numpy as np
 
 from scoring.errors import RuleError
+from scoring.necessity import LOW_TOLERANCE
 from scoring.rules.base import (
     NamedLimits,
     Rule,
@@ -49,6 +50,26 @@ class Threshold(Rule):
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the scores between the limits."""
         return candidates.scored & _is_between(candidates, self.min, self.max)
+
+
+@dataclass(frozen=True, slots=True)
+class DropMisaligned(Rule):
+    """All scored samples but those clearly below 0: keeps ``visnec >= below``.
+
+    Scores just below 0 are often those of samples whose answer is right and does not need the
+    image; ``below`` is the tolerance for them, in nats per answer token.
+    """
+
+    below: float = -LOW_TOLERANCE
+    name: ClassVar[str] = "drop-misaligned"
+
+    def __post_init__(self) -> None:
+        if not is_finite(self.below):
+            raise RuleError(f"The limit --below must be a finite number, got {self.below!r}")
+
+    def select_mask(self, candidates: Candidates) -> Mask:
+        """Select the scores that are not below the limit."""
+        return candidates.scored & _is_between(candidates, self.below, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,23 @@ class TopShare(_ShareRule):
 
 
 @dataclass(frozen=True, slots=True)
+class RelativeShare(_ShareRule):
+    """The ``int(share * scored samples)`` highest ``visnec / loss_text``.
+
+    This is the part of the text-only loss that the image removes, at most 1. It does not grow with
+    the number of possible answers as the score does. Where the text-only loss is 0, the image can
+    remove nothing: 0 if the multimodal loss is 0 too, else the lowest of all.
+    """
+
+    name: ClassVar[str] = "relative"
+
+    def select_mask(self, candidates: Candidates) -> Mask:
+        """Select the samples whose text-only loss the image lowers by the largest part."""
+        values = compute_relative_scores(candidates)
+        return select_share(candidates, values, "dataset", self.share)
+
+
+@dataclass(frozen=True, slots=True)
 class TopCount(Rule):
     """The ``count`` highest scores, or all scored samples if there are fewer."""
 
@@ -154,6 +171,24 @@ class LengthCorrected(_ShareRule):
         ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         ranked = ranked[np.argsort(length_rank(candidates)[ranked], kind="stable")]
         return to_mask(candidates, ranked[: int(self.share * len(ranked))])
+
+
+def compute_relative_scores(candidates: Candidates) -> Floats:
+    """Return ``visnec / loss_text`` of each sample, NaN without a score.
+
+    Raises RuleError if a scored sample has no text-only loss.
+    """
+    unknown = candidates.scored & np.isnan(candidates.loss_text)
+    if unknown.any():
+        raise RuleError(
+            f"This rule needs the text-only losses, and {int(unknown.sum()):,} imported scores "
+            f"have none (first: row {candidates.row_idx[unknown.argmax()]}). "
+            "Choose a rule that uses scores alone"
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values: Floats = candidates.visnec / candidates.loss_text
+    values[candidates.scored & (candidates.visnec == 0)] = 0.0
+    return values
 
 
 def fit_tokens(candidates: Candidates, positions: Ints, tokens: int) -> Ints:

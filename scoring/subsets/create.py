@@ -11,7 +11,7 @@ from scoring.clustering.clusters import list_clusterings
 from scoring.database.connection import Store
 from scoring.errors import InputError
 from scoring.option_descriptions import BASELINE_HELP, RUN_HELP, Option
-from scoring.rules import Rule, ablation_arms, parse_ranges, rule_from_dict
+from scoring.rules import Rule, ablation_arms, describe_rules, parse_ranges, rule_from_dict
 from scoring.runs.record import read_run_or_latest, utc_now
 from scoring.subsets.definitions import (
     ResolvedSubset,
@@ -27,7 +27,7 @@ from scoring.workspace import Workspace
 _RULE, _SCORES, _CHOICES = "Options of the rule", "Scores", "Choices around the rule"
 _rule, _choice = partial(Option, panel=_RULE), partial(Option, panel=_CHOICES)
 _RULE_FIELDS = (
-    *("min", "max", "limits", "share", "count", "tokens", "at_least", "floor", "ceiling"),
+    *("below", "min", "max", "limits", "share", "count", "tokens", "at_least", "floor", "ceiling"),
     *("by", "per", "of", "temperature", "min_weight", "max_weight", "seed"),
 )
 
@@ -43,17 +43,11 @@ class SelectOptions:
     name: Annotated[str, Option("Name of the subset.")]
     rule: Annotated[
         str,
-        Option(
-            "threshold (--min, --max), answer-threshold (also --limits KIND=MIN..MAX), band "
-            "(--min, --max, --share, --count or --tokens, --per, --seed), top-share (--share), "
-            "top-count (--count), top-tokens (--tokens), per-cluster and per-source (--share, "
-            "--at-least), paper and paper-code (--share, per cluster), length-corrected "
-            "(--share), budget (--count, --floor, --ceiling, --limits SOURCE=FLOOR..CEILING), "
-            "random (--share or --count, --seed), ablation (--by, --share, --per, --at-least), "
-            "control (--of, --by, --per, --seed), weights (--by, --temperature, --min-weight, "
-            "--max-weight)."
-        ),
+        Option(describe_rules()),
     ]
+    below: Annotated[
+        float | None, _rule("drop-misaligned drops scores below this value (default: -0.05).")
+    ] = None
     min: Annotated[float | None, _rule("Lowest VisNec score kept.")] = None
     max: Annotated[float | None, _rule("Scores at or above this value are dropped.")] = None
     limits: Annotated[

@@ -28,9 +28,11 @@ from scoring.rules import (
     Band,
     ClusterShare,
     Control,
+    DropMisaligned,
     PaperCodeTopShare,
     PaperTopShare,
     RandomShare,
+    RelativeShare,
     Rule,
     SourceShare,
     Threshold,
@@ -195,13 +197,15 @@ def inclusion_probabilities(
     scores. ``n_draws`` are divided evenly among the scores in use and the replicates; scores
     without a known dtype are used once each, without noise.
 
-    Raises RuleError for rules that do not select by score, and if there is neither a replicate nor
-    a known dtype.
+    Raises RuleError for rules that do not select by the score alone, and if there is neither a
+    replicate nor a known dtype.
     """
     check_count(n_draws, what="The number of draws")
     check_seed(seed)
-    if isinstance(rule, (Ablation, Control, RandomShare, Weights)):
-        raise RuleError(f"Stability needs a rule that selects samples by their scores, got: {rule}")
+    if isinstance(rule, (Ablation, Control, RandomShare, RelativeShare, Weights)):
+        raise RuleError(
+            f"Stability needs a rule that selects samples by the score alone, got: {rule}"
+        )
     selected = rule.select_mask(candidates)
     in_use = Replicate("", "", dtype, lambda: candidates.visnec)
     draws_each = -(-n_draws // (1 + len(replicates)))
@@ -299,7 +303,7 @@ def _inclusion_over_draws(
 def format_near_threshold(rule: Rule, candidates: Candidates, noise: Noise | None) -> str | None:
     """Return the count in words; None for rules without a threshold."""
     if noise is None:
-        has_threshold = isinstance(rule, _BY_LIMITS + _BY_RANK)
+        has_threshold = isinstance(rule, (DropMisaligned, *_BY_LIMITS, *_BY_RANK))
         return f"Noise of the scores: {UNKNOWN}" if has_threshold else None
     n = count_near_threshold(rule, candidates, noise)
     if n is None:
@@ -314,6 +318,8 @@ def count_near_threshold(rule: Rule, candidates: Candidates, noise: Noise) -> in
     The threshold of a rule by rank is the lowest score that it selects, in each cluster or source
     if it ranks inside these. None for rules without a threshold.
     """
+    if isinstance(rule, DropMisaligned):
+        rule = Threshold(min=rule.below)
     if isinstance(rule, _BY_LIMITS):
         own = rule.limits if isinstance(rule, AnswerThresholds) else ()
         by_kind = {kind: (low, high) for kind, low, high in own}

@@ -16,6 +16,7 @@ from dashboard.data.samples import read_row_tiles
 from dashboard.data.subsets import read_subset_outcome
 from dashboard.pages.subset.panels import find_edge_rows
 from dashboard.pages.subset.rule_choices import (
+    FAMILIES,
     REASON_NAMES,
     RULE_MEANINGS,
     RULE_NAMES,
@@ -43,6 +44,7 @@ from scoring.rules import (
     TopShare,
 )
 from scoring.rules.candidates import ANSWER_KINDS
+from scoring.rules.evidence import RULES_BY_EVIDENCE
 from scoring.subsets.definitions import SubsetDefinition, delete_subset, list_subsets, save_subset
 from scoring.subsets.selection import Reason
 
@@ -50,6 +52,11 @@ from scoring.subsets.selection import Reason
 def test_every_rule_and_reason_is_named() -> None:
     assert set(RULE_NAMES) == set(RULE_MEANINGS) == set(RuleKind)
     assert set(REASON_NAMES) == set(Reason)
+
+
+def test_rules_are_offered_in_the_order_of_the_evidence() -> None:
+    offered = [str(kind) for family in FAMILIES for kind in family.rules]
+    assert offered == list(RULES_BY_EVIDENCE)
 
 
 def test_rules_from_the_view() -> None:
@@ -73,6 +80,8 @@ VIEWS = [
     View(rule=RuleKind.RANDOM, share=0.4, seed=9),
     View(rule=RuleKind.RANDOM, by_count=True, count=5),
     View(rule=RuleKind.ANSWER_THRESHOLD, minimum=0.2, answer_limits=(("word", None, 0.5),)),
+    View(rule=RuleKind.DROP_MISALIGNED, below=-0.1),
+    View(rule=RuleKind.RELATIVE, share=0.3),
     View(rule=RuleKind.BAND, minimum=0.1, amount="share", share=0.2, per="cluster", seed=4),
     View(rule=RuleKind.BAND, maximum=0.1, amount="count", count=6),
     View(rule=RuleKind.TOP_TOKENS, tokens=77),

@@ -42,6 +42,8 @@ RULES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"minimum": "0.2", "answer_limits": '[["word",0.05,null]]'},
         {"min": 0.2, "max": None, "limits": [["word", 0.05, None]]},
     ),
+    "drop-misaligned": ({"below": "0.02"}, {"below": 0.02}),
+    "relative": ({"share": "0.25"}, {"share": 0.25}),
     "band": (
         {
             "minimum": "0.1",
@@ -163,9 +165,10 @@ def test_a_rule_that_cannot_be_applied_is_reported(root: Path, draw: Draw) -> No
 
 def test_a_family_starts_with_its_first_rule(root: Path, draw: Draw) -> None:
     app = draw("subset")
-    app.selectbox("rule_family").set_value(FAMILIES[2]).run()
-    assert app.query_params["rule"] == "paper"
-    assert "of each cluster, up to this share" in written(app)
+    app.selectbox("rule_family").set_value(FAMILIES[5]).run()
+    assert app.query_params["rule"] == "budget"
+    assert "with a floor and a ceiling per source" in written(app)
+    assert "Not measured; within its groups" in written(app)
 
 
 def test_edits_of_a_limits_table() -> None:

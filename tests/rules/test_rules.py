@@ -19,11 +19,13 @@ from scoring.rules import (
     Budget,
     ClusterShare,
     Control,
+    DropMisaligned,
     LengthCorrected,
     PaperCodeTopShare,
     PaperTopShare,
     Per,
     RandomShare,
+    RelativeShare,
     Rule,
     SourceShare,
     Threshold,
@@ -34,7 +36,7 @@ from scoring.rules import (
     ablation_arms,
     parse_ranges,
 )
-from scoring.rules.shares import length_rank
+from scoring.rules.shares import compute_relative_scores, length_rank
 from scoring.samples import Status
 from scoring.subsets.selection import select
 from tests.rules.columns import candidates
@@ -87,6 +89,14 @@ def test_rules_select_these_rows(rule: Rule, taken: list[int]) -> None:
 @pytest.mark.parametrize(
     ("rule", "taken"),
     [
+        (DropMisaligned(), [0, 1, 3, 5, 7, 8, 9]),
+        (DropMisaligned(-0.2), [0, 1, 2, 3, 5, 7, 8, 9]),  # the limit itself is kept
+        (DropMisaligned(0.65), [1, 8, 9]),
+        # score / text-only loss: 1: 0.9, 5: 0.75, 8: 0.7, 9: 0.538, 0: 0.13, 3: 0.03, 7: 0
+        (RelativeShare(0.12), [1]),
+        (RelativeShare(0.45), [1, 5, 8, 9]),
+        (RelativeShare(0.78), [0, 1, 3, 5, 7, 8, 9]),
+        (RelativeShare(0.9), [0, 1, 2, 3, 5, 7, 8, 9]),  # 2: -0.25, 4: -4
         # seed 1 draws rows 8 7 9 0 5 1 3 2 4; below 0.0: 2 and 4
         (Band(0.0, share=0.34, seed=1), [7, 8, 9]),  # int(0.34 * 9) of the scored
         (Band(0.0, share=1.0, seed=1), [0, 1, 3, 5, 7, 8, 9]),
@@ -110,8 +120,18 @@ def test_rules_select_these_rows(rule: Rule, taken: list[int]) -> None:
         (Band(0.1, count=6, per="cluster", seed=1), [0, 1, 3, 5, 8, 9]),
     ],
 )
-def test_a_band_draws_at_random_between_its_limits(rule: Band, taken: list[int]) -> None:
+def test_rules_by_evidence_select_these_rows(rule: Rule, taken: list[int]) -> None:
     assert rows(rule) == taken
+
+
+def test_a_text_only_loss_of_0_leaves_the_image_nothing_to_remove() -> None:
+    #                 row 0: 0 / 0  1: -1 / 0  2: 0.5 / 1  3: -2 / 1
+    zero = candidates([0.0, -1.0, 0.5, -2.0], losses=[0.0, 1.0, 0.5, 3.0])
+    assert compute_relative_scores(zero).tolist() == [0.0, -np.inf, 0.5, -2.0]
+    assert select(RelativeShare(0.75), zero).selected.tolist() == [0, 2, 3]
+    unknown = replace(zero, loss_text=np.array([0.0, np.nan, 1.0, 1.0]))
+    with pytest.raises(RuleError, match=r"1 imported scores have none \(first: row 1\)"):
+        select(RelativeShare(0.75), unknown)
 
 
 @given(st.integers(0, 2**63 - 1), st.sampled_from(["dataset", "cluster", "source"]))
@@ -222,6 +242,8 @@ def test_a_control_differs_by_its_seed_only() -> None:
 EVERY: list[Rule] = [
     Threshold(-1.0),
     AnswerThresholds(-1.0),
+    DropMisaligned(-1.0),
+    RelativeShare(1.0),
     Band(-1.0, share=1.0),
     TopShare(1.0),
     TopCount(99),

@@ -52,6 +52,10 @@ def size(workspace: Workspace, name: str, *arguments: str) -> int:
     [
         (["--rule", "threshold", "--min", "0.5"], 4),
         (["--rule", "top-tokens", "--tokens", "7"], 2),  # rows 3 (2 tokens) and 5 (4)
+        (["--rule", "drop-misaligned"], 6),  # all but row 1
+        (["--rule", "drop-misaligned", "--below", "-0.25"], 7),
+        (["--rule", "drop-misaligned", "--below", "0.5", "--text-only", "keep"], 5),
+        (["--rule", "relative", "--share", "0.3"], 2),
         (["--rule", "band", "--min", "0.5", "--share", "0.45", "--seed", "2"], 3),  # int(3.15)
         (["--rule", "band", "--max", "0.5", "--count", "2", "--per", "source"], 2),
         (["--rule", "band", "--min", "0.5", "--tokens", "1000", "--per", "cluster"], 4),

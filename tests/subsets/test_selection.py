@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ from scoring.rules import (
     Budget,
     ClusterShare,
     Control,
+    DropMisaligned,
     LengthCorrected,
     PaperCodeTopShare,
     PaperTopShare,
     RandomShare,
+    RelativeShare,
     Rule,
     SourceShare,
     Threshold,
@@ -33,8 +36,10 @@ from scoring.rules import (
     TopShare,
     TopTokens,
     Weights,
+    describe_rules,
     rule_from_dict,
 )
+from scoring.rules.evidence import FINDINGS, RULES_BY_EVIDENCE
 from scoring.samples import Status
 from scoring.subsets.selection import Reason, select
 from tests.rules.columns import NAN, candidates
@@ -343,6 +348,12 @@ RULES: list[tuple[Rule, str, dict[str, Any]]] = [
         },
     ),
     (
+        DropMisaligned(),
+        "drop-misaligned below=-0.05",
+        {"rule": "drop-misaligned", "below": -0.05},
+    ),
+    (RelativeShare(0.2), "relative share=0.2", {"rule": "relative", "share": 0.2}),
+    (
         Band(0.25, share=0.15, per="cluster", seed=7),
         "band min=0.25 share=0.15 per=cluster seed=7",
         {
@@ -424,6 +435,14 @@ def test_every_rule_is_saved_and_replayed_above() -> None:
     assert {rule.name for rule, _, _ in RULES} == set(RULE_NAMES)
 
 
+def test_rules_are_listed_in_the_order_of_the_evidence() -> None:
+    assert RULE_NAMES == RULES_BY_EVIDENCE
+    documented = (Path(__file__).parents[2] / "docs" / "selecting.md").read_text("utf-8")
+    for finding in FINDINGS:
+        assert finding.measured in describe_rules()
+        assert finding.measured in documented
+
+
 def test_a_rule_needs_only_the_options_without_a_default() -> None:
     assert rule_from_dict({"rule": "paper"}) == PaperTopShare(0.15)
     assert rule_from_dict({"rule": "random", "count": 3}) == RandomShare(count=3, seed=0)
@@ -434,7 +453,7 @@ def test_a_rule_needs_only_the_options_without_a_default() -> None:
     [
         (
             {"rule": "best"},
-            "Unknown rule 'best'. Choose one of: threshold, answer-threshold, band, top-",
+            "Unknown rule 'best'. Choose one of: drop-misaligned, weights, band, threshold, ",
         ),
         ({}, "Unknown rule None"),
         ({"rule": "top-share"}, "Rule top-share needs --share"),
@@ -483,6 +502,9 @@ def test_a_rule_needs_only_the_options_without_a_default() -> None:
         ({"rule": "weights", "temperature": 0}, "must be above 0, got 0"),
         ({"rule": "weights", "min_weight": 2}, "from 0 to 1, got 2"),
         ({"rule": "weights", "max_weight": 0.5}, "from 1 to"),
+        ({"rule": "drop-misaligned", "below": float("nan")}, "finite number, got nan"),
+        ({"rule": "drop-misaligned", "below": None}, "must be a finite number, got None"),
+        ({"rule": "relative"}, "needs --share"),
         ({"rule": "band", "count": 3}, "Rule band needs --min, --max or both"),
         ({"rule": "band", "min": 1, "max": 0, "count": 3}, "keeps nothing"),
         ({"rule": "band", "min": 0}, "needs one of --share, --count and --tokens"),

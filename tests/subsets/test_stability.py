@@ -21,6 +21,7 @@ from scoring.rules import (
     LengthCorrected,
     PaperTopShare,
     RandomShare,
+    RelativeShare,
     Rule,
     Threshold,
     TopCount,
@@ -133,10 +134,12 @@ def test_stability_needs_a_replicate_or_a_dtype() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", [RandomShare(0.5), Ablation("text-loss"), Control(TopCount(1)), Weights()], ids=str
+    "rule",
+    [RandomShare(0.5), RelativeShare(0.5), Ablation("text-loss"), Control(TopCount(1)), Weights()],
+    ids=str,
 )
 def test_rules_that_do_not_select_by_score_are_refused(rule: Rule) -> None:
-    with pytest.raises(RuleError, match="by their scores"):
+    with pytest.raises(RuleError, match="by the score alone"):
         inclusion_probabilities(rule, candidates([0.1, 0.2]), "float32")
 
 

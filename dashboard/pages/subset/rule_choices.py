@@ -38,32 +38,48 @@ class Family:
     rules: tuple[RuleKind, ...]
 
 
-FAMILIES: Final = (
+FAMILIES: Final = (  # in the order of the evidence, as in scoring.rules.evidence
     Family(
-        "Score limits",
-        "Keep the samples whose score is between two limits, or a random part of them.",
-        (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD, RuleKind.BAND),
-    ),
-    Family(
-        "Highest scores",
-        "Keep the highest scores of the whole dataset.",
-        (RuleKind.TOP_SHARE, RuleKind.TOP_COUNT, RuleKind.TOP_TOKENS, RuleKind.LENGTH_CORRECTED),
-    ),
-    Family(
-        "Highest scores per group",
-        "Keep the highest scores of each cluster or source, so that no kind of question is lost.",
-        (
-            RuleKind.PAPER,
-            RuleKind.PAPER_CODE,
-            RuleKind.PER_CLUSTER,
-            RuleKind.PER_SOURCE,
-            RuleKind.BUDGET,
-        ),
+        "Drop misaligned samples",
+        "Drop what the image contradicts and keep everything else.",
+        (RuleKind.DROP_MISALIGNED,),
     ),
     Family(
         "Weights instead of a threshold",
         "Keep every scored sample and weight it by its score.",
         (RuleKind.WEIGHTS,),
+    ),
+    Family(
+        "Random draw from a band",
+        "Keep a random part of the samples whose score is between two limits.",
+        (RuleKind.BAND,),
+    ),
+    Family(
+        "Score limits",
+        "Keep every sample whose score is between two limits.",
+        (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD),
+    ),
+    Family(
+        "Highest scores",
+        "Keep the highest scores of the whole dataset.",
+        (
+            RuleKind.RELATIVE,
+            RuleKind.LENGTH_CORRECTED,
+            RuleKind.TOP_SHARE,
+            RuleKind.TOP_COUNT,
+            RuleKind.TOP_TOKENS,
+        ),
+    ),
+    Family(
+        "Highest scores per group",
+        "Keep the highest scores of each cluster or source.",
+        (
+            RuleKind.BUDGET,
+            RuleKind.PER_CLUSTER,
+            RuleKind.PER_SOURCE,
+            RuleKind.PAPER,
+            RuleKind.PAPER_CODE,
+        ),
     ),
     Family(
         "Controls",
@@ -72,45 +88,51 @@ FAMILIES: Final = (
     ),
 )
 RULE_NAMES: Final = {
+    RuleKind.DROP_MISALIGNED: "Drop misaligned",
+    RuleKind.WEIGHTS: "Weights",
+    RuleKind.BAND: "Random draw",
     RuleKind.THRESHOLD: "Common limits",
     RuleKind.ANSWER_THRESHOLD: "By answer type",
-    RuleKind.BAND: "Random draw",
+    RuleKind.RELATIVE: "Relative",
+    RuleKind.LENGTH_CORRECTED: "Length-corrected",
     RuleKind.TOP_SHARE: "Share",
     RuleKind.TOP_COUNT: "Number",
     RuleKind.TOP_TOKENS: "Answer tokens",
-    RuleKind.LENGTH_CORRECTED: "Length-corrected",
-    RuleKind.PAPER: "Paper",
-    RuleKind.PAPER_CODE: "Paper's code",
+    RuleKind.BUDGET: "Budget",
     RuleKind.PER_CLUSTER: "Per cluster",
     RuleKind.PER_SOURCE: "Per source",
-    RuleKind.BUDGET: "Budget",
-    RuleKind.WEIGHTS: "Weights",
+    RuleKind.PAPER: "Paper",
+    RuleKind.PAPER_CODE: "Paper's code",
     RuleKind.RANDOM: "Random",
     RuleKind.ABLATION: "One loss",
     RuleKind.CONTROL: "Same size",
 }
 RULE_MEANINGS: Final = {
+    RuleKind.DROP_MISALIGNED: "Every scored sample from this score on. Scores just below 0 often "
+    "belong to good samples that do not need the image, hence the default below 0.",
+    RuleKind.WEIGHTS: "Weights have mean 1 over the scored samples: a sample of weight 2 counts "
+    "twice as often as before.",
+    RuleKind.BAND: "A random draw from the scores between the limits. The same seed draws the same "
+    "samples, and a larger draw contains a smaller one.",
     RuleKind.THRESHOLD: "Scores from the lower limit up to, but not including, the upper limit.",
     RuleKind.ANSWER_THRESHOLD: "Limits by answer type: yes/no and A/B/C/D answers reach lower "
     "scores than free-form ones. Types without their own limits use the common ones.",
-    RuleKind.BAND: "A random draw from the scores between the limits. The same seed draws the same "
-    "samples, and a larger draw contains a smaller one.",
+    RuleKind.RELATIVE: "The highest score / text-only loss, the part of that loss that the image "
+    "removes, as a share of all scored samples.",
+    RuleKind.LENGTH_CORRECTED: "The highest ranks among answers of similar length. Means over few "
+    "tokens vary more, so short answers crowd both ends of the scores.",
     RuleKind.TOP_SHARE: "The highest scores of the whole dataset, as a share of all scored ones.",
     RuleKind.TOP_COUNT: "The highest scores of the whole dataset, by number of samples.",
     RuleKind.TOP_TOKENS: "The highest scores whose answer tokens together fit the budget: training "
     "cost grows with tokens.",
-    RuleKind.LENGTH_CORRECTED: "The highest ranks among answers of similar length. Means over few "
-    "tokens vary more, so short answers crowd both ends of the scores.",
+    RuleKind.BUDGET: "The highest scores up to a number of samples, with a floor and a ceiling per "
+    "source. Floors are filled first.",
+    RuleKind.PER_CLUSTER: "The highest scores of each cluster, including negative ones.",
+    RuleKind.PER_SOURCE: "The highest scores of each source, including negative ones.",
     RuleKind.PAPER: "As in the paper: drop scores of 0 or less, then keep the highest of each "
     "cluster, up to this share of the cluster's scored samples.",
     RuleKind.PAPER_CODE: "As in the paper's code: the highest scores of each cluster, at least one "
     "each, including negative ones.",
-    RuleKind.PER_CLUSTER: "The highest scores of each cluster, including negative ones.",
-    RuleKind.PER_SOURCE: "The highest scores of each source, including negative ones.",
-    RuleKind.BUDGET: "The highest scores up to a number of samples, with a floor and a ceiling per "
-    "source. Floors are filled first.",
-    RuleKind.WEIGHTS: "Weights have mean 1 over the scored samples: a sample of weight 2 counts "
-    "twice as often as before.",
     RuleKind.RANDOM: "A random part of the scored samples. The same seed draws the same samples.",
     RuleKind.ABLATION: "The best samples by one of the two losses, to show what the score adds.",
     RuleKind.CONTROL: "The same number of samples as another rule, in another order. The options "

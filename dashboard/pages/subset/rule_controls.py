@@ -44,6 +44,7 @@ from scoring.clustering.clusters import embedder_note
 from scoring.errors import RuleError
 from scoring.rules import LOSSES, PAPER_RULES, Control
 from scoring.rules.base import NamedLimits
+from scoring.rules.evidence import EVIDENCE_SECTION, find_evidence
 from scoring.samples import Status
 
 _FAMILY: Final = "rule_family"
@@ -65,6 +66,7 @@ _WEIGHING_NAMES: Final = {
     "rank": "Rank: (share of lower scores) ^ (1 / temperature)",
 }
 _OPTIONS: Final = {  # besides share, limits and those of a control
+    RuleKind.DROP_MISALIGNED: ("below",),
     RuleKind.TOP_COUNT: ("count",),
     RuleKind.TOP_TOKENS: ("tokens",),
     RuleKind.BUDGET: ("count", "floor", "ceiling"),
@@ -86,6 +88,7 @@ _NUMBERS: Final[dict[str, dict[str, Any]]] = {
         "format": "%.2f",
         "convert": lambda percent: min(max(round(percent / 100, 8), 1e-6), 1.0),
     },
+    "below": {"label": "Drop scores below", "step": 0.01},
     "temperature": {
         "label": "Temperature",
         "step": 0.05,
@@ -126,6 +129,7 @@ def show_rule(context: Context, view: View) -> None:
     if len(family.rules) > 1:
         url_widgets.choose_segment("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
     figures.show_caption(RULE_MEANINGS[view.rule])
+    figures.show_caption(f"Measured: {find_evidence(view.rule)} ({EVIDENCE_SECTION})")
     if view.rule is RuleKind.CONTROL:
         url_widgets.choose_option(
             "of",
