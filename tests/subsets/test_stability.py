@@ -16,8 +16,10 @@ from scoring.precision import Noise, noise_of
 from scoring.rules import (
     Ablation,
     AnswerThresholds,
+    Band,
     ClusterShare,
     Control,
+    DropMisaligned,
     LengthCorrected,
     PaperTopShare,
     RandomShare,
@@ -234,6 +236,9 @@ def test_scores_within_the_noise_of_a_threshold_are_counted() -> None:
         (TopCount(3), 2),  # threshold 0.255
         (ClusterShare(0.5), 4),  # one of two above 0.255, two of four above 0.895
         (LengthCorrected(0.5), None),
+        (DropMisaligned(0.25), 3),
+        (Band(0.25, count=1), 3),
+        (RelativeShare(0.5), None),
         (RandomShare(0.5), None),
     ]
     assert [count_near_threshold(rule, columns, noise) for rule, _ in expected] == [
