@@ -75,6 +75,8 @@ def test_the_datasets_recipe_opens_the_embedded_images(samples: pd.DataFrame) ->
     variables = run_recipe("Datasets")
     assert len(variables["critical"]) == (samples["visnec"] >= 0.25).sum()
     assert variables["first"]["visnec"] == samples["visnec"].max()
+    sizes = [[image.size for image in row["images"]] for row in variables["dataset"]]
+    assert [[image.size for image in row["images"]] for row in variables["copied"]] == sizes
 
 
 def test_the_webdataset_recipe_opens_every_image(

@@ -10,14 +10,13 @@ export made by this version is verified with its card byte by byte: keep these t
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
+from scoring.exports.data_files import gives_paths_as_images, list_data_files
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import BytesFile, OutputFile
 from scoring.exports.manifest import Manifest
@@ -40,9 +39,6 @@ _LISTS = {
     "was left out.",
 }
 """What is in the files of the formats without records."""
-_DATA_FILES = {"huggingface": "train/data-*.arrow", "dropped": "dropped.jsonl"}
-_NO_ROWS = "samples.json-is-one-object-export-it-as-jsonl"
-"""Name of no file: ``datasets`` would read an object of records as a single row."""
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 _SIZES += [(10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B")]
 
@@ -104,7 +100,8 @@ def card_outputs(plan: ExportPlan, manifest: Manifest) -> list[OutputFile]:
     if not plan.options.card and plan.options.version < 4:
         return []
     has_rows = not (plan.options.format == "llava" and plan.is_object())
-    contents = {"README.md": card_text(manifest, has_rows).encode()}
+    schema = table_schema(plan) if gives_paths_as_images(plan.options) else None
+    contents = {"README.md": card_text(manifest, has_rows, schema).encode()}
     if plan.options.card:
         contents |= {
             "croissant.json": _croissant_bytes(plan, manifest),
@@ -114,16 +111,19 @@ def card_outputs(plan: ExportPlan, manifest: Manifest) -> list[OutputFile]:
     return [BytesFile(name, [(None, content)]) for name, content in contents.items()]
 
 
-def card_text(manifest: Manifest, has_rows: bool = True) -> str:
+def card_text(manifest: Manifest, has_rows: bool = True, schema: pa.Schema | None = None) -> str:
     """Return README.md: after the YAML what the export is, with figures where it has a card.
 
-    ``has_rows`` is False where the records are members of one JSON object.
+    ``has_rows`` is False where the records are members of one JSON object. ``schema`` has the
+    columns where image paths are loaded as images.
     """
     loaders = ['datasets.load_dataset("FOLDER", split="train")'] if has_rows else []
     loaders += [_LOADERS[manifest.format]] if manifest.format in _LOADERS else []
     command = manifest.start_command("FOLDER")
     parts = [
-        "\n".join(["---", *_front_matter(manifest), *_list_data_files(manifest, has_rows), "---"]),
+        "\n".join(
+            ["---", *_front_matter(manifest), *list_data_files(manifest, has_rows, schema), "---"]
+        ),
         f"# {manifest.subset.name}",
         _summary(manifest),
         _describe_changes(manifest),
@@ -154,43 +154,6 @@ def _front_matter(manifest: Manifest) -> list[str]:
     front += ["size_categories:", f"- {size}"]
     front += [] if text is None else [f"license: {json.dumps(text)}"]
     return front + source_front_matter(manifest)
-
-
-def _list_data_files(manifest: Manifest, has_rows: bool) -> list[str]:
-    """Return the files that ``datasets`` reads.
-
-    Its cache knows a folder by its name and by these lines alone, so a digest is one of them.
-    """
-    digests = {file.name: file.content_sha256 or file.sha256 for file in manifest.outputs}
-    digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-    version = f"  description: Export {digest}"
-    if manifest.format == "ids":
-        first = ["- config_name: ids", "  data_files: ids.txt", version, "  default: true"]
-        return ["configs:", *first, "- config_name: row_idx", "  data_files: row_idx.txt", version]
-    files: str | list[str] = _NO_ROWS
-    if has_rows:
-        files = [file["file"] for file in manifest.source_files] or _DATA_FILES.get(
-            manifest.format, manifest.options.data_file
-        )
-    columns: list[str] = []
-    if manifest.format == "webdataset":
-        names = [output.name for output in manifest.outputs if output.name.endswith(".tar")]
-        files = sorted({f"{name.partition('-')[0]}-*.tar" for name in names})
-        columns = _list_columns(manifest)
-    configs = ["configs:", "- config_name: default", f"  data_files: {json.dumps(files)}", version]
-    return [*configs, *columns]
-
-
-def _list_columns(manifest: Manifest) -> list[str]:
-    """Return the columns of tar files, which ``datasets`` would infer from five samples."""
-    n = int(manifest.counts.get("written", {}).get("most_images_of_a_sample", 0))
-    images = [f"{number}.jpg" for number in range(n)] if n > 1 else ["jpg"] * n
-    kinds = {"json": "{json: {decode: true}}", **dict.fromkeys(images, "image")}
-    kinds |= dict.fromkeys(("__key__", "__url__"), "string")
-    pairs = (
-        (f"  - name: {json.dumps(name)}", f"    dtype: {kind}") for name, kind in kinds.items()
-    )
-    return ["dataset_info:", "  features:", *chain.from_iterable(pairs)]
 
 
 def _list_figures(manifest: Manifest) -> list[str]:

@@ -184,6 +184,23 @@ def test_load_dataset_gives_the_samples_of_a_folder(
         verify_manifest(folder, mixed)
 
 
+@pytest.mark.parametrize("extra", [{}, {"turns": "mask", "turn_min": -1.0}], ids=["", "mask"])
+@pytest.mark.parametrize("name", ["parquet", "messages"])
+def test_load_dataset_opens_images_by_absolute_paths(
+    mixed: Workspace, tmp_path: Path, name: str, extra: dict[str, Any]
+) -> None:
+    options = ExportOptions(name, images="copy", absolute_images=True, **extra)
+    folder = export(mixed, tmp_path / "out", options)
+    rows = load(folder)
+    for row, names in zip(rows, SEVERAL, strict=True):
+        assert [image.size for image in row["images"]] == read_sizes(mixed, names)
+    relative = load(export(mixed, tmp_path / "relative", ExportOptions(name, images="copy")))
+    assert [drop_nulls({**row, "images": None}) for row in rows if not extra] == [
+        drop_nulls({**row, "images": None}) for row in relative if not extra
+    ]
+    verify_manifest(folder, mixed)
+
+
 @pytest.mark.parametrize("name", [name for name in IMAGES if name != "dropped"])
 def test_the_cache_of_datasets_never_gives_an_earlier_export(
     pictured: Workspace, tmp_path: Path, name: str
