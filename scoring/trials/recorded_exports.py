@@ -113,7 +113,10 @@ def _compare_export(
         return "is of another dataset", []
     if export.manifest.selected_sha256 == digest_rows(rows):
         return None, []
-    n_selected = export.manifest.counts["selected"]
+    n_selected, n_samples = (export.manifest.counts[key] for key in ("selected", "samples"))
+    if n_selected == n_samples:
+        note = f"{export.name} has the whole dataset; which of it {arm.name} used was not checked"
+        return None, [note]
     if arm.definition is not None:
         definition = definition_from_dict(arm.definition)
         if replace(export.manifest.subset, created_at=definition.created_at) == definition:

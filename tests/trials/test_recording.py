@@ -383,6 +383,21 @@ def test_results_are_tied_to_the_export_of_their_arm(
             record_results(workspace, "first", [other], replace(wrong, replace=True))
 
 
+def test_an_export_of_the_whole_dataset_has_every_arm(
+    exporting: tuple[Workspace, TrialPlan], tmp_path: Path
+) -> None:
+    workspace, _ = exporting
+    whole = SubsetDefinition(
+        "whole", Threshold(min=-100), RUN_ID, text_only="keep", unscored="keep", hand_wins=False
+    )
+    export_subset(workspace, Store(workspace), whole, format="parquet")
+    file = write_rows(tmp_path / "r.json", [{"benchmark": "image", "value": 40}])
+    options = RecordOptions("keep15-random", 2, exports=("whole",))
+    assert record_results(workspace, "first", [file], options).notes == (
+        "whole has the whole dataset; which of it keep15-random used was not checked",
+    )
+
+
 def test_digests_in_the_file_are_checked(
     exporting: tuple[Workspace, TrialPlan], tmp_path: Path
 ) -> None:
