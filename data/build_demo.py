@@ -17,7 +17,7 @@ import argparse
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -92,23 +92,37 @@ def write_image(image: Image.Image, path: Path) -> None:
     image.quantize(PALETTE_SIZE, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def draw_source(rng: random.Random, album: Album, source: str) -> Iterator[Record]:
-    """Yield the records of a source; one to four of them share a picture."""
-    kinds = [kind for kind, number in PLAN[source].items() for _ in range(number)]
+def draw_source(
+    rng: random.Random,
+    album: Album,
+    source: str,
+    numbers: Mapping[str, int],
+    for_demo: bool = True,
+) -> Iterator[Record]:
+    """Yield the records of a source, ``numbers`` of each kind; one to four share a picture.
+
+    Pictures and facts are from the demo's side of the split, or else from the training's.
+    """
+    kinds = [kind for kind, number in numbers.items() for _ in range(number)]
     rng.shuffle(kinds)
     while kinds:
-        picture = random_picture(rng, source, for_demo=True)
+        picture = random_picture(rng, source, for_demo)
         share = rng.choices(SHARES, SHARE_WEIGHTS)[0]
         image, asked = album.add(picture), set[str]()
         for made in kinds[:share]:
-            questions = draw_questions(rng, picture, source, made, asked)
+            questions = draw_questions(rng, picture, source, made, asked, for_demo)
             asked.update(question.text for question in questions)
             yield image_record(rng, source, made, image, questions)
         del kinds[:share]
 
 
 def draw_questions(
-    rng: random.Random, picture: Picture, source: str, made: str, asked: set[str]
+    rng: random.Random,
+    picture: Picture,
+    source: str,
+    made: str,
+    asked: set[str],
+    for_demo: bool = True,
 ) -> list[Question]:
     """Return random turns of a record: all of one kind, none asked about this picture before."""
     if made != "redundant" and rng.random() < LISTING_SHARE:
@@ -118,7 +132,7 @@ def draw_questions(
     number = rng.choices(TURNS, TURN_WEIGHTS)[0]
     questions: dict[str, Question] = {}
     for _ in range(MAX_TRIES):
-        question = draw_question(rng, picture, source, made)
+        question = draw_question(rng, picture, source, made, for_demo)
         is_new = question.kind not in {other.kind for other in questions.values()}
         if is_new and question.text not in asked:
             questions[question.text] = question
@@ -127,13 +141,15 @@ def draw_questions(
     return list(questions.values())
 
 
-def draw_question(rng: random.Random, picture: Picture, source: str, made: str) -> Question:
+def draw_question(
+    rng: random.Random, picture: Picture, source: str, made: str, for_demo: bool = True
+) -> Question:
     """Return a random question of the kind that a record with this ``made`` asks."""
     if made != "redundant":
         return vary_form(rng, rng.choice(picture.questions(rng)))
     if rng.random() < STATED_SHARE:
         return rng.choice(picture.stated_questions(rng))
-    return vary_form(rng, random_fact(rng, FACTS_OF_SOURCE[source], for_demo=True))
+    return vary_form(rng, random_fact(rng, FACTS_OF_SOURCE[source], for_demo))
 
 
 def image_record(
@@ -155,11 +171,11 @@ def image_record(
     }
 
 
-def text_record(rng: random.Random) -> Record:
+def text_record(rng: random.Random, for_demo: bool = True) -> Record:
     """Return a record without an image."""
     facts: dict[str, Question] = {}
     for _ in range(rng.choices(TURNS, TURN_WEIGHTS)[0]):
-        fact = random_fact(rng, ALL_FAMILIES, for_demo=True)
+        fact = random_fact(rng, ALL_FAMILIES, for_demo)
         facts[fact.text] = fact
     return {
         "id": "",
@@ -220,7 +236,11 @@ def build(out: Path) -> list[Record]:
     shutil.rmtree(images, ignore_errors=True)
     rng = seeded(SEED)
     albums = {source: Album(images, source) for source in SOURCES}
-    records = [record for source in SOURCES for record in draw_source(rng, albums[source], source)]
+    records = [
+        record
+        for source in SOURCES
+        for record in draw_source(rng, albums[source], source, PLAN[source])
+    ]
     records += [text_record(rng) for _ in range(TEXT_ONLY_RECORDS)]
     records += draw_broken(rng, albums, images)
     rng.shuffle(records)

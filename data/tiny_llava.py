@@ -88,9 +88,15 @@ class Encoder:
 
     def encode(self, dialogue: Dialogue) -> tuple[list[int], list[int]]:
         """Return ids and labels; the labels contain answer tokens, including end tokens."""
+        return self.encode_turns(dialogue.turns, dialogue.picture is not None)
+
+    def encode_turns(
+        self, turns: Iterable[tuple[str, str]], with_image: bool
+    ) -> tuple[list[int], list[int]]:
+        """Return ids and labels of questions and answers; an image is before the first question."""
         ids, labels = [BOS], [IGNORED]
-        image = [IMAGE] * IMAGE_TOKENS if dialogue.picture is not None else []
-        for question, answer in dialogue.turns:
+        image = [IMAGE] * IMAGE_TOKENS if with_image else []
+        for question, answer in turns:
             asked = [USER, *image, *self.ids(question), ASSISTANT]
             answered = [*self.ids(" " + answer), EOS]
             ids += asked + answered

@@ -70,10 +70,10 @@ def draw_batches(encoder: Encoder, steps: int, drill: Mixture | None = None) -> 
             yield make_batch(dialogues[start : start + BATCH], encoder)
 
 
-def schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int, warm_up: int = WARM_UP) -> float:
     """Return the share of the full rate: linear warm-up, then half a cosine down to 1 %."""
     fall = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
-    return fall * min(1.0, (step + 1) / WARM_UP)
+    return fall * min(1.0, (step + 1) / warm_up)
 
 
 class Descent:
@@ -100,7 +100,7 @@ class Descent:
         return float(loss.detach())
 
 
-def tower_descent(modules: Iterable[nn.Module]) -> Descent:
+def adamw_descent(modules: Iterable[nn.Module]) -> Descent:
     """Return AdamW with weight decay on matrices only, not on biases and norms."""
     parameters = [parameter for module in modules for parameter in module.parameters()]
     groups = [
@@ -133,7 +133,7 @@ def train_tower(model: LlavaForConditionalGeneration, steps: int, device: str) -
     torch.manual_seed(TOWER_SEED)
     width = tower.config.hidden_size
     heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in LABEL_SIZES.items()})
-    descent = tower_descent([tower, heads.to(device)])
+    descent = adamw_descent([tower, heads.to(device)])
     rng, progress = seeded(TOWER_SEED), Progress("tower", steps)
     for step in range(steps):
         pixels, labels = draw_patches(rng, device)
