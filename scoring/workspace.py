@@ -120,6 +120,33 @@ def create_workspace(root: Path) -> Workspace:
     return workspace
 
 
+@contextmanager
+def create_for_import(root: Path) -> Iterator[Workspace]:
+    """Open or create the workspace at ``root``; a new one is deleted if the block fails.
+
+    It is kept if anything was stored in it.
+    """
+    is_new, is_own_folder = not (root / "workspace.json").exists(), not root.exists()
+    workspace = create_workspace(root)
+    try:
+        yield workspace
+    except BaseException:
+        if is_new and [path.name for path in root.iterdir()] == ["workspace.json"]:
+            (root / "workspace.json").unlink()
+            if is_own_folder:
+                root.rmdir()
+        raise
+
+
+def require_dataset(workspace: Workspace) -> None:
+    """Raise WorkspaceError if nothing was imported into the workspace yet."""
+    if not (workspace.dataset_dir / "dataset.json").is_file():
+        raise WorkspaceError(
+            f"{workspace.root} has no dataset yet. "
+            f"Import one with: visnec import DATA -w {workspace.root}"
+        )
+
+
 def open_workspace(root: Path) -> Workspace:
     """Open an existing workspace. Raises WorkspaceError if there is none or it is unreadable."""
     path = root / "workspace.json"

@@ -15,7 +15,7 @@ from scoring.cli.score import download_images
 from scoring.option_descriptions import Option
 from scoring.readers.options import ReadOptions
 from scoring.samples import Sample, Status
-from scoring.workspace import Workspace, create_workspace, open_workspace
+from scoring.workspace import Workspace, create_for_import, open_workspace
 
 if TYPE_CHECKING:
     from scoring.dataset.image_root_detection import RootDetection
@@ -100,15 +100,17 @@ def import_data(
     from scoring.dataset.records import count_statuses, read_dataset_info
     from scoring.dataset.staging import has_staged_import
 
-    created = create_workspace(workspace)
-    before = read_dataset_info(created) if created.dataset_dir.exists() else None
-    kept = "Files that were read completely are saved; run the same command to resume."
-    nothing = "Nothing was imported; run the same command to start again."
-    interrupted = console.exit_on_interrupt(lambda: kept if has_staged_import(created) else nothing)
-    with interrupted, console.count_progress("Importing (bytes)") as show:
-        info = import_dataset(
-            created, files, images, lambda _, done, total: show(done, total), options, append
+    with create_for_import(workspace) as created:
+        before = read_dataset_info(created) if created.dataset_dir.exists() else None
+        kept = "Files that were read completely are saved; run the same command to resume."
+        nothing = "Nothing was imported; run the same command to start again."
+        interrupted = console.exit_on_interrupt(
+            lambda: kept if has_staged_import(created) else nothing
         )
+        with interrupted, console.count_progress("Importing (bytes)") as show:
+            info = import_dataset(
+                created, files, images, lambda _, done, total: show(done, total), options, append
+            )
     opened = open_workspace(workspace)
     n_known = 0 if before is None else len(before.files)
     for file in info.files[n_known:][:_FILES_SHOWN]:
@@ -299,6 +301,8 @@ def _show_detections(detections: Sequence[RootDetection], remedy: str) -> None:
 
 
 def _show_roots(workspace: Workspace) -> None:
-    names = [str(folder) for folder in workspace.image_roots.all_folders()]
+    roots = workspace.image_roots.all_folders()
+    names = [str(root) for root in roots if not root.is_file()]  # files contain images themselves
     more = f" and {len(names) - _ROOTS_SHOWN:,} more" if len(names) > _ROOTS_SHOWN else ""
-    console.show_message(f"Image folders: {', '.join(names[:_ROOTS_SHOWN])}{more}")
+    folders = ", ".join(names[:_ROOTS_SHOWN]) + more
+    console.show_message(f"Image folders: {folders or 'none; images inside files are read there'}")

@@ -37,7 +37,7 @@ from scoring.necessity import Bands
 from scoring.precision import noise_of
 from scoring.reviews.decisions import DecisionFeed, decision_feed, logs_generation
 from scoring.reviews.resolution import LatestDecision, majority_decisions
-from scoring.workspace import Workspace
+from scoring.workspace import Workspace, require_dataset
 
 _MEMORY_LIMIT = "600MB"  # larger sorts spill to disk
 _CACHE_BYTES = 480 << 20
@@ -177,6 +177,7 @@ class Snapshot(Reader):
             self.connection.execute("ATTACH ? AS built (READ_ONLY)", [str(workspace.database)])
             versions = self.fetch_rows("SELECT database_version FROM built.build_info")
         except duckdb.Error as error:
+            require_dataset(workspace)
             raise OutdatedError(f"Cannot read {workspace.database} ({error}). {remedy}") from error
         if versions != [(schema.DATABASE_VERSION,)]:
             raise OutdatedError(

@@ -26,7 +26,7 @@ from scoring.readers.conversation import NO_IMAGE_REASON
 from scoring.readers.detect import JSON
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.schemas import DATASET, TURN
-from scoring.workspace import Workspace
+from scoring.workspace import Workspace, require_dataset
 
 PART_ROWS = 100_000
 GROUP_ROWS = 1_000  # rows that looking up one sample decodes
@@ -116,14 +116,8 @@ class DatasetInfo:
 
 def read_dataset_info(workspace: Workspace) -> DatasetInfo:
     """Return what was imported. Raises WorkspaceError if nothing was."""
-    path = workspace.dataset_dir / "dataset.json"
-    try:
-        raw = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise WorkspaceError(
-            f"{workspace.root} has no dataset yet. "
-            f"Import one with: visnec import DATA -w {workspace.root}"
-        ) from None
+    require_dataset(workspace)
+    raw = json.loads((workspace.dataset_dir / "dataset.json").read_text("utf-8"))
     files = tuple(DatasetFile(**file) for file in raw.pop("files"))
     editions = tuple(Edition(**edition) for edition in raw.pop("editions", ()))
     return DatasetInfo(files=files, editions=editions, **raw)

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from scoring.errors import RunConflictError, WorkspaceError
-from scoring.workspace import Workspace, check_name, write_json
+from scoring.workspace import Workspace, check_name, require_dataset, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +199,7 @@ def read_run_or_latest(workspace: Workspace, run_id: str | None) -> RunRecord:
         return read_run(workspace, check_name(run_id, "run"))
     runs = list_runs(workspace)
     if not runs:
+        require_dataset(workspace)
         raise WorkspaceError(
             f"{workspace.root} has no run yet. "
             f"Score it with: visnec score -w {workspace.root} --model MODEL"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
 from scoring.cli import app
 from scoring.dataset import importing
-from scoring.errors import InputError, RecordError
+from scoring.errors import InputError, RecordError, WorkspaceError
+from scoring.workspace import create_workspace
+from tests.readers.test_files import png
 from tests.readers.test_import import interrupted_after
 
 
@@ -158,3 +162,46 @@ def test_unknown_options_are_reported(
     assert isinstance(failed.exception, InputError)
     assert message in str(failed.exception)
     assert not (tmp_path / "ws").exists()
+
+
+def test_a_failed_first_import_leaves_nothing(data: Path, tmp_path: Path) -> None:
+    workspace, empty = tmp_path / "ws", tmp_path / "empty"
+    empty.mkdir()
+    for folder in (workspace, empty):
+        refused = visnec_import(data, "-w", folder)
+        assert isinstance(refused.exception, RecordError)
+    assert not workspace.exists() and not list(empty.iterdir())
+    done = visnec_import(data, "-w", workspace, "--keep-going")
+    assert done.exit_code == 0, done.output
+    refused = visnec_import(tmp_path / "gone.json", "-w", workspace)
+    assert isinstance(refused.exception, InputError)
+    assert (workspace / "workspace.json").exists() and (workspace / "dataset").is_dir()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"],
+        ["select", "--name", "a", "--rule", "threshold", "--min", "0"],
+        ["cluster"],
+        ["predict"],
+        ["export-scores"],
+        ["diff", "a", "b"],
+    ],
+)
+def test_a_workspace_without_a_dataset_asks_for_an_import(
+    tmp_path: Path, command: list[str]
+) -> None:
+    create_workspace(tmp_path)
+    done = CliRunner().invoke(app, [*command, "-w", str(tmp_path)])
+    assert isinstance(done.exception, WorkspaceError)
+    assert "has no dataset yet. Import one with: visnec import DATA" in str(done.exception)
+
+
+def test_files_with_images_are_no_image_folders(data: Path, tmp_path: Path) -> None:
+    table = pa.table({"image": [png("red")], "text": ["red"]})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    done = visnec_import(tmp_path / "rows.parquet", "-w", tmp_path / "a")
+    assert "Image folders: none; images inside files are read there" in done.stderr
+    done = visnec_import(data, "-w", tmp_path / "b", "--keep-going")
+    assert f"Image folders: {tmp_path}" in done.stderr.replace("\n", "")
