@@ -22,11 +22,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def command_pages() -> str:
     """Return the help, the examples and the options of every command."""
-    group = get_command(cli.app)
-    context = typer.Context(group, info_name="visnec")
+    context = typer.Context(get_command(cli.app), info_name="visnec")
     lines = []
-    for name in group.list_commands(context):
-        command = group.commands[name]
+    for name, command in cli.list_commands().items():
         lines += [f"## visnec {name}", "", command.help or "", ""]
         examples = re.findall(r"^\$ (.*)", (command.epilog or "").replace("\\[", "["), re.MULTILINE)
         lines += [f"    {example}" for example in examples]

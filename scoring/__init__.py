@@ -51,6 +51,8 @@ _HOMES = {
     "collate_training": "scoring.training.collator",
     "weighted_sampler": "scoring.training.weights",
     "repeat_rows": "scoring.training.weights",
+    "plan_trial": "scoring.trials.planning",
+    "PlanOptions": "scoring.trials.options",
     "push": "scoring.exports.push",
     "PushTarget": "scoring.hub.upload",
     "import_scores": "scoring.exchange.imported_scores",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from scoring import __version__
 from scoring.cli import (
@@ -23,6 +24,7 @@ from scoring.cli import (
     score,
     serve,
     subsets,
+    trial_plan,
 )
 from scoring.cli.commands import add_command
 from scoring.cli.console import print_line, show_error
@@ -118,12 +120,38 @@ _COMMANDS = {
          "visnec push keep15 -w work --to me/keep15 --private",
          "visnec push keep15 -w work --to me/keep15-ids --ids-only"),
     ),
+    "Trials": (
+        ("trial plan", trial_plan.plan,
+         "visnec trial plan first -w work --subset keep15 --model ./small-vlm --eval held-out.json",
+         "visnec trial plan t2 -w work --subset keep15 --controls random,all --eval qa.json:image "
+         "--eval chat.json:text --primary image"),
+    ),
 }  # fmt: skip
 """Name, function and two examples of each command, by the panel of ``visnec --help``."""
+_GROUPS = {"trial": ("Trials", "Train on subsets and on controls, and report what that shows.")}
+"""Panel and help of commands that consist of several, such as ``visnec trial plan``."""
 
+_apps = {"": app}
+for _group, (_panel, _help) in _GROUPS.items():
+    _apps[_group] = typer.Typer(
+        help=_help, no_args_is_help=True, context_settings=app.info.context_settings
+    )
+    app.add_typer(_apps[_group], name=_group, rich_help_panel=_panel)
 for _panel, _commands in _COMMANDS.items():
     for _name, _function, *_examples in _commands:
-        add_command(app, _name, _function, *_examples, panel=_panel)
+        _group, _, _verb = _name.rpartition(" ")
+        add_command(_apps[_group], _verb, _function, *_examples, panel=_panel)
+
+
+def list_commands() -> dict[str, Any]:
+    """Return all commands by name, such as ``trial plan``, in the order of ``visnec --help``."""
+    commands: dict[str, Any] = {}
+    group: Any = get_command(app)
+    for name, command in group.commands.items():
+        parts: dict[str, Any] = getattr(command, "commands", {})
+        commands |= {f"{name} {part}": each for part, each in parts.items()} or {name: command}
+    return commands
+
 
 _PERMISSION_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -20,7 +20,7 @@ def load_model(name: str, **settings: Any) -> HfModel:
     ``quantization`` and ``device_map`` may be mappings. Raises ModelError if the model cannot be
     loaded or cannot be scored.
     """
-    located = _find_model(ModelOptions(name, **settings))
+    located = find_model(ModelOptions(name, **settings))
     from scoring.models.hf import HfModel  # torch and transformers take seconds to import
 
     return HfModel.load(*located)
@@ -28,14 +28,14 @@ def load_model(name: str, **settings: Any) -> HfModel:
 
 def load_prompt_encoder(name: str, **settings: Any) -> PromptEncoder:
     """Load what encodes prompts for a model, without memory for its weights; see ``load_model``."""
-    options, folder, load_options, notice = _find_model(ModelOptions(name, **settings))
+    options, folder, load_options, notice = find_model(ModelOptions(name, **settings))
     from scoring.models.hf import PromptEncoder, load_parts
 
     without_weights = replace(load_options, with_weights=False)
     return PromptEncoder(*load_parts(options, folder, without_weights, notice))
 
 
-def _find_model(options: ModelOptions) -> tuple[ModelOptions, Path, LoadOptions, str | None]:
+def find_model(options: ModelOptions) -> tuple[ModelOptions, Path, LoadOptions, str | None]:
     """Return checked options, the model's folder, how to load it and a notice to show."""
     load_options = LoadOptions.from_model_options(options)
     check_template(options.template)

@@ -26,8 +26,8 @@ answer token, in nats; lower is better."""
 
 ControlKind = Literal["random", "band", "cluster", "tokens", "all"]
 """What a subset is compared with. Drawn at random: the same number of scored samples (``random``),
-of those inside the subset's own limits (``band``), of each cluster (``cluster``); samples with the
-same number of answer tokens (``tokens``). ``all`` is the whole dataset."""
+of those inside the rule's own filter (``band``), of each cluster (``cluster``); samples with the
+same number of answer tokens (``tokens``). ``all`` is every sample that can be trained on."""
 
 ARMS_SCHEMA = pa.schema(
     [
@@ -44,8 +44,8 @@ class PlannedArm:
     """One arm: a saved subset, or a control that accompanies the subset ``of``.
 
     ``definition`` is the subset's definition when the trial was planned. Controls that are drawn
-    at random are drawn again for each seed; ``n_samples`` and ``n_answer_tokens`` are those of the
-    first seed.
+    at random are drawn again for each seed; ``n_samples`` and ``n_answer_tokens`` (times the
+    weights; unscored samples count none) are those of the first seed.
     """
 
     name: str
@@ -92,10 +92,11 @@ class TrainingSettings:
 class TrialPlan:
     """Everything that determines what a trial concludes, except its results.
 
-    ``training`` is None for a trial whose results are recorded from elsewhere. Every subset is
-    compared with each control of its own and with ``all``, on every evaluation set; conclusions are
-    about ``primary``, a name of ``evaluation``, by ``measure``. ``margin`` is in points of accuracy
-    or nats: how much worse counts as equally good.
+    ``run_id`` and ``baseline`` are those of the first subset. ``training`` is None for a trial
+    whose results are recorded from elsewhere. Every subset is compared with each control of its own
+    and with ``all``, on every evaluation set; conclusions are about ``primary``, a name of
+    ``evaluation``, by ``measure``. ``margin`` is in points of accuracy or nats: how much worse
+    counts as equally good.
     """
 
     name: str
@@ -152,17 +153,29 @@ def trial_folder(workspace: Workspace, name: str) -> Path:
     return workspace.trials_dir / check_name(name, "trial")
 
 
+def is_planned(workspace: Workspace, plan: TrialPlan) -> bool:
+    """Return whether this plan is saved. Raises InputError if another one has its name."""
+    if not (trial_folder(workspace, plan.name) / "plan.json").exists():
+        return False
+    saved = read_plan(workspace, plan.name)
+    if saved.digest != plan.digest:
+        changed = ", ".join(
+            name
+            for name in TrialPlan.__dataclass_fields__
+            if name not in _UNPINNED and getattr(saved, name) != getattr(plan, name)
+        )
+        raise InputError(
+            f"Trial {plan.name!r} is already planned with other settings ({changed}). Choose "
+            "another name: a plan is not changed after the fact"
+        )
+    return True
+
+
 def save_plan(workspace: Workspace, plan: TrialPlan) -> Path:
     """Write a plan. Raises InputError if the trial is already planned with other settings."""
     path = trial_folder(workspace, plan.name) / "plan.json"
-    if path.exists():
-        if read_plan(workspace, plan.name).digest != plan.digest:
-            raise InputError(
-                f"Trial {plan.name!r} is already planned with other settings. Choose another name: "
-                "a plan is not changed after the fact"
-            )
-        return path
-    write_json(path, asdict(plan) | {"digest": plan.digest})
+    if not is_planned(workspace, plan):
+        write_json(path, asdict(plan) | {"digest": plan.digest})
     return path
 
 

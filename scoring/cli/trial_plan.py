@@ -1,0 +1,70 @@
+"""The command trial plan: what a trial compares, measures and trains, before the first training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+from scoring.cli import console
+from scoring.cli.commands import JsonOption, WorkspaceOption
+from scoring.database.connection import Store
+from scoring.dataset.records import read_dataset_info
+from scoring.option_descriptions import Option
+from scoring.trials.options import PlanOptions
+from scoring.workspace import Workspace, open_workspace
+
+if TYPE_CHECKING:
+    from scoring.trials.plan import TrialPlan
+
+TrialArgument = Annotated[str, Option("Name of the trial.", metavar="NAME", is_argument=True)]
+
+
+def plan(
+    name: TrialArgument,
+    workspace: WorkspaceOption,
+    options: PlanOptions,
+    json: JsonOption = False,
+) -> None:
+    """Write the plan of a trial: its arms, evaluation and training, fixed before the first one."""
+    from scoring.trials.planning import plan_trial
+
+    opened = open_workspace(workspace)
+    with console.count_progress("Comparing with the evaluation sets (samples)") as show:
+        planned = plan_trial(
+            opened, Store(opened), name, options, note=console.show_warning, progress=show
+        )
+    show_plan(opened, planned)
+    if json:
+        console.print_json(asdict(planned) | {"digest": planned.digest})
+
+
+def show_plan(workspace: Workspace, planned: TrialPlan) -> None:
+    """Print the arms, the evaluation sets, the comparisons and the number of trainings."""
+    n_samples = read_dataset_info(workspace).n_samples
+    console.show_table(
+        f"Arms of trial {planned.name}",
+        ["arm", "compared as", "samples", "of the dataset", "answer tokens"],
+        [
+            (
+                arm.name,
+                "subset" if arm.control is None else f"control: {arm.control}",
+                arm.n_samples,
+                f"{arm.n_samples / n_samples:.1%}",
+                arm.n_answer_tokens,
+            )
+            for arm in planned.arms
+        ],
+    )
+    console.show_table(
+        "Evaluation sets",
+        ["set", "records", "conclusions", "from"],
+        [
+            (each.name, each.n_samples, "yes" if each.name == planned.primary else "no", each.path)
+            for each in planned.evaluation
+        ],
+    )
+    pairs = "; ".join(f"{subset} - {control}" for subset, control in planned.comparisons)
+    console.show_message(f"Comparisons by {planned.measure}: {pairs or 'none'}")
+    console.show_message(
+        f"{len(planned.units):,} trainings: {len(planned.arms):,} arms x {len(planned.seeds)} seeds"
+    )

@@ -1,0 +1,229 @@
+"""Plan a trial: pin the samples of every arm and check its evaluation sets, before any training."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from scoring.database.connection import Store
+from scoring.dataset.records import read_dataset_info
+from scoring.errors import InputError
+from scoring.models.options import ModelOptions
+from scoring.necessity import Bands
+from scoring.subsets.definitions import ResolvedSubset, name_arm, read_outcome, read_subset
+from scoring.trials.arms import Arms, digest_arms, write_arms
+from scoring.trials.controls import (
+    ArmRows,
+    count_untrainable,
+    draw_control,
+    find_obstacle,
+    select_all,
+    subset_rows,
+)
+from scoring.trials.evaluation_sets import OpenedSet, add_evaluation_set
+from scoring.trials.leakage import LeakReport, check_leakage
+from scoring.trials.options import PlanOptions
+from scoring.trials.plan import (
+    ControlKind,
+    PlannedArm,
+    TrainingSettings,
+    TrialPlan,
+    is_planned,
+    read_plan,
+    save_plan,
+    trial_folder,
+)
+from scoring.workspace import Workspace
+
+_DEFAULT_CONTROLS: tuple[ControlKind, ...] = ("random", "band", "all")
+
+Note = Callable[[str], None]
+"""Called with what a person should know about a plan, a sentence at a time."""
+
+
+def plan_trial(
+    workspace: Workspace,
+    store: Store,
+    name: str,
+    options: PlanOptions,
+    *,
+    note: Note = lambda _: None,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrialPlan:
+    """Write the plan of a trial and return it. Planning the same again changes nothing.
+
+    Args:
+        workspace: The workspace with the subsets.
+        store: Its database.
+        name: Of the trial.
+        options: What is compared, measured and trained.
+        note: Called with what was left out or could not be checked.
+        progress: Called with (samples compared with the evaluation sets, samples in total).
+
+    Raises:
+        InputError: A subset has no such control, an evaluation set leaks, a sample has no image,
+            or the trial is already planned with other settings.
+    """
+    folder = trial_folder(workspace, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".plan.lock"):
+        is_new = not (folder / "plan.json").exists()
+        try:
+            evaluation = [
+                add_evaluation_set(workspace, name, source) for source in options.evaluation
+            ]
+            plan, arms = _make_plan(workspace, store, name, options, evaluation, note)
+            rows = np.unique(np.concatenate([each.row_idx for each in arms.values()]))
+            report = check_leakage(workspace, rows, evaluation, progress)
+            _check_sets(plan, report, evaluation, note)
+            if not is_planned(workspace, plan):
+                write_arms(workspace, name, arms)
+                save_plan(workspace, plan)
+        except BaseException:
+            if is_new:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return read_plan(workspace, name)
+
+
+def _make_plan(
+    workspace: Workspace,
+    store: Store,
+    name: str,
+    options: PlanOptions,
+    evaluation: Sequence[OpenedSet],
+    note: Note,
+) -> tuple[TrialPlan, Arms]:
+    subsets = [
+        read_outcome(workspace, store, read_subset(workspace, each)) for each in options.subsets
+    ]
+    seeds = tuple(range(1, options.seeds + 1))
+    planned: list[PlannedArm] = []
+    arms: dict[tuple[str, int | None], ArmRows] = {}
+    for arm, rows_by_seed in _draw_arms(subsets, options.controls, seeds, workspace.bands, note):
+        if arm.n_samples == 0:
+            raise InputError(f"The arm {arm.name!r} has no sample that can be trained on")
+        if arm.name in (other.name for other in planned):
+            raise InputError(f"Two arms would be named {arm.name!r}. Rename one of the subsets")
+        planned.append(arm)
+        arms |= {(arm.name, seed): rows for seed, rows in rows_by_seed.items()}
+    scope = subsets[0].definition.scope
+    plan = TrialPlan(
+        name=name,
+        run_id=scope.run_id,
+        baseline=scope.baseline,
+        dataset_fingerprint=read_dataset_info(workspace).fingerprint,
+        arms=tuple(planned),
+        arms_digest=digest_arms(arms),
+        evaluation=tuple(opened.planned for opened in evaluation),
+        primary=options.primary_name,
+        measure=options.measure,
+        margin=options.margin_or_default,
+        seeds=seeds,
+        training=_training_settings(options),
+    )
+    return plan, arms
+
+
+def _draw_arms(
+    subsets: Sequence[ResolvedSubset],
+    controls: Sequence[ControlKind] | None,
+    seeds: Sequence[int],
+    bands: Bands,
+    note: Note,
+) -> Iterator[tuple[PlannedArm, dict[int | None, ArmRows]]]:
+    """Yield each arm with its samples by seed: a subset, its controls, the next, and ``all``."""
+    for resolved in subsets:
+        name, definition = resolved.definition.name, resolved.definition.to_dict()
+        if n_untrainable := count_untrainable(resolved):
+            note(
+                f"{n_untrainable:,} samples of {name} are left out: by their status they cannot "
+                "be trained on"
+            )
+        rows = subset_rows(resolved)
+        is_weighted = resolved.subset.weights is not None
+        arm = _plan_arm(name, rows, resolved, is_weighted)
+        yield replace(arm, definition=definition), {None: rows}
+        for kind in controls or _DEFAULT_CONTROLS:
+            if kind == "all":
+                continue
+            obstacle = find_obstacle(resolved, kind, bands)
+            if obstacle is not None:
+                if controls is not None:
+                    raise InputError(obstacle)
+                note(obstacle)
+                continue
+            drawn: dict[int | None, ArmRows] = {
+                seed: draw_control(resolved, kind, bands, seed) for seed in seeds
+            }
+            arm = _plan_arm(name_arm(name, kind), drawn[seeds[0]], resolved, is_weighted)
+            yield replace(arm, control=kind, of=name), drawn
+    if "all" in (controls or _DEFAULT_CONTROLS):
+        rows = select_all(subsets[0].candidates)
+        yield replace(_plan_arm("all", rows, subsets[0]), control="all"), {None: rows}
+
+
+def _plan_arm(
+    name: str, rows: ArmRows, resolved: ResolvedSubset, is_weighted: bool = False
+) -> PlannedArm:
+    tokens = resolved.candidates.n_answer_tokens[rows.row_idx]
+    n_tokens = round(float((tokens * rows.weights).sum()))
+    return PlannedArm(name, len(rows.row_idx), n_tokens, is_weighted=is_weighted)
+
+
+def _training_settings(options: PlanOptions) -> TrainingSettings | None:
+    """Return how each arm is trained, with a digest of the model's weights. Raises ModelError."""
+    if options.model is None:
+        return None
+    from scoring.models import find_model
+    from scoring.models.loading import weights_fingerprint  # torch takes seconds to import
+
+    model, folder, _, _ = find_model(ModelOptions(options.model))
+    is_folder = Path(model.name).is_dir()
+    return TrainingSettings(
+        model=str(folder.resolve()) if is_folder else model.name,
+        model_fingerprint=weights_fingerprint(folder),
+        epochs=options.budget.epochs,
+        steps=options.budget.steps,
+        learning_rate=options.learning_rate,
+        batch_size=options.batch_size,
+        adapter=options.adapter,
+        lora_rank=options.lora_rank,
+        dtype=options.dtype,
+        generate_above=options.generate_above,
+    )
+
+
+def _check_sets(
+    plan: TrialPlan, report: LeakReport, evaluation: Sequence[OpenedSet], note: Note
+) -> None:
+    """Raise InputError if a set leaks or a sample lacks its image; note what is left out."""
+    report.refuse_leaks()
+    if report.unreadable:
+        text = f"{len(report.unreadable):,} images of the samples are not readable"
+        example = f" (first: {report.unreadable[0]})"
+        if plan.training is not None:
+            raise InputError(
+                f"{text}{example}. Restore them, or leave these samples out of the subsets and "
+                "score again"
+            )
+        note(f"{text} and were not compared with the evaluation sets{example}")
+    for opened, overlap in zip(evaluation, report.overlaps, strict=True):
+        name = overlap.name
+        if opened.n_unusable:
+            note(f"{opened.n_unusable:,} records of {name} cannot be asked and are left out")
+        if overlap.unreadable:
+            note(
+                f"{len(overlap.unreadable):,} images of {name} are not readable "
+                f"(first: {overlap.unreadable[0]})"
+            )
+        if overlap.n_questions:
+            note(
+                f"{overlap.n_questions:,} questions of {name} are also asked about other images "
+                "of the dataset; that is not a leak"
+            )
