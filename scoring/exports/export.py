@@ -28,6 +28,7 @@ from scoring.exports.images import LIST, distinct_images
 from scoring.exports.manifest import Manifest, build_manifest, read_inputs, read_manifest
 from scoring.exports.options import FOLDERS, MANIFEST, ExportOptions, is_output_name
 from scoring.exports.tables import resolve_columns
+from scoring.exports.temporary_lock import TemporaryLock
 from scoring.image_references import image_path
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.reviews.decisions import log_offsets
@@ -262,11 +263,11 @@ def _lock_exports(workspace: Workspace, folder: Path, on_wait: OnWait | None) ->
     """Allow one export at a time into a workspace, or into a folder elsewhere."""
     if folder.is_relative_to(workspace.root.absolute()):
         workspace.exports_dir.mkdir(parents=True, exist_ok=True)
-        path = workspace.exports_dir / ".export.lock"
+        lock: FileLock | TemporaryLock = FileLock(workspace.exports_dir / ".export.lock")
     else:  # a read-only workspace exports to elsewhere
         key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-        path = Path(tempfile.gettempdir()) / f"visnec-export-{os.getuid()}-{key}.lock"
-    lock = FileLock(path)
+        name = f"visnec-export-{os.getuid()}-{key}.lock"
+        lock = TemporaryLock(Path(tempfile.gettempdir()) / name)
     while True:
         try:
             lock.acquire(timeout=_WAIT_SECONDS)

@@ -9,12 +9,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from scoring.database.connection import Store
 from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
@@ -25,6 +27,7 @@ from scoring.exports.formats import plan_outputs
 from scoring.exports.json_edits import remove_line_breaks
 from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
+from scoring.exports.temporary_lock import TemporaryLock
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
 from scoring.rules import Threshold, TopCount, TopShare
@@ -407,6 +410,53 @@ def test_an_unreadable_input_is_not_reported_as_an_unwritable_target(
     said = str(caught.value)
     assert f"stopped: {part} cannot be read (Permission denied); nothing was left there" in said
     assert said.endswith("Export again when it can be read.")
+
+
+def test_an_export_to_elsewhere_leaves_no_lock(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    locked: list[list[Path]] = []
+    export_subset(
+        workspace,
+        Store(workspace),
+        ALL,
+        tmp_path / "out",
+        progress=lambda *_: locked.append(list(temporary.glob("visnec-export-*.lock"))),
+    )
+    assert len(locked[0]) == 1
+    assert not list(temporary.glob("visnec-export-*"))
+
+
+def test_a_lock_that_is_removed_with_its_file_excludes_all_others(tmp_path: Path) -> None:
+    path, holders, most = tmp_path / "a.lock", 0, 0
+
+    def work() -> None:
+        nonlocal holders, most
+        for _ in range(40):
+            lock = TemporaryLock(path)
+            lock.acquire(60)
+            holders += 1
+            most = max(most, holders)
+            time.sleep(0.0005)
+            holders -= 1
+            lock.release()
+
+    with ThreadPoolExecutor(8) as pool:
+        for job in [pool.submit(work) for _ in range(8)]:
+            job.result()
+    assert (most, holders, path.exists()) == (1, 0, False)
+    first, second = TemporaryLock(path), TemporaryLock(path)
+    first.acquire(0)
+    with pytest.raises(Timeout):
+        second.acquire(0)
+    path.unlink()  # by a cleaner of temporary files
+    second.acquire(0)
+    first.release()
+    assert path.exists()
+    second.release()
 
 
 def test_an_export_reports_that_it_waits_for_another(workspace: Workspace) -> None:
