@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -457,6 +458,30 @@ def test_a_lock_that_is_removed_with_its_file_excludes_all_others(tmp_path: Path
     first.release()
     assert path.exists()
     second.release()
+
+
+def test_a_lock_whose_file_was_removed_while_it_was_opened_starts_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.lock"
+    first, second, third = TemporaryLock(path), TemporaryLock(path), TemporaryLock(path)
+    first.acquire(0)
+    open_file = os.open
+
+    def open_and_release(*arguments: Any) -> int:
+        descriptor = open_file(*arguments)
+        monkeypatch.setattr("os.open", open_file)
+        first.release()
+        return descriptor
+
+    monkeypatch.setattr("os.open", open_and_release)
+    second.acquire(1)
+    assert path.exists()
+    with pytest.raises(Timeout):
+        third.acquire(0)
+    second.release()
+    third.acquire(0)
+    third.release()
 
 
 def test_an_export_reports_that_it_waits_for_another(workspace: Workspace) -> None:
