@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -58,6 +59,7 @@ class ExportJob:
     error: str = ""
     result: ExportResult | PushResult | None = None
     repository: str = ""
+    number: int = field(default_factory=count().__next__)  # among those of this process
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     _stop: threading.Event = field(default_factory=threading.Event)

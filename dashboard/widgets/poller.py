@@ -8,6 +8,7 @@ component waits until the page is idle.
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard.frontend import assets
 
@@ -24,3 +25,14 @@ def rerun_every(key: str, seconds: float, address: str | None = None, state: str
             data={"seconds": seconds, "address": address, "state": state},
             on_beat_change=lambda: None,
         )
+
+
+def rerun_page() -> None:
+    """Rerun the page, unless that would lose a click; then the next beat may do it.
+
+    What happens while the page reruns is collected into one run of several fragments. A rerun from
+    the first of them ends that run before the others see the click that they were rerun for.
+    """
+    run = get_script_run_ctx()
+    if run is None or len(run.fragment_ids_this_run or ()) < 2:
+        st.rerun()

@@ -38,7 +38,7 @@ def watch_runs(drawn_from: WorkspaceState, beats: list[bool]) -> None:
         mark = ""  # the next beat looks again
         context = opened.context
         if len(beats) > 1 and (context is None or prefetch.is_ready(context, view)):
-            st.rerun()
+            poller.rerun_page()
     if active:
         actions.build_in_background(opened.workspace)
     for run, progress in active.items():

@@ -6,8 +6,10 @@ import threading
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import streamlit as st
 from filelock import FileLock
 
 from dashboard.data.context import WORKSPACE_VARIABLE
@@ -20,7 +22,9 @@ from dashboard.data.exports import (
     start_push,
     zip_export,
 )
+from dashboard.pages.subset import exports
 from dashboard.pages.subset.exports import describe_progress
+from dashboard.widgets import poller
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.errors import InputError, StorageError
@@ -182,3 +186,55 @@ def test_the_page_pushes_an_export(
     assert (job.state, job.error) == ("done", "")
     assert "Pushed it to me/it" in written(app) and f"{hub.url}/datasets/me/it" in written(app)
     assert hub.repositories["me/it"].private
+
+
+def test_a_stop_counts_in_a_run_that_is_aborted_before_its_button(
+    workspace: Workspace, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
+    workspace.exports_dir.mkdir(parents=True)
+    with FileLock(workspace.exports_dir / ".export.lock"):
+        job = begin(workspace)
+        app = draw("subset")
+        (stop,) = (button for button in app.button if button.label == "Stop")
+        with monkeypatch.context() as patched:
+            patched.setattr(exports, "_show_job", lambda _: st.stop())
+            stop.click().run()
+        assert job.wait_for_end(60)
+    assert job.state == "stopped"
+    app.run()
+    (dismiss,) = (button for button in app.button if button.label == "Dismiss")
+    dismiss.click().run()
+    assert not app.exception
+    assert list_export_jobs(workspace.root) == []
+
+
+def test_a_stop_is_about_the_export_next_to_it(
+    workspace: Workspace, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
+    workspace.exports_dir.mkdir(parents=True)
+    earlier = begin(workspace, "earlier")
+    assert earlier.wait_for_end(60)
+    with FileLock(workspace.exports_dir / ".export.lock"):
+        jobs = [begin(workspace, name) for name in ("first", "second")]
+        app = draw("subset")
+        stop = next(button for button in app.button if button.label == "Stop")
+        dismiss_export_job(workspace.root, earlier)  # by someone else, meanwhile
+        stop.click().run()
+        assert jobs[0].wait_for_end(60)
+        assert (jobs[0].state, jobs[1].state) == ("stopped", "running")
+        jobs[1].request_stop()
+        assert jobs[1].wait_for_end(60)
+
+
+@pytest.mark.parametrize(("fragments", "reruns"), [(None, 1), (["a"], 1), (["a", "b"], 0)])
+def test_the_page_is_not_rerun_by_a_run_with_a_click_elsewhere(
+    fragments: list[str] | None, reruns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    run = SimpleNamespace(fragment_ids_this_run=fragments)
+    monkeypatch.setattr(poller, "get_script_run_ctx", lambda: run)
+    monkeypatch.setattr(st, "rerun", lambda: calls.append(1))
+    poller.rerun_page()
+    assert len(calls) == reruns

@@ -97,7 +97,13 @@ def _watch_progress(run_id: str) -> None:
     """Show the progress of an active run, and rerun the page when it ends."""
     progress = read_progress(read_workspace(), run_id)
     if progress is None or progress.state != "running":
-        st.rerun()
+        poller.rerun_page()
+    else:
+        _draw_active(progress)
+    poller.rerun_every(f"progress-{run_id}", _SECONDS)
+
+
+def _draw_active(progress: RunProgress) -> None:
     _draw_progress(progress)
     ordered = sorted(progress.statuses.items(), key=lambda item: -item[1])
     counted = ", ".join(
@@ -106,7 +112,6 @@ def _watch_progress(run_id: str) -> None:
     figures.show_caption(f"So far: {counted}" if counted else "No samples finished yet")
     if len(progress.sources) > 1:
         _draw_sources(progress)
-    poller.rerun_every(f"progress-{run_id}", _SECONDS)
 
 
 def _draw_progress(progress: RunProgress) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -114,20 +116,20 @@ def _show_jobs(workspace: Workspace, was_running: bool) -> None:
     """Show the exports in progress; check again every second while one is running."""
     jobs = list_export_jobs(workspace.root)
     if was_running and not any(job.state == "running" for job in jobs):
-        st.rerun()  # the list below has one more
-    for position, job in enumerate(jobs):
+        poller.rerun_page()  # the list below has one more
+    for job in jobs:
         about, button = st.columns([5, 1], vertical_alignment="center")
         with about:
             _show_job(job)
-        label = "Stop" if job.state == "running" else "Dismiss"
-        if job.state == "running" and job.repository:
-            continue
-        if button.button(label, key=f"job-{position}", width="stretch"):
-            if job.state == "running":
-                job.request_stop()
-                job.wait_for_end(1.0)
-            else:
-                dismiss_export_job(workspace.root, job)
+        act: Callable[[], None] = partial(dismiss_export_job, workspace.root, job)
+        if is_running := job.state == "running":
+            if job.repository:  # a push cannot be stopped
+                continue
+            act = job.request_stop
+        # A callback runs first of all: a run that is aborted before this line has stopped the job.
+        label = "Stop" if is_running else "Dismiss"
+        if button.button(label, key=f"job-{job.number}", on_click=act, width="stretch"):
+            job.wait_for_end(1.0)
             st.rerun()
     if was_running:
         poller.rerun_every("exports", 1.0)
