@@ -49,6 +49,16 @@ _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+_UNITS = ((86_400, "days"), (3600, "h"), (60, "min"))
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in the largest unit of which it has at least two."""
+    for unit, name in _UNITS:
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:,.1f} {name}"
+    return f"{seconds:,.0f} s"
+
 
 def escape_controls(text: str) -> str:
     """Return ``text`` with control characters escaped, as in \\x1b."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from scoring.models.hf import HfModel
 
 _PREDICTIONS, _PROCESSES = "Predictions", "Several processes"
-_UNITS = ((86_400, "days"), (3600, "h"), (60, "min"))
 
 MaxNewTokensOption = Annotated[
     int | None,
@@ -349,12 +348,6 @@ def _show_estimate(estimate: RunEstimate) -> None:
     def format_tokens(tokens: TokenStats | None) -> str:
         return "-" if tokens is None else f"{tokens.mean:,.0f} a sample, at most {tokens.most:,}"
 
-    def format_duration(seconds: float) -> str:
-        for unit, name in _UNITS:
-            if seconds >= 2 * unit:
-                return f"{seconds / unit:,.1f} {name}"
-        return f"{seconds:,.0f} s"
-
     rows = [
         ("samples to score", f"{estimate.n_left:,} ({estimate.n_done:,} are done)"),
         ("tokens with the image", format_tokens(estimate.tokens_multimodal)),
@@ -365,7 +358,7 @@ def _show_estimate(estimate: RunEstimate) -> None:
     ]
     if estimate.predict_seconds is not None:
         rows.append(("predicting a sample", f"{estimate.predict_seconds * 1000:,.1f} ms"))
-    duration = " to ".join(dict.fromkeys(map(format_duration, estimate.seconds)))
+    duration = " to ".join(dict.fromkeys(map(console.format_duration, estimate.seconds)))
     rate = f"up to {estimate.samples_per_second:,.1f} samples/s, with one process"
     memory = f"{estimate.process_bytes / 1e9:,.1f} GB in the process"
     if estimate.device_bytes is not None and estimate.device_total_bytes is not None:

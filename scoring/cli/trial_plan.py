@@ -11,10 +11,14 @@ from scoring.database.connection import Store
 from scoring.dataset.records import read_dataset_info
 from scoring.option_descriptions import Option
 from scoring.trials.options import PlanOptions
+from scoring.trials.results import read_results
 from scoring.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scoring.trials.plan import TrialPlan
+    from scoring.trials.results import UnitResult
 
 TrialArgument = Annotated[str, Option("Name of the trial.", metavar="NAME", is_argument=True)]
 
@@ -68,3 +72,26 @@ def show_plan(workspace: Workspace, planned: TrialPlan) -> None:
     console.show_message(
         f"{len(planned.units):,} trainings: {len(planned.arms):,} arms x {len(planned.seeds)} seeds"
     )
+    show_outlook(planned, read_results(workspace, planned))
+
+
+def show_outlook(planned: TrialPlan, results: Sequence[UnitResult]) -> None:
+    """Print how long the rest of a trial takes and which differences it can see, where known."""
+    from scoring.trials.pilot import describe_pilot, estimate_seconds
+
+    seconds = estimate_seconds(planned, results)
+    if planned.training is None:
+        console.show_message(
+            "Without --model nothing is trained here: train on the rows of arms.parquet elsewhere, "
+            f"then import the results with: visnec trial record {planned.name} RESULTS"
+        )
+    elif seconds is None:
+        console.show_message("How long they take is unknown before the first training has ended")
+    else:
+        console.show_message(
+            f"The trainings left take about {console.format_duration(seconds)}, one after another"
+        )
+    if (precision := describe_pilot(planned, results)) is not None:
+        console.show_message(f"By the spread so far: {precision}")
+    elif seconds is None:
+        console.show_message("Which differences it can see is unknown before an arm has two seeds")

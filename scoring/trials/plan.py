@@ -122,8 +122,14 @@ class TrialPlan:
 
     @property
     def units(self) -> list[tuple[str, int]]:
-        """The trainings, as (arm, seed): all arms of the first seed, then those of the next."""
-        return [(arm.name, seed) for seed in self.seeds for arm in self.arms]
+        """The trainings, as (arm, seed): the pilot, all arms of the first seed, of the next, ...
+
+        The pilot, two seeds of the first random control, shows early what the trial can see.
+        """
+        in_order = [(arm.name, seed) for seed in self.seeds for arm in self.arms]
+        random = next((arm.name for arm in self.arms if arm.control == "random"), None)
+        pilot = [(random, seed) for seed in self.seeds[:2] if random is not None]
+        return [*pilot, *(unit for unit in in_order if unit not in pilot)]
 
     @property
     def comparisons(self) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from scoring.trials.options import Budget, PlanOptions, parse_budget, parse_cont
 from scoring.trials.options import parse_evaluation as sources
 from scoring.trials.plan import TrialPlan, read_plan, trial_folder
 from scoring.trials.planning import plan_trial
+from scoring.trials.results import SetResult, UnitResult, write_result
 from scoring.workspace import Workspace
 from tests.synthetic import make_workspace
 from tests.trials.conftest import WriteSet
@@ -236,3 +237,25 @@ def test_the_command_prints_the_plan(workspace: Workspace, save: Save, write_set
     assert [arm["name"] for arm in printed["arms"]] == ["top", "top-random", "top-tokens", "all"]
     assert "Comparisons by accuracy: top - top-random; top - top-tokens; top - all" in done.stderr
     assert "8 trainings: 4 arms x 2 seeds" in done.stderr
+    assert "visnec trial record t RESULTS" in done.stderr
+
+
+def test_the_command_tells_time_and_precision_from_results(
+    workspace: Workspace, save: Save, write_set: WriteSet
+) -> None:
+    save("top", TopCount(12))
+    arguments = ["trial", "plan", "t", "-w", str(workspace.root), "--subset", "top", "--eval"]
+    arguments += [f"{write_set('held-out')}:image", "--model", "tiny-vlm"]
+    first = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
+    assert "unknown before the first training" in first.stderr
+    assert "unknown before an arm has two seeds" in first.stderr
+    plan = read_plan(workspace, "t")
+    for seed, accuracy in ((1, 40.0), (2, 43.0)):
+        sets = {"image": SetResult(1, {"accuracy": accuracy})}
+        seconds: dict[str, Any] = {"training_seconds": 60.0, "evaluation_seconds": 0.0}
+        write_result(
+            workspace, plan, UnitResult(plan.digest, "top-random", seed, sets, n_steps=1, **seconds)
+        )
+    again = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
+    assert "The trainings left take about 33.0 min" in again.stderr  # 13 of 1 step, 5 of 4
+    assert "By the spread so far: 5 seeds: ± 3.7 points; for 1 point about" in again.stderr
