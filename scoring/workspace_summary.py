@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from scoring.database.connection import Store
+from scoring.database.queries.scorer_fit import (
+    find_fit_problem,
+    format_categories,
+    read_scorer_fits,
+)
 from scoring.dataset.records import read_dataset_info
+from scoring.errors import WorkspaceError
 from scoring.exchange.imported_scores import read_import_report
 from scoring.reviews.decisions import read_events
 from scoring.reviews.resolution import latest_decisions, reviewer_progress
@@ -18,12 +26,29 @@ from scoring.workspace import Workspace
 def read_status(workspace: Workspace) -> dict[str, Any]:
     """Return the contents of a workspace as JSON values: dataset, runs, reviewers and subsets."""
     decisions = latest_decisions(read_events(workspace))
+    scores = _scores_by_run(workspace)
     return {
         "dataset": asdict(read_dataset_info(workspace)),
-        "runs": [_run_status(workspace, run) for run in list_runs(workspace)],
+        "runs": [
+            _run_status(workspace, run) | {"scores": scores.get(run.run_id, [])}
+            for run in list_runs(workspace)
+        ],
         "reviewers": [asdict(progress) for progress in reviewer_progress(decisions)],
         "subsets": [subset.name for subset in list_subsets(workspace)],
     }
+
+
+def _scores_by_run(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
+    """Return counts of the scores in the database, per baseline of each run, oldest first."""
+    scores: dict[str, list[dict[str, Any]]] = {}
+    with suppress(WorkspaceError):  # there is no database yet, or one of another version
+        for fit in read_scorer_fits(Store(workspace), workspace.bands):
+            counts = asdict(fit) | {
+                "text": format_categories(fit),
+                "problem": find_fit_problem(fit),
+            }
+            scores.setdefault(counts.pop("run_id"), []).append(counts)
+    return scores
 
 
 def _run_status(workspace: Workspace, run: RunRecord) -> dict[str, Any]:

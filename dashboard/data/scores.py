@@ -24,6 +24,7 @@ from scoring.database.queries.overview import (
     status_counts,
     status_reasons,
 )
+from scoring.database.queries.scorer_fit import ScorerFit, read_scorer_fits
 from scoring.database.score_index.groups import (
     by_answer_kind,
     by_answer_length,
@@ -157,6 +158,13 @@ def read_status_reasons(context: Context) -> pd.DataFrame:
 def read_health(context: Context) -> ScoreHealth:
     """Return how many scores have few answer tokens, are near a limit or depend on a baseline."""
     return score_health(context.selection)
+
+
+@cached_read(decisions=False)
+def read_scorer_fit(context: Context) -> ScorerFit | None:
+    """Return whether the model seems fit for the task, from all scores of the view's scope."""
+    fits = read_scorer_fits(context.store, context.bands, context.scope.run_id)
+    return next((fit for fit in fits if fit.baseline == context.scope.baseline), None)
 
 
 # ---- other sets of scores ------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from scoring.database.score_index.thresholds import (
 )
 from scoring.database.values import Record
 from scoring.errors import WorkspaceError
-from scoring.necessity import Category
+from scoring.necessity import LOW_TOLERANCE, Category
 from scoring.precision import UNKNOWN
 from scoring.reviews.threshold_estimation import WeightedLabels, estimate_quality
 
@@ -139,6 +139,8 @@ def _compute_stats(context: Context, threshold: float) -> Stats:
         "scored": scored,
         "kept": n_kept,
         "misaligned": summary.categories[Category.MISALIGNED],
+        "near_low": count_near(context.selection, context.bands.low, LOW_TOLERANCE),
+        "tolerance": LOW_TOLERANCE,
         "critical": summary.categories[Category.VISION_CRITICAL],
         "kept_tokens": counts.tokens_kept,
         "tokens": tokens,

@@ -170,7 +170,8 @@ class ThresholdEditor extends Widget {
     const { facts, limits } = this, { scored } = facts;
     if (this.isAbout(facts)) return { ...facts, exact: true };
     const kept = scored - this.below(limits.cut), critical = scored - this.below(limits.high);
-    return { scored, kept, misaligned: this.below(limits.low), critical, exact: false };
+    const nearLow = this.below(limits.low + facts.tolerance) - this.below(limits.low - facts.tolerance);
+    return { scored, kept, misaligned: this.below(limits.low), near_low: nearLow, critical, exact: false };
   }
 
   draw() {
@@ -196,15 +197,16 @@ class ThresholdEditor extends Widget {
     this.drawMix();
   }
 
-  drawCounts({ scored, kept, misaligned, critical, exact }) {
-    const figure = (label, n, category) => el("span", "figure",
+  drawCounts({ scored, kept, misaligned, near_low: nearLow, critical, exact }) {
+    const near = quiet(`, ${VN.count(nearLow)} within ±${this.facts.tolerance} of the limit`);
+    const figure = (label, n, category, note = null) => el("span", "figure",
       category ? VN.swatch(category) : null, label, " ", el("b", {}, (exact ? "" : "≈ ") + VN.count(n)), " ",
-      quiet(VN.share(n, scored)));
+      quiet(VN.share(n, scored)), note);
     this.live.dataset.exact = exact ? "yes" : "no";
     this.live.dataset.kept = Math.round(kept);
     this.live.replaceChildren(
       figure("kept", kept), figure("dropped", scored - kept), el("span", "rule"),
-      figure("misaligned", misaligned, "misaligned"),
+      figure("misaligned", misaligned, "misaligned", near),
       figure("redundant", Math.max(0, scored - misaligned - critical), "redundant"),
       figure("vision-critical", critical, "vision-critical"));
   }

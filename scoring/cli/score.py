@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,9 +15,15 @@ from scoring.cli.commands import JsonOption, RunOption, WorkspaceOption
 from scoring.database.connection import Store
 from scoring.database.filters import parse_filter
 from scoring.database.queries.browse import matching_rows
+from scoring.database.queries.scorer_fit import (
+    TRAINING_NOTE,
+    find_fit_problem,
+    format_categories,
+    read_scorer_fits,
+)
 from scoring.database.values import Scope
 from scoring.engine.options import ScoreOptions
-from scoring.errors import InputError, VisnecError, WorkerError
+from scoring.errors import InputError, VisnecError, WorkerError, WorkspaceError
 from scoring.models.options import ModelOptions, check_template, resolve_model_folder
 from scoring.option_descriptions import Option, parse_json_object
 from scoring.runs.record import read_run_or_latest
@@ -161,6 +168,7 @@ def score(
             stopped = predicted.stopped
             done += f"; predictions: {console.describe_progress(predicted, 'both')}"
     console.show_run_outcome(summary)
+    _show_scorer_fit(opened, run_id)
     if predict:
         console.warn_unfinished_thoughts(opened, run_id)
     console.show_message(done)
@@ -318,6 +326,7 @@ def _score_in_workers(
     build_if_outdated(workspace)
     summary = read_run_summary(workspace, outcome.run_id, job.score.limit)
     console.show_run_outcome(summary)
+    _show_scorer_fit(workspace, outcome.run_id)
     if job.predict:
         console.warn_unfinished_thoughts(workspace, outcome.run_id)
     done = console.describe_progress(summary, "a score")
@@ -332,6 +341,19 @@ def _score_in_workers(
     console.show_message(done)
     if outcome.stopped:
         console.stop_command()
+
+
+def _show_scorer_fit(workspace: Workspace, run_id: str) -> None:
+    """Print the scores by category, and a warning if the model does not seem fit for the task."""
+    with suppress(WorkspaceError):  # no database: stopped before it was built
+        fits = read_scorer_fits(Store(workspace), workspace.bands, run_id)
+        for fit in fits:
+            of_baseline = f" ({fit.baseline})" if len(fits) > 1 else ""
+            console.show_message(f"Scores{of_baseline}: {format_categories(fit)}")
+            if problem := find_fit_problem(fit):
+                console.show_warning(problem)
+        if fits:
+            console.show_message(f"Note: {TRAINING_NOTE}")
 
 
 def _startup_error(outcome: WorkersResult) -> typer.Exit | VisnecError:

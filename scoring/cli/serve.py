@@ -78,6 +78,10 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
         console.STDOUT.print(
             console.make_table(f"Statuses of {run['run_id']}", ["status", "samples"], statuses)
         )
+        for scores in run["scores"]:
+            console.print_text(f"Scores of {run['run_id']}, {scores['baseline']}: {scores['text']}")
+            if scores["problem"]:
+                console.print_text(scores["problem"])
     if reviewers := contents["reviewers"]:
         decisions = [tuple(reviewer.values()) for reviewer in reviewers]
         console.STDOUT.print(console.make_table("Decisions", list(reviewers[0]), decisions))

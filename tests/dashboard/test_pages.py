@@ -238,3 +238,20 @@ def test_first_hits_are_shown_while_all_samples_are_searched(
     # All is known now, so nothing is shown meanwhile.
     monkeypatch.setattr(explore, "read_page", lambda *_: st.stop())
     assert "counting" not in well(draw("explore", link))
+
+
+def test_the_overview_warns_of_an_unfit_model(
+    tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = make_workspace(tmp_path / "negative", visnec=[-0.5] * 30, with_images=False)
+    build_database(workspace)
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
+    said = written(draw("overview"))
+    assert "This model may not be fit for the task" in said
+    assert "100% of the scores are negative" in said
+
+
+def test_the_overview_notes_what_training_on_the_dataset_does(root: Path, draw: Draw) -> None:
+    said = written(draw("overview"))
+    assert "has seen its wrong answers" in said
+    assert "may not be fit" not in said

@@ -20,7 +20,7 @@ from dashboard.data.threshold_stats import (
 from dashboard.view import links
 from dashboard.view.state import View
 from scoring.database.filters import Filter
-from scoring.database.score_index.thresholds import count_kept
+from scoring.database.score_index.thresholds import count_kept, count_near
 from scoring.database.values import Record
 from tests.dashboard.conftest import Draw, data_of
 
@@ -57,6 +57,8 @@ def test_stats_are_what_the_library_counts(context: Context) -> None:
         counts = count_kept(context.store.selection(context.scope, where), limit, None)
         expected = counts.n_dropped if category == "misaligned" else counts.n_kept
         assert stats[category] == expected
+    selection = context.store.selection(context.scope, where)
+    assert stats["near_low"] == count_near(selection, -0.1, stats["tolerance"])
     assert sum(part[1] for part in stats["parts"]) == kept.n_kept
     shown = {figure["name"]: figure["value"] for figure in stats["figures"]}
     assert shown["Kept samples"] == f"{kept.n_kept:,}"
