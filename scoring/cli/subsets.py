@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from heapq import nlargest
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from scoring.cli import console
 from scoring.cli.commands import (
@@ -30,12 +31,14 @@ from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
 from scoring.database.queries.overview import score_noise
 from scoring.errors import InputError
+from scoring.necessity import Bands
 from scoring.option_descriptions import Option
 from scoring.precision import Noise
 from scoring.rules import PAPER_RULES, rule_from_dict
 from scoring.runs.record import read_run_or_latest
 from scoring.samples import Status
 from scoring.subsets.comparison import compare_subsets
+from scoring.subsets.composition import Grouping
 from scoring.subsets.create import SelectOptions, create_subsets
 from scoring.subsets.definitions import (
     ResolvedSubset,
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
 
 _SWEEP = "Sweep"
 _CLUSTERS_SHOWN = 20
+_GROUPINGS = get_args(Grouping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +165,14 @@ def select(workspace: WorkspaceOption, options: SelectOptions, json: JsonOption 
     store = Store(opened)
     subsets = create_subsets(opened, store, options)
     for resolved in subsets:
-        _show_subset(resolved, score_noise(store, resolved.definition.scope))
+        _show_subset(resolved, opened.bands, score_noise(store, resolved.definition.scope))
     definition = subsets[0].definition
     if isinstance(definition.rule, PAPER_RULES):
         for clustering in list_clusterings(opened):
             if clustering.clustering_id == definition.clustering_id:
                 _show_embedder_note(clustering.embedder)
     if json:
-        first, *arms = map(_subset_json, subsets)
+        first, *arms = (_subset_json(resolved, opened.bands) for resolved in subsets)
         console.print_json(first | ({"arms": arms} if options.arms else {}))
 
 
@@ -303,7 +307,7 @@ def _compare_clusterings(
     return {"rule": definition.rule.to_dict(), "clusterings": described, "overlaps": records}
 
 
-def _show_subset(resolved: ResolvedSubset, noise: Noise | None) -> None:
+def _show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> None:
     subset, definition = resolved.subset, resolved.definition
     frame = resolved.by_source() if subset.weights is None else resolved.composition()
     console.show_frame(f"Subset {definition.name}: {definition.rule}", frame)
@@ -328,16 +332,47 @@ def _show_subset(resolved: ResolvedSubset, noise: Noise | None) -> None:
         console.show_message(
             f"The weights are equivalent to {share:.1%} of the samples at equal weight"
         )
+    _show_composition(resolved, bands)
     near = format_near_threshold(definition.rule, resolved.candidates, noise)
     if near is not None:
         console.show_message(near)
 
 
-def _subset_json(resolved: ResolvedSubset) -> dict[str, Any]:
+def _show_composition(resolved: ResolvedSubset, bands: Bands) -> None:
+    """Print the groups of samples before and after, and a warning for those that nearly vanish."""
+    rows: list[tuple[str, object, int, str, int, str]] = []
+    for grouping in _GROUPINGS:
+        frame = resolved.composition(grouping, bands)
+        frame = frame[frame["samples"] > 0]
+        if len(frame) > _CLUSTERS_SHOWN:
+            frame = frame.nlargest(_CLUSTERS_SHOWN, "samples")
+            grouping_name = f"{grouping} ({_CLUSTERS_SHOWN} largest)"
+        else:
+            grouping_name = grouping
+        for name, row in frame.iterrows():
+            after = "-" if math.isnan(row["share_after"]) else f"{row['share_after']:.1%}"
+            counts = int(row["samples"]), f"{row['share_before']:.1%}", int(row["kept"]), after
+            rows.append((grouping_name, name, *counts))
+    columns = ["by", "group", "samples", "of all", "kept", "of the subset"]
+    console.show_table("Composition before and after", columns, rows)
+    for line in resolved.find_vanishing():
+        console.show_warning(line)
+
+
+def _subset_json(resolved: ResolvedSubset, bands: Bands) -> dict[str, Any]:
     subset = resolved.subset
     values = resolved.definition.to_dict() | {"n_selected": len(subset.selected)}
     values |= {"n_hand_kept": subset.n_hand_kept, "n_hand_dropped": subset.n_hand_dropped}
     values["reasons"] = resolved.reasons().to_dict(orient="records")
+    values["shares"] = {
+        grouping: console.frame_records(
+            resolved.composition(grouping, bands)[
+                ["samples", "share_before", "kept", "share_after"]
+            ]
+        )
+        for grouping in _GROUPINGS
+    }
+    values["vanishing"] = resolved.find_vanishing()
     if resolved.subset.weights is not None:
         values["composition"] = console.frame_records(resolved.composition())
     return values

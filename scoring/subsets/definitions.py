@@ -21,14 +21,15 @@ from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
 from scoring.database.values import Scope
 from scoring.errors import InputError, WorkspaceError
-from scoring.necessity import Bands, Category
+from scoring.necessity import DEFAULT_BANDS, Bands, Category
 from scoring.reviews.decision_log import Decision
 from scoring.reviews.decisions import read_events
 from scoring.reviews.resolution import LatestDecision, latest_decisions, majority_decisions
 from scoring.rules import Rule, rule_from_dict
-from scoring.rules.candidates import STATUSES, Candidates
+from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates
 from scoring.runs.record import utc_now
 from scoring.subsets.comparison import overlap_table
+from scoring.subsets.composition import Grouping, compare_composition, describe_vanishing
 from scoring.subsets.selection import Subset, Treatment, select
 from scoring.workspace import Workspace, check_name, is_valid_name, write_json
 
@@ -150,7 +151,7 @@ class ResolvedSubset:
 
     def by_source(self) -> pd.DataFrame:
         """Count samples per source; the index is in ascending order."""
-        return self._count_groups("source", self.candidates.source, self.candidates.sources)
+        return self._count_groups("source", *self.group_codes("source"))
 
     def by_status(self) -> pd.DataFrame:
         """Count samples per status that occurs, in the order of the closed list."""
@@ -160,39 +161,47 @@ class ResolvedSubset:
 
     def by_category(self, bands: Bands) -> pd.DataFrame:
         """Count scored samples per category; the unscored come last as ``no score``."""
-        names = [*(str(category) for category in Category), "no score"]
-        codes = bands.category_codes(self.candidates.visnec)
-        codes[~self.candidates.scored] = -1
-        return self._count_groups("category", codes % len(names), names)
+        return self._count_groups("category", *self.group_codes("category", bands))
 
     def by_cluster(self) -> pd.DataFrame:
         """Count samples per cluster number that occurs; -1 are samples without a cluster."""
-        numbers, codes = np.unique(self.candidates.cluster_id, return_inverse=True)
-        return self._count_groups("cluster_id", codes, [int(number) for number in numbers])
+        return self._count_groups("cluster_id", *self.group_codes("cluster"))
 
-    def composition(self) -> pd.DataFrame:
-        """Return the mixture of sources that training will see; the index is the source.
+    def group_codes(
+        self, grouping: Grouping, bands: Bands = DEFAULT_BANDS
+    ) -> tuple[NDArray[Any], Sequence[str] | Sequence[int]]:
+        """Return the group of each candidate as a position in the names, and the names."""
+        candidates = self.candidates
+        if grouping == "source":
+            return candidates.source, candidates.sources
+        if grouping == "answer type":
+            return candidates.answer_kind, ANSWER_KINDS
+        if grouping == "cluster":
+            numbers, codes = np.unique(candidates.cluster_id, return_inverse=True)
+            return codes, [int(number) for number in numbers]
+        names = [*(str(category) for category in Category), "no score"]
+        categories = bands.category_codes(candidates.visnec)
+        categories[~candidates.scored] = -1
+        return categories % len(names), names
 
-        Columns samples, share_before (of all samples), kept, weight (sum over the kept samples;
-        1 each without weights), mean_weight (NaN where none is kept) and share_after (of the
-        total weight).
+    def composition(
+        self, grouping: Grouping = "source", bands: Bands = DEFAULT_BANDS
+    ) -> pd.DataFrame:
+        """Return the mixture of groups that training will see; the index is the group.
+
+        The columns are those of :func:`compare_composition`.
         """
-        source, subset = self.candidates.source, self.subset
-        n = len(self.candidates.sources)
-        weights = subset.kept.astype(np.float64) if subset.weights is None else subset.weights
-        samples = np.bincount(source, minlength=n)
-        kept = np.bincount(source[subset.kept], minlength=n)
-        weight = np.bincount(source, weights, n).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            columns = {
-                "samples": samples,
-                "share_before": samples / samples.sum(),
-                "kept": kept,
-                "weight": weight,
-                "mean_weight": weight / kept,
-                "share_after": weight / weight.sum(),
-            }
-        return pd.DataFrame(columns, index=pd.Index(self.candidates.sources, name="source"))
+        codes, names = self.group_codes(grouping, bands)
+        frame = compare_composition(codes, len(names), self.subset.kept, self.subset.weights)
+        return frame.set_axis(pd.Index(names, name=grouping.replace(" ", "_")), axis=0)
+
+    def find_vanishing(self) -> list[str]:
+        """Return a line for each source and type of answer that nearly vanishes."""
+        return [
+            line
+            for grouping in ("source", "answer type")
+            for line in describe_vanishing(grouping, self.composition(grouping))
+        ]
 
     def reasons(self) -> pd.DataFrame:
         """Count samples by outcome (kept or dropped) and reason; adds up to the dataset."""

@@ -34,7 +34,7 @@ from scoring.schemas import CLUSTERS
 from scoring.subsets.definitions import SubsetDefinition, list_subsets, read_outcome, save_subset
 from scoring.workspace import Workspace, write_json
 from tests.dashboard.conftest import Draw, written
-from tests.synthetic import CLUSTER_NAMES, CLUSTERING_ID, make_workspace
+from tests.synthetic import CLUSTER_NAMES, CLUSTERING_ID, make_workspace, typed_row
 
 RULES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "threshold": ({"minimum": "0.1", "maximum": "0.9"}, {"min": 0.1, "max": 0.9}),
@@ -169,6 +169,25 @@ def test_a_family_starts_with_its_first_rule(root: Path, draw: Draw) -> None:
     assert app.query_params["rule"] == "budget"
     assert "with a floor and a ceiling per source" in written(app)
     assert "Not measured; within its groups" in written(app)
+
+
+def test_the_composition_is_shown_by_answer_type(root: Path, draw: Draw) -> None:
+    app = draw("subset", {"rule": "top-share", "share": "0.5"})
+    headings = [heading.value for heading in app.subheader]
+    assert {"By source", "By category", "By answer type", "By cluster"} <= set(headings)
+    assert "Of subset" in written(app)
+
+
+def test_a_source_that_nearly_vanishes_is_reported(
+    tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [typed_row(0.1 if position % 3 == 0 else 1.0, position) for position in range(120)]
+    workspace = make_workspace(tmp_path / "many", rows=rows, with_images=False)
+    build_database(workspace)
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
+    said = written(draw("subset", {"rule": "top-share", "share": "0.5"}))
+    assert "Source scenes nearly vanishes: 33.3% of the data, 0.0% of the subset" in said
+    assert "nearly vanishes" not in written(draw("subset", {"rule": "threshold", "minimum": "0"}))
 
 
 def test_edits_of_a_limits_table() -> None:

@@ -19,7 +19,7 @@ from scoring.rules import Control, PaperTopShare
 from scoring.samples import Status
 from scoring.subsets.definitions import read_subset
 from scoring.workspace import Workspace
-from tests.synthetic import make_workspace
+from tests.synthetic import make_workspace, typed_row
 
 # row:                            0     1      2    3    4                 5     6     7
 VISNEC: list[float | Status] = [0.5, -0.25, 0.125, 1.0, Status.TEXT_ONLY, 0.75, 0.5, 0.25]
@@ -216,3 +216,22 @@ def test_wrong_usage_is_explained(
     done = CliRunner().invoke(cli.app, command)
     assert isinstance(done.exception, error)
     assert not list(workspace.subsets_dir.glob("*"))
+
+
+def test_select_reports_the_composition_before_and_after(tmp_path: Path) -> None:
+    rows = [typed_row(0.1 if position % 3 == 0 else 1.0, position) for position in range(120)]
+    workspace = make_workspace(tmp_path / "many", rows=rows, with_images=False)
+    build_database(workspace)
+    arguments = ["select", "--name", "top", "--rule", "top-share", "--share", "0.5"]
+    found = run_json(workspace, *arguments)
+    sources = {each["source"]: each for each in found["shares"]["source"]}
+    assert sources["scenes"] == {
+        "source": "scenes", "samples": 40, "share_before": 1 / 3, "kept": 0, "share_after": 0.0,
+    }  # fmt: skip
+    assert set(found["shares"]) == {"source", "category", "answer type", "cluster"}
+    assert found["vanishing"] == [
+        "Source scenes nearly vanishes: 33.3% of the data, 0.0% of the subset"
+    ]
+    done = CliRunner().invoke(cli.app, [*arguments, "-w", str(workspace.root)])
+    assert "Composition before and after" in done.stderr
+    assert "Source scenes nearly vanishes" in re.sub(r"\s+", " ", done.stderr)

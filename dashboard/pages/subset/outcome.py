@@ -20,6 +20,7 @@ from scoring.subsets.definitions import ResolvedSubset
 from scoring.subsets.selection import Reason
 
 _MAX_ROWS = 100
+_MAX_WARNINGS = 8
 _FITTING_ROWS = 12  # longer tables scroll in a box of this height
 _HEIGHT = 620
 
@@ -29,15 +30,20 @@ def show_outcome(context: Context, outcome: ResolvedSubset) -> None:
     _show_size(context, outcome)
     if len(outcome.subset.selected) == 0:
         notices.show_note("This subset is empty", "No samples match this rule.")
+    if vanishing := outcome.find_vanishing():
+        lines = "\n".join(f"{line}." for line in vanishing[:_MAX_WARNINGS])
+        notices.show_note("The composition changes strongly", lines)
     _show_weights(context, outcome)
     left, right = figures.pair_columns("outcome", 1, 1)
     clustered = context.scope.clustering_id is not None
     with left:
         st.subheader("By source", anchor=False)
-        frame = outcome.by_source()
-        _show_groups("Source", _select_largest(frame, "sources"), totals=frame)
+        _show_groups("Source", _select_largest(outcome.composition("source"), "sources"))
         st.subheader("By category", anchor=False)
-        _show_groups("Category", outcome.by_category(context.bands), swatches=True)
+        categories = outcome.composition("category", context.bands)
+        _show_groups("Category", categories, swatches=True)
+        st.subheader("By answer type", anchor=False)
+        _show_groups("Answer type", outcome.composition("answer type"))
     with left if clustered else right:
         st.subheader("Reasons", anchor=False)
         _show_reasons(outcome)
@@ -45,7 +51,8 @@ def show_outcome(context: Context, outcome: ResolvedSubset) -> None:
         with right:
             st.subheader("By cluster", anchor=False)
             names = {-1: "no cluster", **read_cluster_names(context)}
-            _show_groups("Cluster", _select_largest(outcome.by_cluster(), "clusters"), names)
+            clusters = _select_largest(outcome.composition("cluster"), "clusters")
+            _show_groups("Cluster", clusters, names)
 
 
 def _show_size(context: Context, outcome: ResolvedSubset) -> None:
@@ -87,33 +94,24 @@ def _show_groups(
     frame: pd.DataFrame,
     names: Mapping[Any, str] | None = None,
     swatches: bool = False,
-    totals: pd.DataFrame | None = None,
 ) -> None:
-    """Show counts per group, with the kept share as a bar.
-
-    With ``totals``, also each group's share of all samples and of the subset.
-    """
+    """Show a composition: counts per group, and each group's share of all and of the subset."""
     frame = frame[frame["samples"] > 0]
     rows: list[list[Cell]] = []
     for name, row in frame.iterrows():
-        share = formatting.share(row["kept"], row["samples"])
-        bar = Bar(row["kept"] / row["samples"], f"{share} kept")
-        ends: list[Cell] = [share, bar]
-        if totals is not None:
-            of_all = formatting.share(row["samples"], int(totals["samples"].sum()))
-            ends = [bar, of_all, formatting.share(row["kept"], max(int(totals["kept"].sum()), 1))]
-        label = (names or {}).get(name, str(name))
-        rows.append([label, row["samples"], row["kept"], row["dropped"], *ends])
-    columns = (group, "Samples", "Kept", "Dropped")
+        samples, kept = int(row["samples"]), int(row["kept"])
+        bar = Bar(kept / samples, f"{formatting.share(kept, samples)} kept")
+        after = row["share_after"]
+        of_subset = formatting.ABSENT if math.isnan(after) else formatting.share(after, 1)
+        ends: list[Cell] = [bar, formatting.share(row["share_before"], 1), of_subset]
+        rows.append([(names or {}).get(name, str(name)), samples, kept, samples - kept, *ends])
+    columns = (group, "Samples", "Kept", "Dropped", "", "Of all", "Of subset")
     categories = [str(name) if " " not in str(name) else "none" for name in frame.index]
     marks = categories if swatches else ()
     with (
         st.container(height=_HEIGHT, border=False) if len(rows) > _FITTING_ROWS else st.container()
     ):
-        if totals is None:
-            figures.show_table((*columns, "Share", ""), rows, (1, 2, 3, 4), swatches=marks)
-        else:
-            figures.show_table((*columns, "", "Of all", "Of subset"), rows, (1, 2, 3, 5, 6))
+        figures.show_table(columns, rows, (1, 2, 3, 5, 6), swatches=marks)
 
 
 def _show_reasons(outcome: ResolvedSubset) -> None:

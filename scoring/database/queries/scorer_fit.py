@@ -9,7 +9,7 @@ from typing import Final
 from scoring.database.connection import Store
 from scoring.necessity import CATEGORIES, LOW_TOLERANCE, Bands, Category
 
-MIN_SCORES: Final = 20  # below this nothing is said about the scorer
+MIN_SCORES: Final = 20  # with fewer the model is not judged
 TRAINING_NOTE: Final = (
     "A model that was trained on this dataset has seen its wrong answers: they score higher, and "
     "misaligned samples go unnoticed. Score with a model that was not."

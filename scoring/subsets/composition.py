@@ -1,0 +1,66 @@
+"""What a dataset consists of before and after a selection. Pure functions on columns."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scoring.rules.candidates import Floats, Mask
+
+Grouping = Literal["source", "category", "answer type", "cluster"]
+"""How the samples of a composition are grouped."""
+
+SMALLEST_SHARE: Final = 0.02
+LARGEST_RATIO: Final = 0.25
+MIN_EXPECTED: Final = 10
+"""A group nearly vanishes if it is at least ``SMALLEST_SHARE`` of the data and its share of the
+subset is at most ``LARGEST_RATIO`` of that. Groups of which a random subset of the same size would
+have fewer than ``MIN_EXPECTED`` samples are left out."""
+
+
+def compare_composition(
+    codes: NDArray[Any], n_groups: int, kept: Mask, weights: Floats | None = None
+) -> pd.DataFrame:
+    """Return the shares of groups before and after a selection, one row per group.
+
+    ``codes`` (the group of each sample, 0-based), ``kept`` and ``weights`` are columns over all
+    samples. Columns: samples, share_before (of all samples), kept, weight (sum over the kept
+    samples; 1 each without weights), mean_weight (NaN where none is kept) and share_after (of the
+    total weight; NaN for an empty subset).
+    """
+    values = kept.astype(np.float64) if weights is None else weights
+    samples = np.bincount(codes, minlength=n_groups)
+    n_kept = np.bincount(codes[kept], minlength=n_groups)
+    weight = np.bincount(codes, values, n_groups).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        columns = {
+            "samples": samples,
+            "share_before": samples / samples.sum(),
+            "kept": n_kept,
+            "weight": weight,
+            "mean_weight": weight / n_kept,
+            "share_after": weight / weight.sum(),
+        }
+    return pd.DataFrame(columns)
+
+
+def describe_vanishing(grouping: str, composition: pd.DataFrame) -> list[str]:
+    """Return a line for each group that nearly vanishes, the largest first.
+
+    ``composition`` has the columns of :func:`compare_composition` and the groups as index.
+    """
+    before, after = composition["share_before"], composition["share_after"]
+    vanishing = (
+        (before >= SMALLEST_SHARE)
+        & (after <= LARGEST_RATIO * before)
+        & (before * composition["kept"].sum() >= MIN_EXPECTED)
+    )
+    rows = composition[vanishing].sort_values("samples", ascending=False, kind="stable")
+    return [
+        f"{grouping.capitalize()} {name} nearly vanishes: {row['share_before']:.1%} of the data, "
+        f"{row['share_after']:.1%} of the subset"
+        for name, row in rows.iterrows()
+    ]
