@@ -54,12 +54,22 @@ def read_records(plan: ExportPlan) -> Iterator[bytes]:
     columns = SAMPLE_COLUMNS if needs_samples else ["images"] if needs_images else []
     for start, table in plan.read_tables(["original", *columns]):
         images = table.column("images").to_pylist() if needs_images else None
+        origins = table.column("origin").to_pylist() if needs_images and is_rewritten else None
         for offset, original in enumerate(table.column("original").to_pylist()):
             sample, row_idx = None, int(plan.rows[start + offset])
+            references = images[offset] if images is not None else ()
+            if origins is not None and _is_inside_file(origins[offset], references):
+                original = None  # it cannot name the copies
             if needs_samples and (original is None or for_trainer or row_idx in plan.hits):
                 sample = sample_from_row(table.slice(offset, 1).to_pylist()[0])
-            references = images[offset] if images is not None else ()
             yield build_record(plan, start + offset, original, sample, references)
+
+
+def _is_inside_file(origin: str | None, references: Sequence[str]) -> bool:
+    """Return whether images of a row of a table are in the table itself."""
+    name = origin.partition("#row=")[0] if origin else ""
+    parts = (split_reference(image_path(reference)) for reference in references)
+    return any(part is not None and part[0] == name for part in parts)
 
 
 def build_record(

@@ -39,12 +39,14 @@ from scoring.readers.records import (
     to_sample,
     unread_columns,
 )
+from scoring.readers.restored_records import restore_record
 from scoring.readers.tables import read_arrow, read_parquet
 from scoring.readers.tars import REFUSED, read_webdataset
 from scoring.readers.tsv import read_table
 from scoring.readers.values import SHARED_IMAGE, InlineReference, parse_list
 from scoring.samples import Sample, Status
 
+_DEFAULTS = ReadOptions()
 _MAX_GUESSES = 50  # records to examine before the family must be known
 _HASH_BYTES = 4 << 20
 MAX_SHARED_IMAGES = 200_000
@@ -231,6 +233,8 @@ class SourceReader:
             if isinstance(record.value, Mapping) and REFUSED in record.value:
                 reason = str(record.value[REFUSED])
                 sample = replace(sample, status=Status.REFUSED_PATH, reason=reason)
+            if container is not None and self._options == _DEFAULTS:
+                sample = restore_record(sample, record.value)
             unread = unread_columns(record.value, sample, self._options)
             for key in unread:
                 if key in self.unread or len(self.unread) < _MAX_UNREAD:

@@ -10,6 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -22,6 +24,7 @@ from scoring.exports.export import check_folder, export_subset
 from scoring.exports.options import ExportOptions
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
+from scoring.readers.options import ReadOptions
 from scoring.rules import TopShare
 from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition
@@ -353,3 +356,77 @@ def test_files_of_a_trainer_are_not_replaced(pictured: Workspace, tmp_path: Path
     (folder / "train" / "checkpoint-1").mkdir()
     with pytest.raises(InputError, match=r"other files than an export \(train/checkpoint-1\)"):
         check_folder(folder, overwrite=True)
+
+
+def read_bytes(workspace: Workspace) -> list[bytes]:
+    return [sample.original for sample in read_samples(workspace)]
+
+
+def import_again(folder: Path, to: Path, *pictures: Path) -> Workspace:
+    """Import an export and give its samples scores."""
+    again = create_workspace(to)
+    info = import_dataset(again, [folder], list(pictures))
+    scored = Row(image="x.png", turns=(("q", "a", 4, 4.0, 0.0),))
+    statuses = [Status.SCORED if one.images else Status.TEXT_ONLY for one in read_samples(again)]
+    write_run(again, [replace(scored, status=status) for status in statuses], info.fingerprint)
+    again = open_workspace(again.root)
+    build_database(again)
+    return again
+
+
+@pytest.mark.parametrize("name", ["parquet", "huggingface"])
+@pytest.mark.parametrize("images", ["none", "copy", "embed"])
+def test_an_imported_table_has_the_original_records(
+    mixed: Workspace, tmp_path: Path, name: str, images: Any
+) -> None:
+    folder = export(mixed, tmp_path / "table", ExportOptions(name, images=images))
+    pictures = [] if images == "copy" else [mixed.root.parent / "pictures"]
+    again = import_again(folder, tmp_path / "again", *pictures)
+    assert read_bytes(again) == read_bytes(mixed)
+    assert summarise(again) == summarise(mixed)
+    for format_name in ("llava", "jsonl"):
+        options = ExportOptions(format_name)
+        first = export(mixed, tmp_path / f"first-{format_name}", options)
+        second = export(again, tmp_path / f"second-{format_name}", options)
+        assert (first / options.data_file).read_bytes() == (second / options.data_file).read_bytes()
+        verify_manifest(second, again)
+    copied = export(again, tmp_path / "copied", ExportOptions("llava", images="copy"))
+    for record in json.loads((copied / "samples.json").read_bytes()):
+        listed = record.get("image", [])
+        for path in [listed] if isinstance(listed, str) else listed:
+            assert (copied / "images" / path).is_file()
+    third = import_again(copied, tmp_path / "third")
+    assert summarise(third) == summarise(mixed)
+
+
+def test_a_record_that_says_something_else_is_not_restored(
+    mixed: Workspace, tmp_path: Path
+) -> None:
+    folder = export(mixed, tmp_path / "out", ExportOptions("parquet"))
+    table = pq.read_table(folder / "samples.parquet")
+    records = table.column("record").to_pylist()
+    records[0] = records[0].replace(b"What is 0?", b"What is 1?")
+    records[1] = records[1].replace(b"coco/1.png", b"coco/2.png")
+    records[2], records[3] = b"no json", None
+    changed = table.set_column(table.schema.get_field_index("record"), "record", [records])
+    pq.write_table(changed, tmp_path / "changed.parquet")
+    again = create_workspace(tmp_path / "again")
+    import_dataset(again, [tmp_path / "changed.parquet"], [mixed.root.parent / "pictures"])
+    assert read_bytes(again) == [b"", b"", b"", b"", *read_bytes(mixed)[4:]]
+    named = create_workspace(tmp_path / "named")
+    options = ReadOptions(columns={"source": "id"})
+    import_dataset(named, [folder], [mixed.root.parent / "pictures"], options=options)
+    assert not any(read_bytes(named))
+
+
+def test_a_record_of_a_table_is_not_restored(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    rows = {"image": [(tmp_path / "a.png").read_bytes()], "question": ["q"], "answer": ["a"]}
+    pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
+    workspace = import_again(tmp_path / "rows.parquet", tmp_path / "ws")
+    folder = export(workspace, tmp_path / "out", ExportOptions("parquet", images="embed"))
+    assert b"embedded/" in pq.read_table(folder / "samples.parquet")["record"].to_pylist()[0]
+    again = import_again(folder, tmp_path / "again")
+    assert read_bytes(again) == [b""]
+    with pytest.raises(InputError, match="where a record cannot name it"):
+        export(again, tmp_path / "llava", ExportOptions("llava"))
