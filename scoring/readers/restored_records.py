@@ -1,6 +1,6 @@
 """Original records of an imported export: its tables contain them in the column ``record``.
 
-They are restored where they say the same as the other columns of their row, so that an export of
+They are restored where they equal the other columns of their row, so that an export of
 the import gives them byte for byte. A record that was written for the export, or names images that
 are only in the table, is not what was imported once, and is left out.
 """
