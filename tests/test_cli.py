@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import scoring
 from scoring import cli
+from scoring.cli import console
 from scoring.cli.commands import add_command
 from scoring.database.build.build import build_database
 from scoring.engine.baselines import BaselineSettings
@@ -351,3 +352,28 @@ def test_status_lists_runs_and_subsets(workspace: Workspace) -> None:
     contents = scoring.read_status(workspace)
     assert [run["run_id"] for run in contents["runs"]] == [RUN_ID]
     assert (contents["subsets"], contents["reviewers"]) == ([], [])
+
+
+def test_status_without_a_run_names_the_next_step(data: Path, tmp_path: Path) -> None:
+    root = tmp_path / "my ws"
+    assert visnec("import", data, "-w", root).returncode == 0
+    shown = visnec("status", "-w", root).stdout
+    assert "to score" in shown
+    assert f"visnec score -w '{root}' --model MODEL --predict" in shown
+
+
+def test_usage_names_arguments_as_the_help_does() -> None:
+    for command, usage in {
+        "export": "visnec export [OPTIONS] NAME",
+        "import-losses": "visnec import-losses [OPTIONS] FILE...",
+        "evaluate": "visnec evaluate [OPTIONS] [[NAME=]FILE...]",
+    }.items():
+        output = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "300"}).output
+        assert f"Usage: {usage} " in output + " "
+
+
+def test_a_title_may_be_wider_than_its_table() -> None:
+    title = "Samples; those that are pending have prompts"
+    with console.STDERR.capture() as captured:
+        console.show_table(title, ["a", "b"], [("x", 1)])
+    assert captured.get().splitlines()[0] == title

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
@@ -13,6 +14,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand
 
 from scoring import __version__
 from scoring.cli.console import LOG, configure_output
@@ -27,6 +29,16 @@ SubsetArgument = Annotated[str, Option("A saved subset.", metavar="NAME", is_arg
 JsonOption = Annotated[bool, Option("Print the result as JSON to stdout.", panel="Output")]
 RunOption = Annotated[str | None, Option(RUN_HELP, "--run")]
 BaselineOption = Annotated[str | None, Option(BASELINE_HELP)]
+
+
+class Command(TyperCommand):
+    """A command whose usage line names arguments as its help does: NAME, not {NAME}."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the parts of the usage line."""
+        pieces = super().collect_usage_pieces(ctx)
+        plain = (piece.replace("{", "").replace("}", "") for piece in pieces)
+        return [re.sub(r"\.\.\.(\]?)\.\.\.$", r"...\1", piece) for piece in plain]
 
 
 def add_command(
@@ -53,7 +65,7 @@ def add_command(
     run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run_command.__annotations__ = {each.name: each.annotation for each in parameters}
     epilog = "\n\n".join(["Examples:", *(f"$ {example}" for example in examples)])
-    app.command(name, epilog=escape(epilog), rich_help_panel=panel)(run_command)
+    app.command(name, cls=Command, epilog=escape(epilog), rich_help_panel=panel)(run_command)
 
 
 def _described_parameters(

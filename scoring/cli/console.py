@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import pandas as pd
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -32,6 +32,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from scoring.option_descriptions import Option
 from scoring.runs.progress import RunProgress
@@ -163,21 +164,24 @@ def exit_on_interrupt(result: Callable[[], str]) -> Iterator[None]:
         stop_command(result())
 
 
-def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """Return a table with right-aligned numbers and thousands separators."""
+def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Group:
+    """Return a title, which may be wider than its table, and a table.
+
+    Numbers are right-aligned and have thousands separators.
+    """
 
     def format_cell(value: object) -> str:
         if isinstance(value, float):
             return "-" if math.isnan(value) else f"{value:,.4f}"
         return f"{value:,}" if isinstance(value, int) else str(value)
 
-    table = Table(title=escape_text(title), title_justify="left", title_style="bold", box=None)
+    table = Table(box=None)
     for index, column in enumerate(columns):
         is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(escape_text(column), justify="right" if is_number else "left")
     for row in rows:
         table.add_row(*(escape_text(format_cell(value)) for value in row))
-    return table
+    return Group(Text(escape_controls(title), "bold"), table)
 
 
 def show_frame(title: str, frame: pd.DataFrame) -> None:

@@ -12,6 +12,7 @@ from scoring.cli import console
 from scoring.cli.commands import WORKSPACE_VARIABLE, JsonOption, WorkspaceOption
 from scoring.errors import InputError
 from scoring.option_descriptions import Option
+from scoring.samples import Status
 from scoring.workspace import Workspace, open_workspace
 from visnec_studio import describe_conflict
 
@@ -52,9 +53,11 @@ def dashboard(workspace: WorkspaceOption, port: PortOption = 8501) -> None:
 
 def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     """Show what is in a workspace: dataset, runs, progress, statuses, decisions, subsets."""
+    from scoring.dataset.records import count_statuses
     from scoring.workspace_summary import read_status
 
-    contents = read_status(open_workspace(workspace))
+    opened = open_workspace(workspace)
+    contents = read_status(opened)
     if json:
         console.print_json(contents)
         return
@@ -73,6 +76,17 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
             for run in runs
         ]
         console.STDOUT.print(console.make_table("Runs", columns, rows))
+    else:
+        statuses = {
+            ("to score" if name == Status.PENDING else name): n
+            for name, n in sorted(count_statuses(opened)[0].items())
+        }
+        table = console.make_table("Statuses", ["status", "samples"], list(statuses.items()))
+        console.STDOUT.print(table)
+        console.print_text(
+            "Runs: none yet. Score the dataset with: "
+            f"visnec score -w {quote(str(workspace))} --model MODEL --predict"
+        )
     for run in runs:
         statuses = sorted(run["statuses"].items())
         console.STDOUT.print(

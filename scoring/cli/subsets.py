@@ -248,14 +248,19 @@ def diff(
     )
     result = compare_subsets(subset_a.subset, subset_b.subset, subset_a.candidates)
     facts = diff_manifests(manifest_a, manifest_b) if manifest_a and manifest_b else []
+    console.show_message(f"a: {a}, {result.n_a:,} samples")
+    console.show_message(f"b: {b}, {result.n_b:,} samples")
     if facts:
-        rows = [(fact, _shorten_value(in_a), _shorten_value(in_b)) for fact, in_a, in_b in facts]
+        rows = [
+            (fact, _shorten_value(in_a), _shorten_value(in_b))
+            for fact, in_a, in_b in facts
+            if not fact.startswith("counts.by_source.")  # in the next table
+        ]
         console.show_table("Facts that differ", ["fact", "a", "b"], rows)
-    console.show_frame(f"a: {a}, b: {b}", result.by_source)
+    console.show_frame("Samples by source", result.by_source)
     console.show_message(
-        f"{a} has {result.n_a:,} samples, {b} {result.n_b:,}; {len(result.both):,} are in both, "
-        f"{len(result.only_a):,} only in {a}, {len(result.only_b):,} only in {b}; "
-        f"overlap (Jaccard) {result.jaccard:.1%}"
+        f"{len(result.both):,} samples are in both, {len(result.only_a):,} only in a, "
+        f"{len(result.only_b):,} only in b; overlap (Jaccard) {result.jaccard:.1%}"
     )
     if json:
         values: dict[str, Any] = {"a": a, "b": b, "n_a": result.n_a, "n_b": result.n_b}
@@ -396,6 +401,11 @@ def _read_subset_or_export(
     from scoring.exports.verify import is_manifest_path, resolve_manifest
 
     if not is_manifest_path(name):
+        if "/" in name or name.endswith(".json"):
+            raise InputError(
+                f"{name} is not the manifest of an export, or its folder. Name one, or a saved "
+                "subset."
+            )
         return read_outcome(workspace, store, read_subset(workspace, name)), None
     manifest = read_manifest(Path(name))
     return resolve_manifest(workspace, store, manifest), manifest

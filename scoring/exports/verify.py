@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -332,13 +333,25 @@ def resolve_manifest(workspace: Workspace, store: Store, manifest: Manifest) -> 
 
 
 def diff_manifests(a: Manifest, b: Manifest) -> list[tuple[str, Any, Any]]:
-    """Return (fact, its value in a, in b) for every difference; None where a fact is absent."""
+    """Return (fact, its value in a, in b) for every difference; None where a fact is absent.
+
+    Facts of the same part of a manifest follow one another.
+    """
     first, second = dict(_flatten("", a.to_dict())), dict(_flatten("", b.to_dict()))
+    names = list(dict.fromkeys([*first, *second]))
+    parts = list(dict.fromkeys(prefix for name in names for prefix in _list_prefixes(name)))
+    order = {prefix: number for number, prefix in enumerate(parts)}
+    names.sort(key=lambda name: [order[prefix] for prefix in _list_prefixes(name)])
     return [
-        (key, first.get(key), second.get(key))
-        for key in dict.fromkeys([*first, *second])
-        if first.get(key) != second.get(key)
+        (name, first.get(name), second.get(name))
+        for name in names
+        if first.get(name) != second.get(name)
     ]
+
+
+def _list_prefixes(name: str) -> list[str]:
+    """Return a.b.c as a, a.b, a.b.c."""
+    return list(accumulate(name.split("."), "{}.{}".format))
 
 
 def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -351,6 +364,7 @@ def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
             label = inner.get("name") or number
             if "reason" in inner:  # of counts by outcome and reason
                 label = f"{'kept' if inner['kept'] else 'dropped'} {inner['reason']}"
+                inner = inner["samples"]
             yield from _flatten(f"{name}.{label}", inner)
     else:
         yield name, list(value) if isinstance(value, tuple) else value

@@ -516,6 +516,10 @@ def test_two_exports_are_compared_by_facts_and_samples(workspace: Workspace) -> 
     assert facts["subset.rule.share"] == (1.0, 0.5)
     assert facts["format"] == ("llava", "ids")
     assert facts["counts.selected"] == (6, len(other.outcome.subset.selected))
+    reasons = {key: both for key, both in facts.items() if "by_reason" in key}
+    assert all(isinstance(n, int) for both in reasons.values() for n in both if n is not None)
+    parts = [key.split(".")[0] for key in facts]
+    assert parts == sorted(parts, key=list(dict.fromkeys(parts)).index)  # not mixed
     assert not [key for key in facts if key.startswith("inputs")]
     assert is_manifest_path(str(one.folder))
     assert not is_manifest_path("all")

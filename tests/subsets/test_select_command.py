@@ -137,6 +137,13 @@ def test_diff_reports_what_only_one_subset_contains(workspace: Workspace) -> Non
     assert (scenes["a"], scenes["b"]) == (2, 1)
 
 
+def test_a_path_that_is_no_export_is_not_taken_for_a_name(workspace: Workspace) -> None:
+    size(workspace, "a", "--rule", "top-count", "--count", "1")
+    missing = ["diff", "a", "exports/b/manifest.json", "-w", str(workspace.root)]
+    with pytest.raises(InputError, match=r"exports/b/manifest.json is not the manifest of an exp"):
+        CliRunner().invoke(cli.app, missing, catch_exceptions=False)
+
+
 def test_a_source_in_neither_subset_has_no_overlap(workspace: Workspace) -> None:
     size(workspace, "a", "--rule", "top-count", "--count", "1")
     size(workspace, "b", "--rule", "top-count", "--count", "1")
