@@ -77,11 +77,11 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
         ]
         console.STDOUT.print(console.make_table("Runs", columns, rows))
     else:
-        statuses = {
-            ("to score" if name == Status.PENDING else name): n
+        counts = [
+            ("to score" if name == Status.PENDING else name, n)
             for name, n in sorted(count_statuses(opened)[0].items())
-        }
-        table = console.make_table("Statuses", ["status", "samples"], list(statuses.items()))
+        ]
+        table = console.make_table("Statuses", ["status", "samples"], counts)
         console.STDOUT.print(table)
         console.print_text(
             "Runs: none yet. Score the dataset with: "
