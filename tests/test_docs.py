@@ -14,6 +14,8 @@ import yaml
 from typer.testing import CliRunner
 
 from scoring import cli
+from scoring.exports.options import ExportOptions
+from scoring.exports.trainers import TRAINERS, start_command
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"<!-- ([a-z ]+) -->\n\n((?: {4}.*\n?)+)")
@@ -27,7 +29,8 @@ def pages() -> list[Path]:
     listed: list[str] = []
     for entry in nav:
         listed += [entry] if isinstance(entry, str) else next(iter(entry.values()))
-    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    docs = ROOT / "docs"
+    assert sorted(listed) == sorted(p.relative_to(docs).as_posix() for p in docs.rglob("*.md"))
     return [ROOT / "README.md", *(ROOT / "docs" / name for name in listed)]
 
 
@@ -52,6 +55,16 @@ def test_the_commands_of_the_documentation_run(
         assert name == "visnec"
         result = CliRunner().invoke(cli.app, arguments)
         assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_the_page_of_a_trainer_has_its_start_command(trainer: str) -> None:
+    page = (ROOT / "docs" / "trainers" / f"{trainer}.md").read_text("utf-8")
+    blocks = dict(BLOCK.findall(page))
+    assert f"--for {trainer} --to for-{trainer}\n" in blocks["runs"]
+    words = blocks["starts"].replace("\\\n", " ").split()
+    expected = start_command(ExportOptions(trainer=trainer), "keep15", f"for-{trainer}")
+    assert words == expected.split()
 
 
 @pytest.mark.parametrize("mark", ["needs a download", "serves until stopped"])
