@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -105,13 +106,13 @@ def _read_content(path: Path) -> Any:
     try:
         text = path.read_text("utf-8-sig")
         if suffix == ".csv":
-            return list(csv.DictReader(text.splitlines(), strict=True))
+            return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         if suffix == ".jsonl":
             return [json.loads(line) for line in text.splitlines() if line.strip()]
         return json.loads(text)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"{path.name} cannot be read: {error}") from error
 
 
@@ -149,7 +150,8 @@ def _read_lmms_eval(
     path: Path, content: Mapping[str, Any], metrics: Mapping[str, str]
 ) -> ResultFile:
     values, notes = [], []
-    for task, entries in content["results"].items():
+    for task in content["results"]:
+        entries = _get_mapping(content, "results", task)
         numbers = {
             key: float(value)
             for key, value in entries.items()
@@ -157,7 +159,7 @@ def _read_lmms_eval(
         }
         if not any("," in key for key in entries):  # a group without a value of its own
             continue
-        higher = content.get("higher_is_better", {}).get(task, {})
+        higher = _get_mapping(content, "higher_is_better", task)
         rising = {
             key: v for key, v in numbers.items() if higher.get(key.split(",")[0]) is not False
         }
@@ -171,7 +173,7 @@ def _read_lmms_eval(
         if numbers[metric] > 100:
             notes.append(f"{path.name}: {task} is left out, {metric} is not in per cent")
             continue
-        counts = content.get("n-samples", {}).get(task, {})
+        counts = _get_mapping(content, "n-samples", task)
         n_samples = counts.get("effective")
         if n_samples != counts.get("original"):
             limit = f"{n_samples} of {counts.get('original')} questions"
@@ -179,6 +181,14 @@ def _read_lmms_eval(
         values.append(RecordedValue(task, numbers[metric], metric=metric, n_samples=n_samples))
     versions = {"lmms-eval": str(content["git_hash"])} if content.get("git_hash") else {}
     return ResultFile(path, "", tuple(values), "lmms-eval", versions, tuple(notes))
+
+
+def _get_mapping(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """Return the object at a path of keys, an empty one if there is none."""
+    value: Any = content
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
 
 
 def _choose_lmms_metric(

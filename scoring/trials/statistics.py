@@ -219,7 +219,8 @@ def find_power(difference: float, sd: float, n_seeds: int, n_comparisons: int = 
     """Return the chance that a true difference is found, from 0 to 1.
 
     ``sd`` is the spread of the paired difference over seeds. With several comparisons this is the
-    chance at the first step of Holm's correction, and therefore a lower bound.
+    chance at the first step of Holm's correction, and therefore a lower bound. With the margin as
+    ``difference`` it is the chance that a subset equal to all data is shown to be as good.
     """
     from scipy.special import nctdtr, stdtrit
 

@@ -305,6 +305,9 @@ def test_vlmevalkit_files_that_are_not_clear_are_refused(tmp_path: Path) -> None
         ("a.csv", "name,score\na,1\n", "is neither a table with the columns"),
         ("a.csv", "benchmark,value\n", "has no value to record"),
         ("a.json", '{"results": {}}', "has no value to record"),
+        ("a.json", '{"results": {"image": 0.5}}', "has no value to record"),
+        ("a.json", "[" * 100_000, "a.json cannot be read"),
+        ("a.csv", 'benchmark,value\n"image,1\n', "a.csv cannot be read"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
