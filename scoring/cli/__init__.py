@@ -25,6 +25,7 @@ from scoring.cli import (
     serve,
     subsets,
     trial_plan,
+    trial_report,
 )
 from scoring.cli.commands import add_command
 from scoring.cli.console import print_line, show_error
@@ -125,6 +126,13 @@ _COMMANDS = {
          "visnec trial plan first -w work --subset keep15 --model ./small-vlm --eval held-out.json",
          "visnec trial plan t2 -w work --subset keep15 --controls random,all --eval qa.json:image "
          "--eval chat.json:text --primary image"),
+        ("trial report", trial_report.report,
+         "visnec trial report first -w work",
+         "visnec trial report first -w work --markdown first.md --plot first.svg"),
+        ("trial record", trial_report.record,
+         "visnec trial record first -w work results.csv",
+         "visnec trial record first -w work 20260101_results.json --arm keep15 --seed 1 "
+         "--export keep15"),
     ),
 }  # fmt: skip
 """Name, function and two examples of each command, by the panel of ``visnec --help``."""

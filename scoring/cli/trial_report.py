@@ -8,11 +8,10 @@ from typing import Annotated
 
 from scoring.cli import console
 from scoring.cli.commands import JsonOption, WorkspaceOption
+from scoring.cli.trial_plan import TrialArgument
 from scoring.option_descriptions import Option
-from scoring.trials.recording import RecordOptions
+from scoring.trials.options import RecordOptions
 from scoring.workspace import open_atomic, open_workspace
-
-TrialArgument = Annotated[str, Option("Name of the trial.", metavar="NAME", is_argument=True)]
 
 
 def report(

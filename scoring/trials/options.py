@@ -1,18 +1,21 @@
-"""What a trial compares, measures and trains: the options of ``visnec trial plan``."""
+"""The options of ``visnec trial plan`` and ``visnec trial record``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
 from scoring.errors import InputError
-from scoring.option_descriptions import Option
+from scoring.option_descriptions import Option, parse_pairs
 from scoring.trials.plan import ControlKind, Measure
 from scoring.workspace import check_name
+
+Unit = Literal["auto", "percent", "share"]
+"""Of recorded accuracies. ``auto``: shares if all in a file are at most 1, else per cent."""
 
 _MEASURE, _TRAINING = "Evaluation", "Training"
 _measure, _training = partial(Option, panel=_MEASURE), partial(Option, panel=_TRAINING)
@@ -196,3 +199,44 @@ class PlanOptions:
     def margin_or_default(self) -> float:
         """The margin, by default that of the measure."""
         return _DEFAULT_MARGINS[self.measure] if self.margin is None else self.margin
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """Whose results the files are, and how they are read.
+
+    ``arm`` and ``seed`` are for files that do not name them, such as those of an evaluation
+    program. ``exports`` are names of exports in the workspace, or paths of manifests.
+    """
+
+    arm: Annotated[str | None, Option("Arm of files that do not name one.")] = None
+    seed: Annotated[int | None, Option("Seed of files that do not name one.")] = None
+    benchmark: Annotated[
+        str | None,
+        Option("Name of the benchmark of a VLMEvalKit file, where its name does not show it."),
+    ] = None
+    metrics: Annotated[
+        Mapping[str, str],
+        Option(
+            "Metric to read where a benchmark has several (repeatable).",
+            "--metric",
+            parse=lambda texts: parse_pairs("--metric", "BENCHMARK=METRIC", texts),
+            repeatable=True,
+            metavar="BENCHMARK=METRIC",
+        ),
+    ] = field(default_factory=dict)
+    unit: Annotated[
+        Unit,
+        Option(
+            "Unit of accuracies: percent, share (from 0 to 1), or auto: share if all are at most 1."
+        ),
+    ] = "auto"
+    exports: Annotated[
+        tuple[str, ...],
+        Option(
+            "Export that an arm was trained on (repeatable), by name or path of its manifest: "
+            "checked to contain the samples of that arm.",
+            "--export",
+        ),
+    ] = ()
+    replace: Annotated[bool, Option("Replace values that are already recorded.")] = False

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from scoring.errors import InputError
 from scoring.exports.manifest import (
@@ -20,8 +16,10 @@ from scoring.exports.manifest import (
     manifest_path,
     read_manifest,
 )
+from scoring.rules.candidates import Ints
 from scoring.subsets.definitions import definition_from_dict
-from scoring.trials.plan import PlannedArm, TrialPlan, trial_folder
+from scoring.trials.arms import Arms, arm_rows
+from scoring.trials.plan import PlannedArm, TrialPlan
 from scoring.workspace import Workspace
 
 
@@ -51,6 +49,7 @@ def read_export(workspace: Workspace, text: str) -> TrainedExport:
 def match_export(
     workspace: Workspace,
     plan: TrialPlan,
+    get_arms: Callable[[], Arms],
     arm: str,
     seed: int,
     stated: set[str],
@@ -75,7 +74,7 @@ def match_export(
         raise InputError(f"{arm} seed {seed} names the export {wanted}, which is not a given one")
     if not candidates:
         return wanted, [f"The export of {arm} ({wanted}) is not in this workspace, so not checked"]
-    rows = _read_rows(workspace, plan, arm, seed)
+    rows = arm_rows(get_arms(), arm, seed).row_idx
     reasons = []
     for export in candidates:
         reason, notes = _compare_export(plan, plan.arm(arm), rows, export)
@@ -95,16 +94,8 @@ def _list_exports(workspace: Workspace) -> list[TrainedExport]:
     return exports
 
 
-def _read_rows(workspace: Workspace, plan: TrialPlan, arm: str, seed: int) -> NDArray[np.int64]:
-    """Return the samples of an arm that the plan pins, in order."""
-    path = trial_folder(workspace, plan.name) / "arms.parquet"
-    frame = pq.read_table(path, filters=[("arm", "==", arm)]).to_pandas()
-    rows = frame.row_idx[frame.seed.isna() | (frame.seed == seed)]
-    return np.sort(rows.to_numpy())
-
-
 def _compare_export(
-    plan: TrialPlan, arm: PlannedArm, rows: NDArray[np.int64], export: TrainedExport
+    plan: TrialPlan, arm: PlannedArm, rows: Ints, export: TrainedExport
 ) -> tuple[str | None, list[str]]:
     """Return why an export is not one of the arm's samples, None if it is, and notes about it."""
     dataset = export.manifest.inputs.dataset

@@ -4,62 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Annotated
 
 from filelock import FileLock
 
 from scoring.errors import InputError
-from scoring.option_descriptions import Option, parse_pairs
+from scoring.trials.arms import Arms, read_arms
+from scoring.trials.options import RecordOptions
 from scoring.trials.plan import TrialPlan, read_plan, trial_folder
 from scoring.trials.recorded_exports import match_export, read_export
-from scoring.trials.result_files import RecordedValue, ResultFile, Unit, read_result_file
+from scoring.trials.result_files import RecordedValue, ResultFile, read_result_file
 from scoring.trials.results import SetResult, UnitResult, list_result_files, read_result
 from scoring.workspace import Workspace, write_json
-
-_FORM = "BENCHMARK=METRIC"
-
-
-@dataclass(frozen=True, slots=True)
-class RecordOptions:
-    """Whose results the files are, and how they are read.
-
-    ``arm`` and ``seed`` are for files that do not name them, such as those of an evaluation
-    program. ``exports`` are names of exports in the workspace, or paths of manifests.
-    """
-
-    arm: Annotated[str | None, Option("Arm of files that do not name one.")] = None
-    seed: Annotated[int | None, Option("Seed of files that do not name one.")] = None
-    benchmark: Annotated[
-        str | None,
-        Option("Name of the benchmark of a VLMEvalKit file, where its name does not show it."),
-    ] = None
-    metrics: Annotated[
-        Mapping[str, str],
-        Option(
-            "Metric to read where a benchmark has several (repeatable).",
-            "--metric",
-            parse=lambda texts: parse_pairs("--metric", _FORM, texts),
-            repeatable=True,
-            metavar=_FORM,
-        ),
-    ] = field(default_factory=dict)
-    unit: Annotated[
-        Unit,
-        Option(
-            "Unit of accuracies: percent, share (from 0 to 1), or auto: share if all are at most 1."
-        ),
-    ] = "auto"
-    exports: Annotated[
-        tuple[str, ...],
-        Option(
-            "Export that an arm was trained on (repeatable), by name or path of its manifest: "
-            "checked to contain the samples of that arm.",
-            "--export",
-        ),
-    ] = ()
-    replace: Annotated[bool, Option("Replace values that are already recorded.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +73,18 @@ def _collect_units(
     exports = [read_export(workspace, text) for text in options.exports]
     units: dict[str, UnitResult] = {}
     notes: list[str] = []
+
+    @cache
+    def get_arms() -> Arms:
+        return read_arms(workspace, plan)
+
     for path in files:
         file = _read_file(path, plan, options)
         notes += file.notes
         _refuse_known_file(file, existing)
         for (arm, seed), values in _group_by_unit(file.values).items():
             stated = {value.manifest_digest for value in values if value.manifest_digest}
-            digest, remarks = match_export(workspace, plan, arm, seed, stated, exports)
+            digest, remarks = match_export(workspace, plan, get_arms, arm, seed, stated, exports)
             notes += remarks
             unit = _make_unit(plan, file, arm, seed, values, digest)
             _refuse_duplicates(unit, units.values())

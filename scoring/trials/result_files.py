@@ -16,13 +16,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from scoring.errors import InputError
+from scoring.trials.options import Unit
 from scoring.trials.plan import Measure
-
-Unit = Literal["auto", "percent", "share"]
-"""Of accuracies in a file. ``auto``: shares if all of them are at most 1, else per cent."""
 
 _REQUIRED = ("benchmark", "value")
 _COLUMNS = ("arm", "seed", "benchmark", "value", "measure", "manifest_digest", "n_samples")

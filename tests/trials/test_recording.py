@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 import pytest
 
 from scoring.database.build.build import build_database
@@ -19,8 +18,11 @@ from scoring.exports.export import export_subset
 from scoring.exports.manifest import read_manifest
 from scoring.rules import RandomShare, Rule, Threshold
 from scoring.subsets.definitions import SubsetDefinition, read_outcome
-from scoring.trials.plan import ARMS_SCHEMA, TrialPlan, save_plan, trial_folder
-from scoring.trials.recording import RecordOptions, record_results
+from scoring.trials.arms import digest_arms, write_arms
+from scoring.trials.controls import ArmRows
+from scoring.trials.options import RecordOptions
+from scoring.trials.plan import TrialPlan, save_plan
+from scoring.trials.recording import record_results
 from scoring.trials.report import trial_report
 from scoring.trials.result_files import read_result_file
 from scoring.trials.results import SetResult, UnitResult, read_results, write_result
@@ -332,21 +334,22 @@ def exporting(tmp_path: Path) -> tuple[Workspace, TrialPlan]:
     build_database(workspace)
     definition, rows = export_arm(workspace, "keep15", Threshold(min=0.25))
     _, random_rows = export_arm(workspace, "random", RandomShare(share=0.2, seed=5))
+    arms = {
+        ("keep15", None): rows[1:],  # the first one cannot be trained on
+        ("keep15-random", 1): random_rows,
+        ("keep15-random", 2): random_rows[1:],
+        ("all", None): range(100),
+    }
+    pinned = {key: ArmRows(np.array(each), np.ones(len(each))) for key, each in arms.items()}
     subset, control, everything = RECORDED_PLAN.arms
     plan = replace(
         RECORDED_PLAN,
         dataset_fingerprint=read_dataset_info(workspace).fingerprint,
         arms=(replace(subset, definition=definition.to_dict()), control, everything),
+        arms_digest=digest_arms(pinned),
     )
     save_plan(workspace, plan)
-    pinned: list[tuple[str, int | None, int]] = [
-        ("keep15", None, row) for row in rows[1:]
-    ]  # one cannot be trained on
-    pinned += [("keep15-random", 1, row) for row in random_rows]
-    table = [{"arm": arm, "seed": seed, "row_idx": row, "weight": 1.0} for arm, seed, row in pinned]
-    pq.write_table(
-        pa.Table.from_pylist(table, ARMS_SCHEMA), trial_folder(workspace, "first") / "arms.parquet"
-    )
+    write_arms(workspace, "first", pinned)
     return workspace, plan
 
 
