@@ -35,7 +35,13 @@ def plan(
     opened = open_workspace(workspace)
     with console.count_progress("Comparing with the evaluation sets (samples)") as show:
         planned = plan_trial(
-            opened, Store(opened), name, options, note=console.show_warning, progress=show
+            opened,
+            Store(opened),
+            name,
+            options,
+            warn=console.show_warning,
+            note=console.show_message,
+            progress=show,
         )
     show_plan(opened, planned)
     if json:

@@ -20,7 +20,7 @@ from scoring.workspace import Workspace, create_workspace, open_workspace
 USABLE = (Status.PENDING, Status.TEXT_ONLY)
 """Statuses of records that can be asked."""
 
-FOLDER = "evaluation"
+EVALUATION_FOLDER = "evaluation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def add_evaluation_set(workspace: Workspace, trial: str, source: EvaluationSourc
     if (path / "workspace.json").is_file():
         opened = open_workspace(path)
     else:
-        folder = trial_folder(workspace, trial) / FOLDER / source.name
+        folder = trial_folder(workspace, trial) / EVALUATION_FOLDER / source.name
         opened = create_workspace(folder)
         is_imported = opened.dataset_dir.exists()
         try:
@@ -69,7 +69,7 @@ def open_evaluation_set(workspace: Workspace, plan: TrialPlan, name: str) -> Wor
     if planned is None:
         known = ", ".join(each.name for each in plan.evaluation)
         raise InputError(f"Trial {plan.name!r} has no evaluation set {name!r}. Its sets: {known}")
-    imported = trial_folder(workspace, plan.name) / FOLDER / name
+    imported = trial_folder(workspace, plan.name) / EVALUATION_FOLDER / name
     opened = open_workspace(imported if imported.exists() else Path(planned.path))
     if read_dataset_info(opened).fingerprint != planned.digest:
         raise InputError(

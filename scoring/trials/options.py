@@ -191,6 +191,11 @@ class PlanOptions:
             )
 
     @property
+    def seed_numbers(self) -> tuple[int, ...]:
+        """The seeds, from 1."""
+        return tuple(range(1, self.seeds + 1))
+
+    @property
     def primary_name(self) -> str:
         """The evaluation set that conclusions are about."""
         return self.primary or self.evaluation[0].name

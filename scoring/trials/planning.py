@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from scoring.trials.controls import (
     select_all,
     subset_rows,
 )
-from scoring.trials.evaluation_sets import OpenedSet, add_evaluation_set
+from scoring.trials.evaluation_sets import EVALUATION_FOLDER, OpenedSet, add_evaluation_set
 from scoring.trials.leakage import LeakReport, check_leakage
 from scoring.trials.options import PlanOptions
 from scoring.trials.plan import (
@@ -42,8 +43,7 @@ from scoring.workspace import Workspace
 
 _DEFAULT_CONTROLS: tuple[ControlKind, ...] = ("random", "band", "all")
 
-Note = Callable[[str], None]
-"""Called with what a person should know about a plan, a sentence at a time."""
+Say = Callable[[str], None]
 
 
 def plan_trial(
@@ -52,7 +52,8 @@ def plan_trial(
     name: str,
     options: PlanOptions,
     *,
-    note: Note = lambda _: None,
+    warn: Say = lambda _: None,
+    note: Say = lambda _: None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrialPlan:
     """Write the plan of a trial and return it. Planning the same again changes nothing.
@@ -62,7 +63,8 @@ def plan_trial(
         store: Its database.
         name: Of the trial.
         options: What is compared, measured and trained.
-        note: Called with what was left out or could not be checked.
+        warn: Called with what was left out or could not be checked, a sentence at a time.
+        note: Called with other facts about the evaluation sets.
         progress: Called with (samples compared with the evaluation sets, samples in total).
 
     Raises:
@@ -70,78 +72,81 @@ def plan_trial(
             or the trial is already planned with other settings.
     """
     folder = trial_folder(workspace, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".plan.lock"):
+    workspace.trials_dir.mkdir(exist_ok=True)
+    with FileLock(folder.with_name(f".{name}.lock")):
         is_new = not (folder / "plan.json").exists()
+        if is_new:
+            _discard_unfinished(folder)
         try:
+            planned, arms = _collect_arms(workspace, store, options, warn)
+            training = _training_settings(options)
             evaluation = [
                 add_evaluation_set(workspace, name, source) for source in options.evaluation
             ]
-            plan, arms = _make_plan(workspace, store, name, options, evaluation, note)
-            rows = np.unique(np.concatenate([each.row_idx for each in arms.values()]))
-            report = check_leakage(workspace, rows, evaluation, progress)
-            _check_sets(plan, report, evaluation, note)
+            first = read_subset(workspace, options.subsets[0])
+            plan = TrialPlan(
+                name=name,
+                run_id=first.run_id,
+                baseline=first.baseline,
+                dataset_fingerprint=read_dataset_info(workspace).fingerprint,
+                arms=planned,
+                arms_digest=digest_arms(arms),
+                evaluation=tuple(opened.planned for opened in evaluation),
+                primary=options.primary_name,
+                measure=options.measure,
+                margin=options.margin_or_default,
+                seeds=options.seed_numbers,
+                training=training,
+            )
             if not is_planned(workspace, plan):
+                rows = np.unique(np.concatenate([each.row_idx for each in arms.values()]))
+                report = check_leakage(workspace, rows, evaluation, progress)
+                _check_sets(plan, report, evaluation, warn, note)
                 write_arms(workspace, name, arms)
                 save_plan(workspace, plan)
         except BaseException:
             if is_new:
-                shutil.rmtree(folder, ignore_errors=True)
+                _discard_unfinished(folder)
             raise
     return read_plan(workspace, name)
 
 
-def _make_plan(
-    workspace: Workspace,
-    store: Store,
-    name: str,
-    options: PlanOptions,
-    evaluation: Sequence[OpenedSet],
-    note: Note,
-) -> tuple[TrialPlan, Arms]:
+def _discard_unfinished(folder: Path) -> None:
+    """Remove what a planning that did not end has written."""
+    shutil.rmtree(folder / EVALUATION_FOLDER, ignore_errors=True)
+    (folder / "arms.parquet").unlink(missing_ok=True)
+    with suppress(OSError):  # absent, or with other files
+        folder.rmdir()
+
+
+def _collect_arms(
+    workspace: Workspace, store: Store, options: PlanOptions, warn: Say
+) -> tuple[tuple[PlannedArm, ...], Arms]:
+    """Return the arms in order and their samples. Raises InputError for an empty or second one."""
     subsets = [
         read_outcome(workspace, store, read_subset(workspace, each)) for each in options.subsets
     ]
-    seeds = tuple(range(1, options.seeds + 1))
-    planned: list[PlannedArm] = []
+    planned: dict[str, PlannedArm] = {}
     arms: dict[tuple[str, int | None], ArmRows] = {}
-    for arm, rows_by_seed in _draw_arms(subsets, options.controls, seeds, workspace.bands, note):
+    for arm, rows_by_seed in _draw_arms(subsets, options, workspace.bands, warn):
         if arm.n_samples == 0:
             raise InputError(f"The arm {arm.name!r} has no sample that can be trained on")
-        if arm.name in (other.name for other in planned):
+        if arm.name in planned:
             raise InputError(f"Two arms would be named {arm.name!r}. Rename one of the subsets")
-        planned.append(arm)
+        planned[arm.name] = arm
         arms |= {(arm.name, seed): rows for seed, rows in rows_by_seed.items()}
-    scope = subsets[0].definition.scope
-    plan = TrialPlan(
-        name=name,
-        run_id=scope.run_id,
-        baseline=scope.baseline,
-        dataset_fingerprint=read_dataset_info(workspace).fingerprint,
-        arms=tuple(planned),
-        arms_digest=digest_arms(arms),
-        evaluation=tuple(opened.planned for opened in evaluation),
-        primary=options.primary_name,
-        measure=options.measure,
-        margin=options.margin_or_default,
-        seeds=seeds,
-        training=_training_settings(options),
-    )
-    return plan, arms
+    return tuple(planned.values()), arms
 
 
 def _draw_arms(
-    subsets: Sequence[ResolvedSubset],
-    controls: Sequence[ControlKind] | None,
-    seeds: Sequence[int],
-    bands: Bands,
-    note: Note,
+    subsets: Sequence[ResolvedSubset], options: PlanOptions, bands: Bands, warn: Say
 ) -> Iterator[tuple[PlannedArm, dict[int | None, ArmRows]]]:
     """Yield each arm with its samples by seed: a subset, its controls, the next, and ``all``."""
+    controls, seeds = options.controls or _DEFAULT_CONTROLS, options.seed_numbers
     for resolved in subsets:
         name, definition = resolved.definition.name, resolved.definition.to_dict()
         if n_untrainable := count_untrainable(resolved):
-            note(
+            warn(
                 f"{n_untrainable:,} samples of {name} are left out: by their status they cannot "
                 "be trained on"
             )
@@ -149,21 +154,21 @@ def _draw_arms(
         is_weighted = resolved.subset.weights is not None
         arm = _plan_arm(name, rows, resolved, is_weighted)
         yield replace(arm, definition=definition), {None: rows}
-        for kind in controls or _DEFAULT_CONTROLS:
+        for kind in controls:
             if kind == "all":
                 continue
             obstacle = find_obstacle(resolved, kind, bands)
             if obstacle is not None:
-                if controls is not None:
+                if options.controls is not None:
                     raise InputError(obstacle)
-                note(obstacle)
+                warn(obstacle)
                 continue
             drawn: dict[int | None, ArmRows] = {
                 seed: draw_control(resolved, kind, bands, seed) for seed in seeds
             }
             arm = _plan_arm(name_arm(name, kind), drawn[seeds[0]], resolved, is_weighted)
             yield replace(arm, control=kind, of=name), drawn
-    if "all" in (controls or _DEFAULT_CONTROLS):
+    if "all" in controls:
         rows = select_all(subsets[0].candidates)
         yield replace(_plan_arm("all", rows, subsets[0]), control="all"), {None: rows}
 
@@ -200,9 +205,9 @@ def _training_settings(options: PlanOptions) -> TrainingSettings | None:
 
 
 def _check_sets(
-    plan: TrialPlan, report: LeakReport, evaluation: Sequence[OpenedSet], note: Note
+    plan: TrialPlan, report: LeakReport, evaluation: Sequence[OpenedSet], warn: Say, note: Say
 ) -> None:
-    """Raise InputError if a set leaks or a sample lacks its image; note what is left out."""
+    """Raise InputError if a set leaks or a sample lacks its image; warn of what is left out."""
     report.refuse_leaks()
     if report.unreadable:
         text = f"{len(report.unreadable):,} images of the samples are not readable"
@@ -212,13 +217,13 @@ def _check_sets(
                 f"{text}{example}. Restore them, or leave these samples out of the subsets and "
                 "score again"
             )
-        note(f"{text} and were not compared with the evaluation sets{example}")
+        warn(f"{text} and were not compared with the evaluation sets{example}")
     for opened, overlap in zip(evaluation, report.overlaps, strict=True):
         name = overlap.name
         if opened.n_unusable:
-            note(f"{opened.n_unusable:,} records of {name} cannot be asked and are left out")
+            warn(f"{opened.n_unusable:,} records of {name} cannot be asked and are left out")
         if overlap.unreadable:
-            note(
+            warn(
                 f"{len(overlap.unreadable):,} images of {name} are not readable "
                 f"(first: {overlap.unreadable[0]})"
             )

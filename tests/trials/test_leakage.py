@@ -34,7 +34,9 @@ def check(
         notes: list[str] = []
         evaluation = parse_evaluation([str(write_set("bench", records))])
         settings = PlanOptions(subsets=("top",), evaluation=evaluation, **options)  # type: ignore[arg-type]
-        return plan_trial(workspace, Store(workspace), "t", settings, note=notes.append), notes
+        return plan_trial(
+            workspace, Store(workspace), "t", settings, warn=notes.append, note=notes.append
+        ), notes
 
     return plan
 

@@ -111,7 +111,7 @@ def test_controls_that_make_no_sense_are_left_out_by_default_and_refused_by_name
     notes: list[str] = []
     path = trial_folder(workspace, make_plan().name) / "evaluation" / "held-out"
     options = PlanOptions(subsets=("often",), evaluation=sources([str(path)]))
-    plan = plan_trial(workspace, Store(workspace), "weighted", options, note=notes.append)
+    plan = plan_trial(workspace, Store(workspace), "weighted", options, warn=notes.append)
     assert [arm.name for arm in plan.arms] == ["often", "often-random", "all"]
     assert any("no control 'band'" in note for note in notes)
     with pytest.raises(InputError, match="no control 'band'"):
@@ -168,7 +168,7 @@ def test_samples_that_cannot_be_trained_on_are_left_out(
     )
     notes: list[str] = []
     options = PlanOptions(subsets=("top",), evaluation=sources([str(write_set("held-out"))]))
-    plan = plan_trial(workspace, Store(workspace), "t", options, note=notes.append)
+    plan = plan_trial(workspace, Store(workspace), "t", options, warn=notes.append)
     (note,) = (note for note in notes if "cannot be trained on" in note)
     resolved = scoring.read_outcome(
         workspace, Store(workspace), scoring.SubsetDefinition(**_fields(plan))
