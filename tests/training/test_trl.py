@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from scoring.models import load_model
-from scoring.models.prompting import to_messages
 from scoring.training.collator import IGNORED, TrainingCollator
 from tests.training.conftest import Export
 from tests.training.test_trainer import load
@@ -18,12 +16,6 @@ from tests.training.test_trainer import load
 pytestmark = pytest.mark.long
 pytest.importorskip("trl", reason="TRL is not installed")
 N_ROWS = 16
-
-
-def as_trl_row(collator: TrainingCollator, row: dict[str, Any]) -> dict[str, Any]:
-    """A row of the form that TRL reads: messages of typed parts, images as a list."""
-    sample = collator.read(row)
-    return {"messages": to_messages(sample.turns), "images": list(sample.images)}
 
 
 def labels_by_row(batch: dict[str, torch.Tensor]) -> list[list[tuple[int, int]]]:
@@ -38,15 +30,11 @@ def labels_by_row(batch: dict[str, torch.Tensor]) -> list[list[tuple[int, int]]]
 def test_sft_trainer_has_the_same_labels_and_takes_two_steps(
     export: Export, tmp_path: Path
 ) -> None:
-    import datasets
     from trl import SFTConfig, SFTTrainer
 
     model = load_model("tiny-vlm", device="cpu")
     collator = TrainingCollator(model)
-    rows = load(export("above", "--format", "huggingface", "--images", "embed"))
-    rows = rows.select(range(N_ROWS))
-    dataset = datasets.Dataset.from_list([as_trl_row(collator, row) for row in rows])
-    dataset = dataset.cast_column("images", datasets.List(datasets.Image()))
+    dataset = load(export("above", "--for", "trl")).select(range(N_ROWS))
     arguments = SFTConfig(
         str(tmp_path / "out"),
         max_steps=2,
@@ -64,9 +52,9 @@ def test_sft_trainer_has_the_same_labels_and_takes_two_steps(
         model.network, arguments, train_dataset=dataset, processing_class=model.processor
     )
     theirs = [row for batch in trainer.get_train_dataloader() for row in labels_by_row(batch)]
-    ours = labels_by_row(collator(list(rows)))
+    ours = labels_by_row(collator(list(dataset)))
     assert theirs == ours
-    batch = collator(list(rows)[: N_ROWS // 2])
+    batch = collator(list(dataset)[: N_ROWS // 2])
     with torch.no_grad():
         expected = float(model.network(**batch).loss)
     with_ours = SFTTrainer(
