@@ -24,13 +24,16 @@ from scoring.reviews.decision_log import Decision
 from scoring.rules import (
     Ablation,
     AnswerThresholds,
+    Band,
     Budget,
     ClusterShare,
     Control,
+    DropMisaligned,
     LengthCorrected,
     PaperCodeTopShare,
     PaperTopShare,
     RandomShare,
+    RelativeShare,
     Rule,
     SourceShare,
     Threshold,
@@ -77,6 +80,9 @@ def rules(n: int) -> list[Rule]:
     """Return one rule of each kind, selecting about 15 %."""
     count = 15 * n // 100
     return [
+        DropMisaligned(),
+        Band(0.25, count=count, per="cluster"),
+        RelativeShare(0.15),
         Threshold(min=0.25),
         AnswerThresholds(0.25, limits=(("choice", 0.1, None), ("yes/no", 0.1, None))),
         TopShare(0.15),

@@ -35,9 +35,9 @@ FINDINGS: Final = (
     ),
     Finding(
         ("weights",),
-        "11.6 ± 6.3 points above all data at equal weight; with scorers that know the task less "
-        "well 3.3 ± 0.8 to 5.3 ± 1.4 at equal steps (exploratory). Questions that text answers "
-        "lose 7 to 12.",
+        "Temperature 0.5, at most 4: 11.6 ± 6.3 points above all data at equal weight; with "
+        "scorers that know the task less well 3.3 ± 0.8 to 5.3 ± 1.4 at equal steps "
+        "(exploratory). Questions that text answers lose 7 to 12.",
     ),
     Finding(
         ("band",),

@@ -200,6 +200,7 @@ def drag(watched: Watched, limit: str, by: int) -> None:
         page.mouse.move(x + by * step / 5, y)
     expect(live(watched)).to_have_attribute("data-exact", "no")
     expect(live(watched)).to_contain_text("≈")
+    expect(live(watched)).to_contain_text("within ±0.05 of the limit")
     page.mouse.up()
     expect(live(watched)).to_have_attribute("data-exact", "yes")
 
