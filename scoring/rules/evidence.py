@@ -29,15 +29,15 @@ class Finding:
 FINDINGS: Final = (
     Finding(
         ("drop-misaligned",),
-        "5.1 ± 2.4 points above all data when dropping below 0, 13.1 ± 5.1 with 30 % wrong "
-        "answers; from -0.05 fewer good samples are lost. Not shown with scorers that know the "
-        "task less well.",
+        "With text-only samples kept: 5.1 ± 2.4 points above all data when dropping below 0, "
+        "13.1 ± 5.1 with 30 % wrong answers; from -0.05 fewer good samples are lost. Not shown "
+        "with scorers that know the task less well.",
     ),
     Finding(
         ("weights",),
-        "Temperature 0.5, at most 4: 11.6 ± 6.3 points above all data at equal weight; with "
-        "scorers that know the task less well 3.3 ± 0.8 to 5.3 ± 1.4 at equal steps "
-        "(exploratory). Questions that text answers lose 7 to 12.",
+        "With text-only samples kept, temperature 0.5, at most 4: 11.6 ± 6.3 points above all data "
+        "at equal weight; with scorers that know the task less well 3.3 ± 0.8 to 5.3 ± 1.4 at "
+        "equal steps (exploratory). Questions that text answers lose 7 to 12.",
     ),
     Finding(
         ("band",),
