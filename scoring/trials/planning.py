@@ -16,6 +16,7 @@ from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
 from scoring.models.options import ModelOptions
 from scoring.necessity import Bands
+from scoring.samples import Status
 from scoring.subsets.definitions import ResolvedSubset, name_arm, read_outcome, read_subset
 from scoring.trials.arms import Arms, digest_arms, write_arms
 from scoring.trials.controls import (
@@ -169,7 +170,13 @@ def _draw_arms(
             arm = _plan_arm(name_arm(name, kind), drawn[seeds[0]], resolved, is_weighted)
             yield replace(arm, control=kind, of=name), drawn
     if "all" in controls:
-        rows = select_all(subsets[0].candidates)
+        candidates = subsets[0].candidates
+        rows = select_all(candidates)
+        if n_pending := int(candidates.has_status(Status.PENDING).sum()):
+            warn(
+                f"{n_pending:,} samples of all are pending in run {subsets[0].definition.run_id}. "
+                "A damaged image among them would stop a training; finish the run first"
+            )
         yield replace(_plan_arm("all", rows, subsets[0]), control="all"), {None: rows}
 
 

@@ -174,6 +174,7 @@ def test_samples_that_cannot_be_trained_on_are_left_out(
         workspace, Store(workspace), scoring.SubsetDefinition(**_fields(plan))
     )
     n_left_out = int(note.split()[0])
+    assert any("samples of all are pending" in each for each in notes)
     assert plan.arm("top").n_samples == len(resolved.subset.selected) - n_left_out
     rows = arm_rows(read_arms(workspace, plan), "all", 1).row_idx
     kept = resolved.candidates.status[rows]
