@@ -1,7 +1,8 @@
 """A small hub in memory that ``huggingface_hub`` and ``datasets`` can push to and read from.
 
 It knows dataset repositories with one branch or several: create, branch, commit, tree, paths-info,
-and resolve with ranges. Files travel inside the commit (``HF_HUB_DISABLE_XET=1``).
+resolve with ranges, and large files by LFS. Other files travel inside the commit
+(``HF_HUB_DISABLE_XET=1``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ import pytest
 TOKEN = "hf_" + "t" * 34  # any text that is not the read-only one
 READER = "hf_" + "r" * 34
 """Token of a user who may read and not write."""
+
+LARGE_SUFFIXES, LARGE_BYTES = (".parquet", ".arrow", ".tar", ".png", ".jpg"), 10 << 20
+"""Files that are uploaded by LFS."""
 
 Files = dict[str, bytes]
 
@@ -67,6 +71,8 @@ class Hub:
     url: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    """Files uploaded by LFS, by their digest."""
     sent: Counter[str] = field(default_factory=Counter)
     """Bytes of each file that were read."""
 
@@ -95,6 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle()
 
     def do_POST(self) -> None:
+        self._handle()
+
+    def do_PUT(self) -> None:
         self._handle()
 
     def _handle(self) -> None:
@@ -233,8 +242,12 @@ def _answer_preupload(request: _Handler, name: str, revision: str) -> None:
     files, answers = found[0].commits[found[1]], []
     for asked in json.loads(request.body)["files"]:
         path = asked["path"]
-        answer = {"path": path, "uploadMode": "regular", "shouldIgnore": False}
-        if path in files:
+        is_large = path.endswith(LARGE_SUFFIXES) or asked["size"] > LARGE_BYTES
+        mode = "lfs" if is_large else "regular"
+        answer = {"path": path, "uploadMode": mode, "shouldIgnore": False}
+        if path in files and is_large:
+            answer["oid"] = hashlib.sha256(files[path]).hexdigest()
+        elif path in files:
             blob = b"blob %d\0" % len(files[path]) + files[path]
             answer["oid"] = _digest(blob)
         answers.append(answer)
@@ -250,6 +263,8 @@ def _commit(request: _Handler, name: str, revision: str) -> None:
         value = operation["value"]
         if operation["key"] == "file":
             files[value["path"]] = base64.b64decode(value["content"])
+        elif operation["key"] == "lfsFile":
+            files[value["path"]] = request.hub.blobs[value["oid"]]
         elif operation["key"] == "deletedFile":
             del files[value["path"]]
     commit = found[0].commit(files, revision)
@@ -281,6 +296,24 @@ def _resolve(request: _Handler, name: str, revision: str, path: str) -> None:
     request._send(206, content[first : last + 1], headers)
 
 
+def _plan_uploads(request: _Handler, name: str) -> None:
+    if not request.may_write() or not request.find(name, "main"):
+        return
+    objects = json.loads(request.body)["objects"]
+    for each in objects:
+        if each["oid"] not in request.hub.blobs:
+            each["actions"] = {"upload": {"href": f"{request.hub.url}/lfs/{each['oid']}"}}
+    request._send(200, {"transfer": "basic", "objects": objects})
+
+
+def _store_blob(request: _Handler, oid: str) -> None:
+    if hashlib.sha256(request.body).hexdigest() == oid:
+        request.hub.blobs[oid] = request.body
+        request._send(200, {})
+    else:
+        request._send(400, {"error": "not the content of this digest"})
+
+
 def _validate(request: _Handler) -> None:
     request._send(200, {"errors": [], "warnings": []})
 
@@ -298,6 +331,8 @@ _ROUTES: list[tuple[str, Callable[..., None]]] = [
     (f"{_NAME}/preupload/([^/]+)", _answer_preupload),
     (f"{_NAME}/commit/([^/]+)", _commit),
     (_NAME, _answer_info),
+    (r"/datasets/([^/]+/[^/]+)\.git/info/lfs/objects/batch", _plan_uploads),
+    (r"/lfs/([0-9a-f]{64})", _store_blob),
     (r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", _resolve),
 ]
 

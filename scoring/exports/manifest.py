@@ -278,7 +278,7 @@ def run_facts(workspace: Workspace, run_id: str) -> dict[str, Any]:
     """Return the run record without its time and the folders of a local model."""
     facts = asdict(read_run(workspace, run_id))
     del facts["created_at"]
-    return facts | {"model": _strip_folders(facts["model"])}
+    return _strip_run(facts)
 
 
 def clustering_facts(workspace: Workspace, clustering_id: str | None) -> dict[str, Any] | None:
@@ -311,6 +311,12 @@ def library_versions() -> dict[str, str]:
     return {PROGRAM: scoring.__version__, "python": platform.python_version(), **libraries}
 
 
+def _strip_run(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the run record without the folders of a local model and adapter."""
+    names = {key: facts.get(key) for key in ("model", "adapter")}
+    return facts | {key: _strip_folders(name) for key, name in names.items() if name}
+
+
 def _strip_folders(name: str) -> str:
     return PurePath(name).name if PurePath(name).is_absolute() else name
 
@@ -340,7 +346,7 @@ def _parse_manifest(value: Mapping[str, Any], version: int) -> Manifest:
         inputs=ExportInputs(
             workspace_id=str(value["workspace_id"]),
             dataset=inputs["dataset"],
-            run=inputs["run"],
+            run=_strip_run(inputs["run"]),  # earlier versions kept the folder of an adapter
             clustering=clustering,
             parts=parts,
             decision_logs={

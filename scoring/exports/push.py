@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import scoring
 from scoring.database.connection import Store
@@ -17,10 +18,12 @@ from scoring.exports.manifest import Manifest, dataset_facts, read_manifest
 from scoring.exports.options import FOLDERS, MANIFEST, ExportOptions
 from scoring.exports.parents import HUB_URL, check_joinable
 from scoring.hub.upload import PushedFolder, PushTarget, push_folder
+from scoring.readers.inputs import EXPORTED_DATA
 from scoring.subsets.definitions import read_subset
 from scoring.workspace import Workspace
 
 _CARD = "README.md"
+_SIDE_FILES = (".json", ".jsonl", ".yaml", ".md")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,12 @@ def push(
         folder = _find_export(workspace, name) or _make_export(
             workspace, name, target, "parquet", None, progress, on_wait
         )
-        return _push_export(folder, target, on_upload, is_kept=True)
+        return _push_export(workspace, folder, target, on_upload, is_kept=True)
     check_joinable(dataset_facts(workspace))
     with tempfile.TemporaryDirectory(prefix="visnec-push-") as temporary:
         folder = Path(temporary) / name
         _make_export(workspace, name, target, "ids", folder, progress, on_wait)
-        return _push_export(folder, target, on_upload, is_kept=False)
+        return _push_export(workspace, folder, target, on_upload, is_kept=False)
 
 
 def _find_export(workspace: Workspace, name: str) -> Path | None:
@@ -102,10 +105,16 @@ def _make_export(
 
 
 def _push_export(
-    folder: Path, target: PushTarget, on_upload: Callable[[], None] | None, *, is_kept: bool
+    workspace: Workspace,
+    folder: Path,
+    target: PushTarget,
+    on_upload: Callable[[], None] | None,
+    *,
+    is_kept: bool,
 ) -> PushResult:
     manifest = read_manifest(folder)
     _check_files(folder, manifest)
+    _check_paths(workspace, folder, manifest)
     if on_upload:
         on_upload()
 
@@ -124,6 +133,27 @@ def _push_export(
     message = f"Push subset {manifest.subset.name} with VisNec Studio {scoring.__version__}"
     pushed = push_folder(folder, patterns, target, message, is_earlier_push, MANIFEST)
     return PushResult(pushed, manifest, folder if is_kept else None)
+
+
+def _check_paths(workspace: Workspace, folder: Path, manifest: Manifest) -> None:
+    """Raise InputError if files of the export give absolute paths of this machine."""
+    prefix = manifest.options.image_prefix or ""
+    if PurePosixPath(prefix).is_absolute() or PureWindowsPath(prefix).is_absolute():
+        raise InputError(
+            f"Records of {folder} name images below {prefix}, a folder of this machine. Export "
+            "again without --image-prefix, or with embedded images."
+        )
+    roots = [Path.home(), workspace.root.resolve(), *workspace.image_roots.all_folders()]
+    names = "|".join(re.escape(str(root)) for root in roots if root != root.parent)
+    is_private = re.compile(rf"(?<![\w.:/-])(?:{names})(?![\w.-])").search
+    for name in (MANIFEST, *(output.name for output in manifest.outputs)):
+        if name.endswith(_SIDE_FILES) and not EXPORTED_DATA.fullmatch(name):
+            with (folder / name).open(encoding="utf-8", errors="replace") as file:
+                if path := next(filter(None, map(is_private, file)), None):
+                    raise InputError(
+                        f"{folder / name} contains {path[0]}, a path of this machine. Import "
+                        "records with relative image paths, or push an export without that file."
+                    )
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:

@@ -57,7 +57,8 @@ def push_folder(
 ) -> PushedFolder:
     """Push the files of a folder; files of an earlier push that are not in it are deleted.
 
-    A large folder is pushed in several commits; pushing again after an interruption resumes.
+    A large folder is pushed in several commits, after the marker in one of its own, so that pushing
+    again after an interruption resumes.
 
     Args:
         folder: The folder.
@@ -87,6 +88,15 @@ def push_folder(
             )
         paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
         pushed = {path for path in paths if any(fnmatchcase(path, text) for text in patterns)}
+        if not others:
+            api.upload_file(
+                path_or_fileobj=folder / marker,
+                path_in_repo=marker,
+                repo_id=target.repository,
+                repo_type="dataset",
+                revision=target.revision,
+                commit_message=message,
+            )
         stale = [glob.escape(name) for name in others if name not in pushed]
         commit = api.upload_folder(
             repo_id=target.repository,

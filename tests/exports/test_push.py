@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ from scoring.rules import TopShare
 from scoring.subsets.definitions import SubsetDefinition, save_subset
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.exports.conftest import RECORDS, SCORES
-from tests.hub import READER, Hub, hub_variables, running_hub, use_hub
-from tests.readers.test_files import png
+from tests.hub import LARGE_BYTES, READER, Hub, hub_variables, running_hub, use_hub
+from tests.readers.test_files import png, record
 from tests.synthetic import RUN_ID, make_workspace, typed_row, write_run
 
 HALF = SubsetDefinition("half", TopShare(0.5), RUN_ID, text_only="keep")
@@ -142,6 +143,71 @@ def test_an_export_on_the_hub_is_imported_with_its_images(
             open_reference(image, again.image_roots)
             n_opened += 1
     assert n_opened > 5
+
+
+def test_large_files_are_uploaded_by_lfs(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = os.urandom(2_000_000).hex()
+    records = [json.dumps(json.loads(RECORDS[0]) | {"noise": noise}).encode() for _ in range(6)]
+    workspace = from_hub(tmp_path, hub, {"x.jsonl": b"\n".join(records)})
+    export_subset(workspace, Store(workspace), HALF, format=ExportOptions("jsonl", card=True))
+    folder = workspace.exports_dir / "half"
+    content = (folder / "samples.jsonl").read_bytes()
+    assert len(content) > LARGE_BYTES
+
+    def stop(*_: object, **__: object) -> None:
+        raise ConnectionError("stopped")
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="cannot be reached"):
+        patch.setattr("huggingface_hub.HfApi.upload_folder", stop)
+        push(workspace, "half", TARGET)
+    assert hub.repositories["me/half"].files.keys() == {".gitattributes", "manifest.json"}
+    push(workspace, "half", TARGET)
+    assert list(hub.blobs.values()) == [content]
+    assert hub.repositories["me/half"].files["samples.jsonl"] == content
+    uploads = [text for text in hub.requests if text.startswith("PUT /lfs/")]
+    push(workspace, "half", PushTarget("me/again"))
+    assert [text for text in hub.requests if text.startswith("PUT /lfs/")] == uploads
+    again = create_workspace(tmp_path / "again")
+    import_dataset(again, ["hf:me/half"])
+    assert b"\n".join(one.original for one in read_samples(again)) + b"\n" == content
+
+
+def test_paths_of_this_machine_are_not_pushed(
+    tmp_path: Path, pictured: Workspace, hub: Hub
+) -> None:
+    def made(workspace: Workspace, **options: Any) -> Path:
+        choice = ExportOptions(images="copy", card=True, **options)
+        subset = replace(HALF, text_only="drop")
+        return export_subset(
+            workspace, Store(workspace), subset, format=choice, overwrite=True,
+            allow_missing_images=True,
+        ).folder  # fmt: skip
+
+    for options in ({"format": "llava", "absolute_images": True}, {"trainer": "internvl"}):
+        made(pictured, **options)
+        with pytest.raises(InputError, match="name that folder, which is not on the hub"):
+            push(pictured, "half", TARGET)
+    made(pictured, format="llava", image_prefix="/data/pictures")
+    with pytest.raises(InputError, match="name images below /data/pictures, a folder of this"):
+        push(pictured, "half", TARGET)
+    text = (made(pictured, format="llava") / "manifest.json").read_text("utf-8")
+    assert str(tmp_path) not in text
+    (tmp_path / "red.png").write_bytes(png("red"))
+    (tmp_path / "x.json").write_text(
+        json.dumps([record(n, str(tmp_path / "red.png")) for n in range(2)])
+    )
+    private = create_workspace(tmp_path / "private")
+    info = import_dataset(private, [tmp_path / "x.json"])
+    write_run(private, [typed_row(1.0, n) for n in range(2)], info.fingerprint)
+    private = open_workspace(private.root)
+    build_database(private)
+    assert (made(private, format="llava") / "images" / "elsewhere").is_dir()
+    with pytest.raises(InputError, match=rf"images\.jsonl contains {tmp_path}, a path of this"):
+        push(private, "half", TARGET)
+    assert not hub.repositories
+    push(pictured, "half", TARGET)
 
 
 def test_pushed_ids_are_not_imported(tmp_path: Path, hub: Hub) -> None:
