@@ -69,7 +69,12 @@ def show_plan(workspace: Workspace, planned: TrialPlan) -> None:
         "Evaluation sets",
         ["set", "records", "conclusions", "from"],
         [
-            (each.name, each.n_samples, "yes" if each.name == planned.primary else "no", each.path)
+            (
+                each.name,
+                each.n_samples or "",
+                "yes" if each.name == planned.primary else "no",
+                each.path or "measured elsewhere",
+            )
             for each in planned.evaluation
         ],
     )

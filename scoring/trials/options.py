@@ -117,6 +117,15 @@ class PlanOptions:
             metavar="PATH[:NAME]",
         ),
     ] = ()
+    benchmarks: Annotated[
+        tuple[str, ...],
+        _measure(
+            "Benchmark that another program measures (repeatable; without --model). Its questions "
+            "cannot be compared with the samples.",
+            "--benchmark",
+            metavar="NAME",
+        ),
+    ] = ()
     primary: Annotated[
         str | None,
         _measure("The evaluation set that conclusions are about. Default: the only one."),
@@ -174,15 +183,23 @@ class PlanOptions:
         object.__setattr__(self, "evaluation", tuple(self.evaluation))
         if not self.subsets:
             raise InputError("A trial needs at least one saved subset: --subset NAME")
-        if not self.evaluation:
+        object.__setattr__(self, "benchmarks", tuple(dict.fromkeys(self.benchmarks)))
+        if not (self.evaluation or self.benchmarks):
             raise InputError("A trial needs at least one evaluation set: --eval PATH")
+        if self.benchmarks and self.model is not None:
+            raise InputError(
+                "--benchmark is for trainings done elsewhere, without --model. Pass questions for "
+                "trainings here with --eval"
+            )
         if self.seeds < 1:
             raise InputError(f"A trial needs at least one seed, got {self.seeds}")
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"The learning rate must be above 0, got {self.learning_rate!r}")
         if self.margin is not None and not 0 <= self.margin < math.inf:
             raise InputError(f"The margin must be a number of at least 0, got {self.margin!r}")
-        names = [source.name for source in self.evaluation]
+        names = self.set_names
+        if len(set(names)) < len(names):
+            raise InputError(f"Evaluation sets with the same name: {', '.join(names)}")
         if self.primary is None and len(names) > 1:
             raise InputError(f"Choose one evaluation set with --primary: {', '.join(names)}")
         if self.primary is not None and self.primary not in names:
@@ -198,7 +215,12 @@ class PlanOptions:
     @property
     def primary_name(self) -> str:
         """The evaluation set that conclusions are about."""
-        return self.primary or self.evaluation[0].name
+        return self.primary or self.set_names[0]
+
+    @property
+    def set_names(self) -> list[str]:
+        """The evaluation sets, those measured elsewhere last."""
+        return [*(source.name for source in self.evaluation), *self.benchmarks]
 
     @property
     def margin_or_default(self) -> float:

@@ -59,7 +59,11 @@ class PlannedArm:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """Questions that no arm is trained on. ``path`` is a file of records or a workspace."""
+    """Questions that no arm is trained on.
+
+    ``path`` is a file of records or a workspace. It is empty for a benchmark that another program
+    measures, whose number of questions and digest are not known here.
+    """
 
     name: str
     path: str

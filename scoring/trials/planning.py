@@ -32,6 +32,7 @@ from scoring.trials.leakage import LeakReport, check_leakage
 from scoring.trials.options import PlanOptions
 from scoring.trials.plan import (
     ControlKind,
+    EvaluationSet,
     PlannedArm,
     TrainingSettings,
     TrialPlan,
@@ -92,7 +93,10 @@ def plan_trial(
                 dataset_fingerprint=read_dataset_info(workspace).fingerprint,
                 arms=planned,
                 arms_digest=digest_arms(arms),
-                evaluation=tuple(opened.planned for opened in evaluation),
+                evaluation=(
+                    *(opened.planned for opened in evaluation),
+                    *(EvaluationSet(each, "", 0, "") for each in options.benchmarks),
+                ),
                 primary=options.primary_name,
                 measure=options.measure,
                 margin=options.margin_or_default,

@@ -260,3 +260,30 @@ def test_the_command_tells_time_and_precision_from_results(
     again = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
     assert "The trainings left take about 33.0 min" in again.stderr  # 13 of 1 step, 5 of 4
     assert "By the spread so far: 5 seeds: ± 3.7 points; for 1 point about" in again.stderr
+
+
+def test_benchmarks_of_other_programs_are_declared_by_name(
+    workspace: Workspace, make_plan: Callable[..., TrialPlan], tmp_path: Path
+) -> None:
+    plan = make_plan(benchmarks=("gqa",), primary="gqa", seeds=3, controls=("all",))
+    assert [each.name for each in plan.evaluation] == ["held-out", "gqa"]
+    assert plan.primary == "gqa"
+    values = [(arm, seed) for arm in ("top", "all") for seed in (1, 2, 3)]
+    rows = [f"{arm},{seed},gqa,{50 + seed + seed % 2 / 2}" for arm, seed in values[:3]]
+    rows += [f"{arm},{seed},gqa,{60 + seed}" for arm, seed in values[3:]]
+    file = tmp_path / "results.csv"
+    file.write_text("\n".join(["arm,seed,benchmark,value", *rows]), "utf-8")
+    assert scoring.record_results(workspace, "first", [file]).notes == ()
+    (comparison,) = scoring.trial_report(workspace, "first").comparisons
+    assert comparison.text == "worse -9.7 (-10.4 to -8.9) on gqa"
+    only = make_plan("only", evaluation=(), benchmarks=("gqa",))
+    assert only.primary == "gqa"
+
+
+def test_benchmarks_are_for_trainings_elsewhere(make_plan: Callable[..., TrialPlan]) -> None:
+    with pytest.raises(InputError, match="--benchmark is for trainings done elsewhere"):
+        make_plan(benchmarks=("gqa",), primary="gqa", model="tiny-vlm")
+    with pytest.raises(InputError, match="Evaluation sets with the same name: held-out, held-out"):
+        make_plan(benchmarks=("held-out",), primary="held-out")
+    with pytest.raises(InputError, match="at least one evaluation set"):
+        make_plan(evaluation=())

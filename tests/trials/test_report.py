@@ -77,7 +77,7 @@ def test_missing_results_are_named_and_withhold_conclusions() -> None:
     empty = build_report(PLAN, [])
     assert empty.arms == () and len(empty.missing) == 9
     assert [each.text for each in empty.comparisons] == ["0 of 3 seeds: no conclusion yet"] * 2
-    assert "No result on text: keep15 seed 1" in empty.to_markdown()
+    assert "No result on text: keep15-random seed 1" in empty.to_markdown()
 
 
 def test_loss_is_better_when_lower() -> None:
