@@ -144,8 +144,8 @@ class ReadOptions:
     limit: Annotated[
         int | None,
         Option(
-            "Import only the first N records; from the hub, only the files that contain them are "
-            "downloaded.",
+            "Import only the first N records; from the hub, only the parts of files that contain "
+            "them are downloaded.",
             min=1,
             metavar="N",
         ),
