@@ -19,7 +19,12 @@ from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget, run_divisible
 from scoring.models.capabilities import Capabilities, limit_last_mlp, tree_attention
 from scoring.models.features import FeatureCache, VisionTower
-from scoring.models.losses import answer_token_losses, head_in_float32, head_losses
+from scoring.models.losses import (
+    ReadLogits,
+    answer_token_losses,
+    head_in_float32,
+    head_losses,
+)
 from scoring.models.memory import translate_out_of_memory
 from scoring.models.rows import (
     PADDING,
@@ -61,6 +66,12 @@ class LossEngine:
 
     def answer_losses(self, samples: Sequence[EncodedSample]) -> list[Losses | None]:
         """Return -log P of each answer token in nats, per sample; None if one does not fit."""
+        return self.read_answers(samples, answer_token_losses)
+
+    def read_answers(
+        self, samples: Sequence[EncodedSample], read: ReadLogits
+    ) -> list[Losses | None]:
+        """Return ``read`` at the answer tokens, (answer_tokens, ...) per sample; None as above."""
         if self._model.training:  # between two steps of a trainer, which sets the mode itself
             self._model.eval()
         rows = plan_rows(samples, self._limits)
@@ -70,20 +81,20 @@ class LossEngine:
             key = (row.is_tree, self._batch_key(samples[row.members[0]]))
             groups.setdefault(key, []).append(row)
         done: list[Row] = []
-        row_losses: list[torch.Tensor] = []  # (answer_tokens,) per row, member by member
+        row_losses: list[torch.Tensor] = []  # (answer_tokens, ...) per row, member by member
         for group in groups.values():
             for row, losses in run_divisible(
                 group,
                 len,
                 self._budget,
-                lambda batch: self._run_batch(batch, samples, features),
+                lambda batch: self._run_batch(batch, samples, features, read),
                 lambda row: split_row(samples, row),
             ):
                 if losses is not None:
                     done.append(row)
                     row_losses.append(losses)
         results: list[Losses | None] = [None] * len(samples)
-        # all losses are copied from the device at once: (answer_tokens of all rows,)
+        # all are copied from the device at once: (answer_tokens of all rows, ...)
         whole: Losses = torch.cat(row_losses).cpu().numpy() if done else np.empty(0, np.float32)
         start = 0
         for row in done:
@@ -113,9 +124,13 @@ class LossEngine:
         return self._capabilities.feature_cache and sample.image_key is not None
 
     def _run_batch(
-        self, rows: Sequence[Row], samples: Sequence[EncodedSample], features: FeatureCache
+        self,
+        rows: Sequence[Row],
+        samples: Sequence[EncodedSample],
+        features: FeatureCache,
+        read: ReadLogits,
     ) -> Sequence[torch.Tensor]:
-        """Return each row's losses, member by member, on the device: (answer_tokens,) per row."""
+        """Return what is read of each row, member by member: (answer_tokens, ...) on the device."""
         with translate_out_of_memory(), torch.inference_mode(), ExitStack() as stack:
             inputs = self._batch_inputs(rows, samples, features)
             width = inputs["input_ids"].shape[1]
@@ -130,7 +145,7 @@ class LossEngine:
                 positions = self._to_device(torch.from_numpy(np.unique(predicting)))
                 stack.enter_context(limit_last_mlp(self._model, positions))
             stack.enter_context(head_in_float32(self._model))
-            losses = self._batch_losses(rows, inputs, predicting)
+            losses = self._read_batch(rows, inputs, predicting, read)
         features.release_rows(rows)
         return torch.split(losses, [sum(row.counts) for row in rows])
 
@@ -158,17 +173,21 @@ class LossEngine:
             inputs["mm_encoder_outputs"] = features.get_features(rows)
         return inputs
 
-    def _batch_losses(
-        self, rows: Sequence[Row], inputs: dict[str, Any], predicting: NDArray[np.int64]
+    def _read_batch(
+        self,
+        rows: Sequence[Row],
+        inputs: dict[str, Any],
+        predicting: NDArray[np.int64],
+        read: ReadLogits,
     ) -> torch.Tensor:
-        """Return (answer_tokens of all rows,); the head runs only where a token is predicted."""
+        """Return (answer_tokens of all rows, ...); the head runs only where one is predicted."""
         targets = self._to_device(torch.from_numpy(np.concatenate([row.targets for row in rows])))
         if self._capabilities.split_head:
             hidden = self._model.base_model(**inputs, use_cache=False)[0]  # (batch, longest, width)
             # (answer_tokens, width), on the device of the last layer if there are several
             selected = hidden.flatten(0, 1)[torch.from_numpy(predicting).to(hidden.device)]
             head = self._model.get_output_embeddings()
-            return head_losses(selected, targets, head, self._vocabulary)
+            return head_losses(selected, targets, head, self._vocabulary, read)
         kept, index_of_kept = np.unique(predicting, return_inverse=True)
         keep = torch.zeros(inputs["input_ids"].numel(), dtype=torch.bool)
         keep[torch.from_numpy(kept)] = True
@@ -176,7 +195,7 @@ class LossEngine:
         logits = self._model(**inputs, logits_to_keep=keep, use_cache=False).logits
         logits = logits.reshape(len(kept), -1)  # (kept, vocabulary)
         selected = logits[torch.from_numpy(index_of_kept).to(logits.device)]
-        return answer_token_losses(selected, targets)
+        return read(selected, targets)
 
     def _to_device(self, value: torch.Tensor) -> torch.Tensor:
         return to_device(value, input_device(self._model), self._model.dtype)

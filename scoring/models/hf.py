@@ -15,7 +15,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import GenerationConfig
 
 from scoring.errors import ModelError
@@ -36,6 +38,7 @@ from scoring.models.loading import (
     template_digest,
     weights_fingerprint,
 )
+from scoring.models.losses import answer_token_hits
 from scoring.models.memory import translate_out_of_memory
 from scoring.models.neutral_colour import measure_neutral_colour
 from scoring.models.options import LoadOptions, ModelOptions
@@ -91,6 +94,14 @@ class HfModel:
     ) -> HfModel:
         """Load a model from ``folder``; ``notice`` is shown with the scores. Raises ModelError."""
         return cls(*load_parts(options, folder, load_options, notice))
+
+    def answer_hits(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
+        """Return (answer_tokens, 2) per sample, None as in ``answer_losses``.
+
+        For each answer token its loss, and 1 if it is the likeliest after the tokens before it,
+        else 0. Greedy decoding writes exactly the answer if all of its tokens have a 1.
+        """
+        return self._engine.read_answers(samples, answer_token_hits)
 
     def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
         """Return greedy answers, in batches that fit; see the protocol."""

@@ -17,10 +17,19 @@ from torch.nn.functional import cross_entropy, linear
 _LOGITS_PER_CHUNK = 1 << 26  # 256 MB in float32
 _WEIGHTS_PER_CHUNK = 1 << 25  # 128 MB in float32
 
+ReadLogits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""What is read off (answer_tokens, vocabulary) logits and (answer_tokens,) targets, per token."""
+
 
 def answer_token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return (answer_tokens,) nats of ``targets``, in float32, from (answer_tokens, vocabulary)."""
     return cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
+
+
+def answer_token_hits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return (answer_tokens, 2) in float32: the losses, and 1 where the target is likeliest."""
+    hits = logits.argmax(dim=-1) == targets.to(logits.device)  # (answer_tokens,)
+    return torch.stack([answer_token_losses(logits, targets), hits.float()], dim=-1)
 
 
 def head_losses(
@@ -28,17 +37,20 @@ def head_losses(
     targets: torch.Tensor,
     head: Callable[[torch.Tensor], torch.Tensor],
     vocabulary: int,
+    read: ReadLogits = answer_token_losses,
 ) -> torch.Tensor:
-    """Return ``answer_token_losses`` from the hidden states (answer_tokens, width) before ``head``.
+    """Return ``read`` of the logits from the hidden states (answer_tokens, width) before ``head``.
 
     The logits are computed in chunks, so very long answers need no more memory for them.
     """
     step = max(1, _LOGITS_PER_CHUNK // vocabulary)
     chunks = [
-        answer_token_losses(head(hidden[start : start + step]), targets[start : start + step])
+        read(head(hidden[start : start + step]), targets[start : start + step])
         for start in range(0, len(targets), step)
     ]
-    return torch.cat(chunks) if chunks else hidden.new_zeros(0, dtype=torch.float32)
+    if not chunks:
+        return read(hidden.new_zeros((0, vocabulary), dtype=torch.float32), targets)
+    return torch.cat(chunks)
 
 
 @contextmanager
