@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,16 @@ def score_distributed(
         )
     if job.score.retry:
         raise InputError("--engine ray cannot retry. Use --retry without it, or with --workers.")
+    with ray_session() as ray:
+        try:
+            return _run_actors(ray, workspace, job, actors, on_progress, stop or threading.Event())
+        except ray.exceptions.RayError as error:
+            raise actor_error(error) from error
+
+
+@contextmanager
+def ray_session() -> Iterator[Any]:
+    """Yield Ray, connected to a cluster or started here. Raises InputError without the extra."""
     try:
         import ray
         import ray.data
@@ -58,14 +69,11 @@ def score_distributed(
             "--engine ray needs Ray, which is not installed; "
             "install it with: pip install 'visnec-studio[ray]'"
         ) from error
-    stop = stop or threading.Event()
     must_start = not ray.is_initialized()
     if must_start:
         ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True)
     try:
-        return _run_actors(ray, workspace, job, actors, on_progress, stop)
-    except ray.exceptions.RayError as error:
-        raise _actor_error(error) from error
+        yield ray
     finally:
         if must_start:
             ray.shutdown()
@@ -142,11 +150,6 @@ def _score_chunks(ray: Any, workspace: Workspace, job: Job, actors: int, flag: A
     n_rows = len(plan.rows) if job.score.limit is None else min(job.score.limit, len(plan.rows))
     n_chunks = int(plan.chunk_of(np.array([n_rows - 1]))[0]) + 1 if n_rows else 0
     blocks = np.array_split(np.arange(n_chunks), max(1, -(-n_chunks // BATCH_CHUNKS)))
-    available = ray.cluster_resources()
-    cpus = max(available.get("CPU", 1.0) - _SPARE_CPUS, 0.5)
-    resources: dict[str, float] = {"num_cpus": min(1.0, int(100 * cpus / actors) / 100)}
-    if available.get("GPU", 0) and job.model.device in (None, "cuda"):
-        resources["num_gpus"] = min(1.0, available["GPU"] / actors)
     return (
         ray.data.from_numpy(blocks)
         .rename_columns({"data": "chunk"})
@@ -155,13 +158,23 @@ def _score_chunks(ray: Any, workspace: Workspace, job: Job, actors: int, flag: A
             batch_size=BATCH_CHUNKS,
             compute=ray.data.ActorPoolStrategy(size=actors),
             fn_constructor_kwargs={"job": job.to_json(), "stop_flag": flag},
-            **resources,
+            **actor_resources(ray, actors, job.model.device),
         )
         .iter_rows()
     )
 
 
-def _actor_error(error: Exception) -> VisnecError:
+def actor_resources(ray: Any, actors: int, device: str | None) -> dict[str, float]:
+    """Return the share of the cluster that each of ``actors`` asks for."""
+    available = ray.cluster_resources()
+    cpus = max(available.get("CPU", 1.0) - _SPARE_CPUS, 0.5)
+    resources: dict[str, float] = {"num_cpus": min(1.0, int(100 * cpus / actors) / 100)}
+    if available.get("GPU", 0) and device in (None, "cuda"):
+        resources["num_gpus"] = min(1.0, available["GPU"] / actors)
+    return resources
+
+
+def actor_error(error: Exception) -> VisnecError:
     """Return the actor's own error, without the trace through Ray.
 
     For an actor that died during its start, Ray only keeps the trace as text.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -254,20 +255,25 @@ def build_run_record(workspace: Workspace, model: PromptReader, options: ScoreOp
     if parameters := baselines.run_parameters():
         deciding["baseline_parameters"] = parameters
     known = {name: value for name, value in deciding.items() if value is not None}
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
     return RunRecord(
         run_id=options.run_id or settings_digest(**known),
         model=info.name,
         model_family=info.family,
         gray_colour=model.neutral_colour() if GRAY in baselines.names else None,
         created_at=utc_now(),
-        versions=versions,
+        versions=installed_versions(_PACKAGES),
         **{name: getattr(info, name) for name in _COPIED},
         **deciding,  # type: ignore[arg-type]
     )
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of Python and of those ``packages`` that are installed."""
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def _reading_settings(info: ModelInfo) -> dict[str, object]:

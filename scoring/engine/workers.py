@@ -87,8 +87,39 @@ def run_workers(
 
     The leases of a worker that died are taken over by the others at once.
     """
+
+    def report_progress(run_id: str | None) -> None:
+        if on_progress and run_id and (progress := read_progress(workspace, run_id)):
+            on_progress(progress)
+
+    result = run_processes(
+        "scoring.cli.worker",
+        job.to_json(),
+        n,
+        device=job.model.device,
+        on_poll=report_progress,
+        on_lost=on_lost,
+        stop=stop,
+    )
+    return replace(result, run_id=result.run_id or job.score.run_id)
+
+
+def run_processes(
+    module: str,
+    job: str,
+    n: int,
+    *,
+    device: str | None,
+    on_poll: Callable[[str | None], None],
+    on_lost: Callable[[LostWorker], None] | None = None,
+    stop: threading.Event | None = None,
+) -> WorkersResult:
+    """Run ``python -m module`` in ``n`` processes that read the line ``job`` from stdin.
+
+    ``on_poll`` is called several times a second with the run that a worker has reported, if any.
+    """
     stop = stop or threading.Event()
-    workers = [_Worker(number, n, job) for number in range(n)]
+    workers = [_Worker(number, n, module, job, device) for number in range(n)]
     lost_workers: list[LostWorker] = []
     try:
         running = list(workers)
@@ -103,9 +134,7 @@ def run_workers(
                     lost_workers.append(lost)
                     if on_lost:
                         on_lost(lost)
-            run_id = _find_run_id(workers)
-            if on_progress and run_id and (progress := read_progress(workspace, run_id)):
-                on_progress(progress)
+            on_poll(_find_run_id(workers))
     finally:
         for worker in workers:  # that have not exited by themselves
             worker.ask_to_stop()
@@ -119,16 +148,17 @@ def run_workers(
 class _Worker:
     """One child process, its pipes and its output."""
 
-    def __init__(self, number: int, n: int, job: Job) -> None:
-        self.number, self.run_id = number, job.score.run_id
+    def __init__(self, number: int, n: int, module: str, job: str, device: str | None) -> None:
+        self.number = number
+        self.run_id: str | None = None
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "scoring.cli.worker"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=worker_environment(number, n, job.model.device),
+            env=worker_environment(number, n, device),
             start_new_session=True,  # Ctrl-C reaches only the parent, which passes it on
         )
         self._stdin, stdout, stderr = (
@@ -136,7 +166,7 @@ class _Worker:
             for pipe in (self.process.stdin, self.process.stdout, self.process.stderr)
         )
         with suppress(BrokenPipeError):  # it died at once; its output shows why
-            self._stdin.write(job.to_json() + "\n")
+            self._stdin.write(job + "\n")
             self._stdin.flush()
 
         def read_stdout() -> None:

@@ -13,8 +13,9 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,7 +94,11 @@ def read_progress(workspace: Workspace, run_id: str) -> RunProgress | None:
     ended: list[ProcessProgress] = []
     for path, report in reports:
         if report.phase == phase:
-            (active if _is_active(folder, path, report) else ended).append(report)
+            (
+                active
+                if is_active(path, {"state": report.state, "process": report.process})
+                else ended
+            ).append(report)
     last = max((*active, *ended), key=lambda report: report.updated_at)
     widest = max((*active, *ended), key=lambda report: (report.written.done, report.updated_at))
     counts = SampleCounts()
@@ -128,19 +133,18 @@ def read_progress(workspace: Workspace, run_id: str) -> RunProgress | None:
     )
 
 
-class ProgressFile:
-    """The report of this process; a thread rewrites it about once a second.
+class ReportFile:
+    """The report of this process in a folder; a thread rewrites it about once a second.
 
     So a process that works on one window for a long time does not count as silent. A report that
     cannot be written, on a full disk for example, does not stop the work.
     """
 
-    def __init__(self, workspace: Workspace, run_id: str) -> None:
-        self._folder = workspace.run_dir(run_id) / "progress"
-        self._process = identify_process()
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._process = folder, identify_process()
         name = re.sub(r"[^A-Za-z0-9_-]", "_", self._process["host"])
-        self._path = self._folder / f"{name}-{self._process['pid']}.json"
-        self._report: ProcessProgress | None = None
+        self._path = folder / f"{name}-{self._process['pid']}.json"
+        self._values: dict[str, Any] | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, daemon=True, name="progress")
@@ -149,8 +153,8 @@ class ProgressFile:
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             for path in self._folder.glob("*.json"):  # of ended processes: the parts have all
-                report = _read_report(path)
-                if report is None or not _is_active(self._folder, path, report):
+                values = read_values(path)
+                if values is None or not is_active(path, values):
                     path.unlink(missing_ok=True)
         self._thread.start()
         return self
@@ -161,25 +165,17 @@ class ProgressFile:
         self.write()
 
     def report(self, **values: Any) -> None:
-        """Set the fields of ``ProcessProgress`` that the caller knows; counts are copied.
-
-        Only the largest sources are listed: a file that is read every second stays small.
-        """
-        largest = Counter(values["source_totals"]).most_common(_LISTED_SOURCES)
-        values["source_totals"] = dict(largest)
-        self._report = ProcessProgress(
-            process=self._process, updated_at=utc_now(), **copy.deepcopy(values)
-        )
+        """Set the report; ``state`` is running, finished or stopped. Values are copied."""
+        self._values = {"process": self._process, **copy.deepcopy(values)}
 
     def write(self) -> None:
         """Write the report now."""
-        if self._report is None:
+        if self._values is None:
             return
         temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:8]}.tmp")
         with self._lock, suppress(OSError):
             try:
-                text = json.dumps(asdict(replace(self._report, updated_at=utc_now())))
-                temporary.write_text(text, "utf-8")
+                temporary.write_text(json.dumps({**self._values, "updated_at": utc_now()}), "utf-8")
                 temporary.replace(self._path)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -187,6 +183,22 @@ class ProgressFile:
     def _keep_writing(self) -> None:
         while not self._ended.wait(_WRITE_SECONDS):
             self.write()
+
+
+class ProgressFile(ReportFile):
+    """The report of this process on a run."""
+
+    def __init__(self, workspace: Workspace, run_id: str) -> None:
+        super().__init__(workspace.run_dir(run_id) / "progress")
+
+    def report(self, **values: Any) -> None:
+        """Set the fields of ``ProcessProgress`` that the caller knows; counts are copied.
+
+        Only the largest sources are listed: a file that is read every second stays small.
+        """
+        largest = Counter(values["source_totals"]).most_common(_LISTED_SOURCES)
+        values |= {name: asdict(values[name]) for name in ("written", "in_flight")}
+        super().report(**values | {"source_totals": dict(largest)})
 
 
 class Rate:
@@ -205,23 +217,33 @@ class Rate:
         return (done - before) / (now - began) if now > began else 0.0
 
 
+def read_values(path: Path) -> dict[str, Any] | None:
+    """Return the report in a file; None if it is gone, or is none."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
 def _read_report(path: Path) -> ProcessProgress | None:
     try:
-        raw = json.loads(path.read_text("utf-8"))
-        raw |= {name: SampleCounts(**raw[name]) for name in ("written", "in_flight")}
-        return ProcessProgress(**raw)
-    except (OSError, ValueError, TypeError, KeyError):
+        values = read_values(path) or {}
+        counts = {name: SampleCounts(**values[name]) for name in ("written", "in_flight")}
+        return ProcessProgress(**values | counts)
+    except (TypeError, KeyError):
         return None
 
 
-def _is_active(folder: Path, path: Path, report: ProcessProgress) -> bool:
-    if report.state != "running" or has_exited(report.process):
-        return False
+def is_active(path: Path, values: Mapping[str, Any]) -> bool:
+    """Return whether the process of a report is running, as far as this machine can see."""
     try:
+        if values["state"] != "running" or has_exited(values["process"]):
+            return False
         touched = path.stat().st_mtime
         if abs(time.time() - touched) < SILENT_SECONDS:
             return True
         # This machine's clock may be wrong, or may have gone back since the last report.
-        return abs(read_file_clock(folder) - touched) < SILENT_SECONDS
-    except OSError:
+        return abs(read_file_clock(path.parent) - touched) < SILENT_SECONDS
+    except (OSError, KeyError, TypeError, ValueError):
         return False

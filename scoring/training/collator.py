@@ -63,15 +63,22 @@ class TrainingCollator:
 
     def __call__(self, records: Sequence[Mapping[str, object] | Sample]) -> Tensors:
         """Return the batch of ``records``; see ``collate_training``."""
-        samples = [self.read(record) for record in records]
-        encoded = [self.encode(sample) for sample in samples]
+        prepared = [self.prepare(record) for record in records]
+        encoded = [sample for sample, _ in prepared]
         self._warn_if_inexact(encoded)
         return collate_training(
             encoded,
-            [sample.trained for sample in samples],
+            [trained for _, trained in prepared],
             pad_id=self._model.pad_id,
             dtype=self._model.network.dtype,
         )
+
+    def prepare(
+        self, record: Mapping[str, object] | Sample
+    ) -> tuple[EncodedSample, tuple[bool, ...]]:
+        """Return a record encoded, and whether each of its answers is trained on."""
+        sample = self.read(record)
+        return self.encode(sample), sample.trained
 
     def encode(self, sample: TrainingSample) -> EncodedSample:
         """Return ``sample`` encoded as for the multimodal pass. Raises InputError."""

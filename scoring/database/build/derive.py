@@ -6,25 +6,14 @@ about scores need no join.
 
 from __future__ import annotations
 
-# Answers of one kind have losses of similar size: yes/no and A to E have caps near ln 2 and ln 4.
-_ANSWER_KIND = r"""
-    CASE
-        WHEN coalesce(trim(answer), '') = '' THEN 'none'
-        WHEN regexp_full_match(answer, '(?i)\s*(yes|no)[.!]?\s*') THEN 'yes/no'
-        WHEN regexp_full_match(answer, '(?i)\s*\(?[A-E]\)?[.:]?\s*') THEN 'choice'
-        WHEN regexp_full_match(answer, '\s*[-+]?[0-9][0-9.,]*\s*%?\s*') THEN 'number'
-        WHEN regexp_full_match(answer, '\s*\S+\s*') THEN 'word'
-        WHEN regexp_full_match(answer, '\s*\S+(\s+\S+){1,4}\s*') THEN 'phrase'
-        ELSE 'text'
-    END
-"""
+from scoring.database.answer_kinds import ANSWER_KIND
 
 INSERT_SAMPLES = f"""
     INSERT INTO samples BY NAME
     SELECT
         row_idx, id, coalesce(source, '') AS source, images, n_images, n_turns, question, answer,
         status, reason, length(coalesce(answer, ''))::INTEGER AS answer_length,
-        {_ANSWER_KIND} AS answer_kind
+        {ANSWER_KIND} AS answer_kind
     FROM read_parquet($files, hive_partitioning = false)
 """
 
