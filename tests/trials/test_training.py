@@ -225,7 +225,7 @@ def test_a_diverged_training_is_reported(
 ) -> None:
     settings = replace(SETTINGS, learning_rate=1e30)
     with (
-        pytest.raises(TrainingError, match="diverged.*--learning-rate"),
+        pytest.raises(TrainingError, match=r"diverged.*--learning-rate"),
         UnitTrainer(model, settings, collator).train(samples, 1),
     ):
         pass
