@@ -50,6 +50,7 @@ _HOMES = {
     "repeat_rows": "scoring.training.weights",
     "plan_trial": "scoring.trials.planning",
     "PlanOptions": "scoring.trials.options",
+    "run_trial": "scoring.trials.run",
     "record_results": "scoring.trials.recording",
     "RecordOptions": "scoring.trials.options",
     "trial_report": "scoring.trials.report",

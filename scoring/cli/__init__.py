@@ -26,6 +26,7 @@ from scoring.cli import (
     subsets,
     trial_plan,
     trial_report,
+    trial_run,
 )
 from scoring.cli.commands import add_command
 from scoring.cli.console import print_line, show_error
@@ -126,6 +127,9 @@ _COMMANDS = {
          "visnec trial plan first -w work --subset keep15 --model ./small-vlm --eval held-out.json",
          "visnec trial plan t2 -w work --subset keep15 --controls random,all --eval qa.json:image "
          "--eval chat.json:text --primary image"),
+        ("trial run", trial_run.run,
+         "visnec trial run first -w work",
+         "visnec trial run first -w work --workers 2 --keep-models"),
         ("trial report", trial_report.report,
          "visnec trial report first -w work",
          "visnec trial report first -w work --markdown first.md --plot first.svg"),

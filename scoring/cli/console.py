@@ -261,7 +261,7 @@ def warn_unfinished_thoughts(workspace: Workspace, run_id: str) -> None:
 def run_progress() -> Iterator[Callable[[RunProgress], None]]:
     """Show a progress bar with done/total, rate and time left, fed by the reports of a run."""
     names = {"score": "Scoring", "predict": "Predicting"}
-    with _progress_bar("samples/s") as bar:
+    with progress_bar("samples/s") as bar:
         tasks: dict[str, Any] = {}
 
         def update_task(progress: RunProgress) -> None:
@@ -286,7 +286,7 @@ def phase_progress(
     label: str,
 ) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
     """Show a bar fed with (done, total), and below it bars of unknown length, one per phase."""
-    with _progress_bar("") as bar:
+    with progress_bar("") as bar:
         tasks = [bar.add_task(label, total=None, rate="")]
 
         def finish_phase() -> None:
@@ -301,7 +301,8 @@ def phase_progress(
         finish_phase()
 
 
-def _progress_bar(unit: str) -> Progress:
+def progress_bar(unit: str) -> Progress:
+    """Return bars with done/total, a rate in ``unit`` and the time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -314,9 +315,10 @@ def _progress_bar(unit: str) -> Progress:
 
 
 @contextmanager
-def stop_on_interrupt() -> Iterator[threading.Event]:
+def stop_on_interrupt(unit: str = "samples") -> Iterator[threading.Event]:
     """Yield an event that the first Ctrl-C sets; a second one interrupts as usual.
 
+    ``unit`` is what is finished before the work stops.
     SIGTERM is handled the same way: schedulers send it some time before they kill.
     """
     stop = threading.Event()
@@ -325,7 +327,7 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
         if stop.is_set():
             signal.default_int_handler(signum, frame)
         stop.set()
-        show_message("Stopping after the samples in flight; press Ctrl-C again to stop at once")
+        show_message(f"Stopping after the {unit} in flight; press Ctrl-C again to stop at once")
 
     signals = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, request_stop) for number in signals}

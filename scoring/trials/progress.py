@@ -13,6 +13,7 @@ from scoring.trials.results import result_path
 from scoring.workspace import Workspace
 
 Phase = Literal["train", "evaluate"]
+State = Literal["planned", "running", "stopped", "silent", "finished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class TrialProgress:
 
     done: int  # units
     total: int
-    state: Literal["planned", "running", "stopped", "silent", "finished"]
+    state: State
     active: tuple[UnitProgress, ...]
 
 
@@ -75,7 +76,7 @@ def read_trial_progress(workspace: Workspace, plan: TrialPlan) -> TrialProgress:
     if active:
         return TrialProgress(total - n_open, total, "running", tuple(active))
     has_begun = n_open < total or progress_folder(workspace, plan).exists()
-    state = "silent" if n_silent else "stopped" if has_begun else "planned"
+    state: State = "silent" if n_silent else "stopped" if has_begun else "planned"
     return TrialProgress(total - n_open, total, state, ())
 
 

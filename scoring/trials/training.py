@@ -11,6 +11,7 @@ import math
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -349,4 +350,6 @@ def _add_adapter(network: Any, settings: TrainingSettings) -> Any:
         lora_alpha=_ALPHA_PER_RANK * settings.lora_rank,
         target_modules=linear_layers(network),
     )
-    return peft.get_peft_model(network, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of PEFT's, about names in transformers
+        return peft.get_peft_model(network, config)
