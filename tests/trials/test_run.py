@@ -129,6 +129,7 @@ def test_a_killed_trial_resumes_without_a_lost_or_doubled_unit(
     assert read_trial_progress(workspace, plan).state == "finished"
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_within_a_step_and_says_how_to_go_on(
     workspace: Workspace, questions: Path
 ) -> None:
@@ -147,6 +148,7 @@ def test_ctrl_c_ends_within_a_step_and_says_how_to_go_on(
     assert read_trial_progress(workspace, plan).state == "stopped"
 
 
+@pytest.mark.long
 def test_two_workers_have_the_results_of_one_process(workspace: Workspace, questions: Path) -> None:
     plan = plan_units(workspace, questions)
     shutil.copytree(workspace.root, workspace.root.with_name("other"))
