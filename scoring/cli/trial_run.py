@@ -160,9 +160,7 @@ def _show_results(plan: TrialPlan, results: list[UnitResult]) -> None:
 
 
 @contextmanager
-def _show_trial(
-    workspace: Workspace, plan: TrialPlan
-) -> Iterator[Callable[[TrialProgress], None]]:
+def _show_trial(workspace: Workspace, plan: TrialPlan) -> Iterator[Callable[[TrialProgress], None]]:
     """Show a bar of the trainings, below it one of each process, and once the pilot's outlook."""
     is_shown = len(plan.units) - len(open_units(workspace, plan)) >= _PILOT
     with console.progress_bar("steps/s") as bar:
