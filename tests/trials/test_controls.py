@@ -14,10 +14,13 @@ from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
 from scoring.rules import (
     AnswerThresholds,
+    Band,
     ClusterShare,
     Control,
+    DropMisaligned,
     PaperTopShare,
     RandomShare,
+    RelativeShare,
     Rule,
     Threshold,
     TopCount,
@@ -57,7 +60,12 @@ def test_a_saved_random_subset_is_not_its_own_control(workspace: Workspace, save
 
 
 @pytest.mark.parametrize(
-    ("rule", "lowest"), [(PaperTopShare(0.3), 0.03125), (TopShare(0.2), DEFAULT_BANDS.high)]
+    ("rule", "lowest"),
+    [
+        (PaperTopShare(0.3), 0.03125),
+        (TopShare(0.2), DEFAULT_BANDS.high),
+        (RelativeShare(0.2), DEFAULT_BANDS.high),
+    ],
 )
 def test_band_draws_inside_the_filter_of_the_rule(
     workspace: Workspace, save: Save, rule: Rule, lowest: float
@@ -74,6 +82,8 @@ def test_band_draws_inside_the_filter_of_the_rule(
     [
         (Threshold(0.25), "only 28 could be drawn instead"),
         (AnswerThresholds(0.25), "only 28 could be drawn instead"),
+        (DropMisaligned(-0.05), "only 37 could be drawn instead"),
+        (Band(min=0.25, share=0.1), "no ranking inside a filter"),
         (TopShare(0.9), "it keeps 54 scored samples, and only 28"),
         (RandomShare(0.5), "no ranking inside a filter"),
         (Control(TopCount(5)), "no ranking inside a filter"),
