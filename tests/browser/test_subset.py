@@ -40,11 +40,26 @@ def _size(page: Page) -> str:
     return figure.inner_text()
 
 
+def test_a_random_draw_from_a_band_is_set_up(demo: Watched) -> None:
+    page = demo.open("subset", "?rule=threshold&minimum=0.25")
+    page.get_by_label("Select by").click()
+    page.get_by_role("option", name="Random draw from a band").click()
+    expect(page).to_have_url(re.compile("rule=band"))
+    expect(page.get_by_text("Measured: 15 % drawn from 0.25")).to_be_visible()
+    page.get_by_role("radio", name="Number", exact=True).click()
+    expect(page).to_have_url(re.compile("amount=count"))
+    page.get_by_label("Samples to keep").fill("7")
+    page.get_by_label("Samples to keep").press("Enter")
+    expect(page).to_have_url(re.compile("count=7"))
+    demo.settle()
+    expect(page.get_by_role("heading", name="By answer type")).to_be_visible()
+
+
 def test_a_rule_is_chosen_changed_saved_and_compared(demo: Watched) -> None:
     page = demo.open("subset")
     page.get_by_label("Select by").click()
     page.get_by_role("option", name="Highest scores per group").click()
-    expect(page).to_have_url(re.compile("rule=paper$"))
+    expect(page).to_have_url(re.compile("rule=budget$"))
     page.get_by_role("radio", name="Per source", exact=True).click()
     expect(page).to_have_url(re.compile("rule=per-source"))
     demo.settle()
