@@ -158,7 +158,7 @@ def test_saving_exporting_and_verifying(context: Context) -> None:
     names = {path.name for path, _ in found[1].files}
     assert names == {"ids.txt", "row_idx.txt", "README.md", "manifest.json"}
     report = verify_manifest(found[0].folder, workspace)
-    assert report.n_samples == found[0].n_samples
+    assert report.n_samples == found[0].manifest.counts["selected"]
     with pytest.raises(InputError):
         export(context, definition, "llava")
     export(context, definition, "llava", overwrite=True)
