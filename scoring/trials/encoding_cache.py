@@ -13,7 +13,7 @@ from scoring.samples import Sample
 from scoring.training.collator import TrainingCollator
 from scoring.workspace import Workspace
 
-MAX_BYTES = 2 << 30
+MAX_BYTES = 1 << 30  # of the training, and again of all evaluation sets, in each process
 _BYTES_PER_TOKEN = 100  # of the lists that encoded tokens are kept in
 
 Prepared = tuple[EncodedSample, tuple[bool, ...]]

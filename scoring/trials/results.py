@@ -47,7 +47,7 @@ class UnitResult:
     seed: int
     sets: Mapping[str, SetResult]
     n_samples: int | None = None
-    n_answer_tokens: int | None = None
+    n_answer_tokens: int | None = None  # trained on, in all steps together
     n_steps: int | None = None
     training_loss: float | None = None  # mean of the last tenth of the steps, nats per answer token
     training_seconds: float | None = None

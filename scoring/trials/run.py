@@ -24,7 +24,7 @@ from scoring.models import load_model
 from scoring.runs.leases import ChunkLeases
 from scoring.runs.progress import Rate, ReportFile
 from scoring.trials.arms import arm_rows, read_arms
-from scoring.trials.encoding_cache import CachingCollator
+from scoring.trials.encoding_cache import MAX_BYTES, CachingCollator
 from scoring.trials.evaluation_sets import open_evaluation_set, read_evaluation_samples
 from scoring.trials.measuring import EvaluationRunner
 from scoring.trials.plan import TrainingSettings, TrialPlan, read_plan, trial_folder
@@ -153,6 +153,7 @@ class TrialRunner:
                 list(read_evaluation_samples(opened)),
                 ImageLoader(opened.image_roots),
                 settings.generate_above,
+                MAX_BYTES // len(sets),
             )
             for name, opened in sets.items()
         }
