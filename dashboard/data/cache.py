@@ -56,6 +56,7 @@ class AppCache:
         self.stores = ResultCache(1)  # the open database; an earlier one is closed when unused
         self.background_builds = ResultCache(8)  # one per workspace
         self.export_jobs = ResultCache(8)  # a list per workspace
+        self.trial_processes = ResultCache(8)  # a dictionary per workspace
         self.prefetches = ResultCache(64)  # views whose queries were run in the background
 
     def clear(self) -> None:

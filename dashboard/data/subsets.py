@@ -49,7 +49,8 @@ T = TypeVar("T")
 OnProgress = Callable[[int, int], None]
 
 
-def _read_candidates(context: Context, scope: Scope) -> Candidates:
+def read_scope_candidates(context: Context, scope: Scope) -> Candidates:
+    """Return the columns of all samples with the scores of a scope."""
     store = context.store
     key = (context.workspace.root, store.generation, scope)
     return APP_CACHE.candidates.get(key, lambda: read_candidates(store, scope))
@@ -81,7 +82,7 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Resol
         RuleError: If the rule does not apply to these scores.
         InputError: If the scores do not exist.
     """
-    candidates = _read_candidates(context, definition.scope)
+    candidates = read_scope_candidates(context, definition.scope)
     return apply_definition(definition, candidates, read_latest_decisions(context.workspace))
 
 
@@ -101,7 +102,7 @@ def describe_near_threshold(context: Context, outcome: ResolvedSubset) -> str | 
 
 def read_best_rows(context: Context, scope: Scope, rows: Ints, n: int) -> list[int]:
     """Return the ``n`` of these rows with the highest scores; rows without a score come last."""
-    scores = _read_candidates(context, scope).visnec[rows]
+    scores = read_scope_candidates(context, scope).visnec[rows]
     scores = np.where(np.isnan(scores), -np.inf, scores)
     if len(rows) > n:
         limit = -np.partition(-scores, n - 1)[n - 1]
@@ -131,7 +132,7 @@ def read_candidate_counts(context: Context) -> CandidateCounts:
         listed = list(names)
         return dict(zip(listed, np.bincount(codes, minlength=len(listed)).tolist(), strict=True))
 
-    candidates = _read_candidates(context, context.scope)
+    candidates = read_scope_candidates(context, context.scope)
     scored = candidates.scored
     return CandidateCounts(
         count(candidates.status, STATUSES),
@@ -252,7 +253,7 @@ def read_stability(
     """Return how sure the rule's part of a subset is; takes a while. Raises RuleError."""
 
     def compute() -> StabilityStats:
-        candidates = _read_candidates(context, definition.scope)
+        candidates = read_scope_candidates(context, definition.scope)
         dtype, others = read_replicates(context.store, definition.scope)
         stability = inclusion_probabilities(
             definition.rule, candidates, dtype, others, n_draws, on_progress=on_progress

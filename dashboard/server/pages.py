@@ -12,6 +12,7 @@ from dashboard.pages.overview import page as overview
 from dashboard.pages.review import page as review
 from dashboard.pages.runs import page as runs
 from dashboard.pages.subset import page as subset
+from dashboard.pages.trials import page as trials
 from dashboard.view.navigation import PageName
 
 RENDERERS: Final[dict[PageName, Callable[[], None]]] = {
@@ -21,5 +22,6 @@ RENDERERS: Final[dict[PageName, Callable[[], None]]] = {
     PageName.EVALUATE: evaluate.render,
     PageName.REVIEW: review.render,
     PageName.SUBSET: subset.render,
+    PageName.TRIALS: trials.render,
     PageName.RUNS: runs.render,
 }

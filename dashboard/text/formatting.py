@@ -7,6 +7,7 @@ shares with one decimal, scores in nats with three decimals and a sign, a dash f
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
 from scoring.necessity import Category
@@ -83,6 +84,11 @@ def score(value: float | None, digits: int = 3) -> str:
 def loss(value: float | None, digits: int = 3) -> str:
     """Return a loss in nats per answer token."""
     return ABSENT if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def typeset_minus(text: str) -> str:
+    """Return a text with a minus sign instead of the hyphen before a number."""
+    return re.sub(r"(?<!\w)-(?=\d)", "−", text)
 
 
 def limit(value: float) -> str:

@@ -22,6 +22,7 @@ class PageName(StrEnum):
     EVALUATE = "evaluate"
     REVIEW = "review"
     SUBSET = "subset"
+    TRIALS = "trials"
     RUNS = "runs"
 
 
@@ -32,6 +33,7 @@ _ICONS = {
     PageName.EVALUATE: ":material/quiz:",
     PageName.REVIEW: ":material/fact_check:",
     PageName.SUBSET: ":material/filter_alt:",
+    PageName.TRIALS: ":material/science:",
     PageName.RUNS: ":material/play_circle:",
 }
 

@@ -131,6 +131,14 @@ class Panel(StrEnum):
     CLUSTERINGS = "clusterings"
 
 
+class Held(StrEnum):
+    """Groups by which the Trials page shows what each arm holds."""
+
+    KIND = "kind"
+    SOURCE = "source"
+    CATEGORY = "category"
+
+
 class Key(StrEnum):
     """Session keys that do not belong to a widget."""
 
@@ -213,6 +221,8 @@ class View:
     draws: Annotated[int, integer_parameter(10, MAX_DRAWS)] = 200
     subset_a: Annotated[str | None, NAME] = None
     subset_b: Annotated[str | None, NAME] = None
+    trial: Annotated[str | None, NAME] = None
+    held: Annotated[Held, choice_parameter(Held)] = Held.KIND
 
     def bands(self, default: Bands) -> Bands:
         """Return the band limits: those of the link, or the workspace's."""

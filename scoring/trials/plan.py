@@ -116,10 +116,11 @@ class TrialPlan:
     seeds: tuple[int, ...]
     training: TrainingSettings | None
     created_at: str = field(default_factory=utc_now)
+    notice: str | None = None  # shown above the trial
 
     @property
     def digest(self) -> str:
-        """A digest of everything but the name and the date."""
+        """A digest of everything but the name, the date and the notice."""
         values = {key: value for key, value in asdict(self).items() if key not in _UNPINNED}
         text = json.dumps(values, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -155,7 +156,7 @@ class TrialPlan:
         raise InputError(f"Trial {self.name!r} has no arm {name!r}. Its arms: {known}")
 
 
-_UNPINNED = ("name", "created_at")
+_UNPINNED = ("name", "created_at", "notice")
 
 
 def trial_folder(workspace: Workspace, name: str) -> Path:

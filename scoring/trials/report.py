@@ -70,7 +70,8 @@ class SetDifference:
 class ComparisonReport:
     """A declared comparison: its conclusion, and the differences on all evaluation sets.
 
-    ``text`` has the conclusion on the primary set, and after it every difference on another one.
+    ``summary`` is the conclusion in words, ``text`` also names the primary set and has every
+    difference on another one.
     """
 
     subset: str
@@ -78,6 +79,7 @@ class ComparisonReport:
     primary: SetDifference
     others: tuple[SetDifference, ...]
     conclusion: Conclusion
+    summary: str
     text: str
 
 
@@ -256,7 +258,7 @@ def _compare_arms(
             for name, pairs in differences.items()
             if name != plan.primary and pairs[pair].n_seeds
         )
-        text = describe_conclusion(
+        summary = text = describe_conclusion(
             conclusion,
             primary[pair],
             plan.measure,
@@ -269,7 +271,7 @@ def _compare_arms(
         if others:
             text += ", and " + ", ".join(each.text for each in others)
         difference = SetDifference(plan.primary, plan.measure, primary[pair])
-        reports.append(ComparisonReport(*pair, difference, others, conclusion, text))
+        reports.append(ComparisonReport(*pair, difference, others, conclusion, summary, text))
     return tuple(reports)
 
 

@@ -30,7 +30,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
-PAGES = ("overview", "explore", "compare", "evaluate", "review", "subset", "runs")
+PAGES = ("overview", "explore", "compare", "evaluate", "review", "subset", "trials", "runs")
 # The first page has an empty address.
 ADDRESSES = {name: "" if name == "overview" else name for name in PAGES}
 

@@ -28,7 +28,7 @@ from tests.dashboard.conftest import Draw, draw, written  # noqa: F401 - a fixtu
 from tests.fakes import FakeModel
 
 FROZEN = sorted((Path(__file__).parents[1] / "workspaces").glob("version-*"))
-PAGES = ("overview", "explore", "compare", "evaluate", "review", "subset", "runs")
+PAGES = ("overview", "explore", "compare", "evaluate", "review", "subset", "trials", "runs")
 
 
 @pytest.fixture(params=FROZEN, ids=lambda path: path.name)

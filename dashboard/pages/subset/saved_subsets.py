@@ -11,6 +11,7 @@ from dashboard.data.context import Context, read_workspace
 from dashboard.data.subsets import read_subset_size
 from dashboard.pages.subset import exports
 from dashboard.pages.subset.rule_choices import read_definition, uses_clusters, view_changes
+from dashboard.pages.subset.try_subset import show_trial_form
 from dashboard.text import formatting
 from dashboard.view.state import View, change_view
 from dashboard.widgets import figures, notices
@@ -98,6 +99,7 @@ def _show_subset(context: Context, definition: SubsetDefinition) -> None:
         )
         if arms := read_arms(definition):
             _show_arms(context, name, arms)
+        show_trial_form(context, definition)
         exports.show_export_button(context, definition, _SECTION)
         with st.popover("", icon=":material/delete:", help="Delete this subset"):
             st.text(f"Delete {name}? Its exports are kept.")
