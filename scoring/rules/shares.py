@@ -176,19 +176,24 @@ class LengthCorrected(_ShareRule):
 def compute_relative_scores(candidates: Candidates) -> Floats:
     """Return ``visnec / loss_text`` of each sample, NaN without a score.
 
-    Raises RuleError if a scored sample has no text-only loss.
+    Raises RuleError if a scored sample has no losses.
     """
-    unknown = candidates.scored & np.isnan(candidates.loss_text)
-    if unknown.any():
-        raise RuleError(
-            f"This rule needs the text-only losses, and {int(unknown.sum()):,} imported scores "
-            f"have none (first: row {candidates.row_idx[unknown.argmax()]}). "
-            "Choose a rule that uses scores alone"
-        )
+    check_losses_known(candidates)
     with np.errstate(divide="ignore", invalid="ignore"):
         values: Floats = candidates.visnec / candidates.loss_text
     values[candidates.scored & (candidates.visnec == 0)] = 0.0
     return values
+
+
+def check_losses_known(candidates: Candidates) -> None:
+    """Raise RuleError if a scored sample lacks a loss."""
+    unknown = candidates.scored & np.isnan(candidates.loss_text + candidates.loss_multimodal)
+    if unknown.any():
+        raise RuleError(
+            f"This rule needs the losses, and {int(unknown.sum()):,} imported scores have none "
+            f"(first: row {candidates.row_idx[unknown.argmax()]}). "
+            "Choose a rule that uses scores alone"
+        )
 
 
 def fit_tokens(candidates: Candidates, positions: Ints, tokens: int) -> Ints:

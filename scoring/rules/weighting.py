@@ -14,11 +14,14 @@ import pandas as pd
 
 from scoring.errors import RuleError
 from scoring.rules.base import Rule, check_choice, is_finite
-from scoring.rules.candidates import Candidates, Floats, Mask
+from scoring.rules.candidates import Candidates, Floats, Ints, Mask
 from scoring.rules.ranking import scored_positions
+from scoring.rules.shares import check_losses_known
 
-WeightBy = Literal["softmax", "rank"]
+WeightBy = Literal["softmax", "rank", "ratio"]
 WEIGHT_DECIMALS = 6
+LOWEST_LOSS = 1e-4
+"""Smaller losses count as this (nats per answer token) in a ratio, as in the code of 3D-RFT."""
 _MAX_STEPS = 200
 _TOLERANCE = 1e-13
 
@@ -29,9 +32,12 @@ class Weights(Rule):
 
     ``softmax``: proportional to ``exp(visnec / temperature)``, with the temperature in nats per
     answer token. ``rank``: proportional to ``q ** (1 / temperature)``, where q is the share of
-    lower scores, with ties counted half; it ignores the distances between scores. High
-    temperatures approach equal weights. Weights are limited to ``min_weight`` to ``max_weight``
-    and have mean 1 over the scored samples. Samples whose weight rounds to 0 are dropped.
+    lower scores, with ties counted half; it ignores the distances between scores. ``ratio``:
+    proportional to ``(loss_multimodal / loss_text) ** (1 / temperature)``, the quotient that 3D-RFT
+    trains on. It is above 1 where the image misleads and low where it explains the answer, so,
+    unlike the others, it favors low scores. High temperatures approach equal weights. Weights are
+    limited to ``min_weight`` to ``max_weight`` and have mean 1 over the scored samples. Samples
+    whose weight rounds to 0 are dropped.
     """
 
     by: WeightBy = "softmax"
@@ -59,13 +65,23 @@ class Weights(Rule):
         weights = np.zeros(len(candidates))
         scored = scored_positions(candidates)
         if len(scored):
-            visnec = candidates.visnec[scored]
-            logits = visnec
-            if self.by == "rank":
-                logits = np.log((pd.Series(visnec).rank().to_numpy() - 0.5) / len(visnec))
+            logits = self._compute_logits(candidates, scored)
             highest = np.inf if self.max_weight is None else self.max_weight
             weights[scored] = _normalize_mean(logits / self.temperature, self.min_weight, highest)
         return np.round(weights, WEIGHT_DECIMALS)
+
+    def _compute_logits(self, candidates: Candidates, scored: Ints) -> Floats:
+        """Return the logarithms of the weights at temperature 1, up to a constant."""
+        visnec = candidates.visnec[scored]
+        if self.by == "softmax":
+            return visnec
+        if self.by == "rank":
+            ranks = pd.Series(visnec).rank().to_numpy(dtype=np.float64)
+            return np.asarray(np.log((ranks - 0.5) / len(visnec)))
+        check_losses_known(candidates)
+        multimodal, text = candidates.loss_multimodal[scored], candidates.loss_text[scored]
+        ratios = np.maximum(multimodal, LOWEST_LOSS) / np.maximum(text, LOWEST_LOSS)
+        return np.asarray(np.log(ratios))
 
 
 def _normalize_mean(logits: Floats, lowest: float, highest: float) -> Floats:

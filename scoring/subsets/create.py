@@ -71,7 +71,7 @@ class SelectOptions:
     by: Annotated[
         str | None,
         _rule(
-            "weights: softmax or rank. ablation: text-loss, multimodal-loss or "
+            "weights: softmax, rank or ratio. ablation: text-loss, multimodal-loss or "
             "high-multimodal-loss. control: random, visnec or a loss."
         ),
     ] = None

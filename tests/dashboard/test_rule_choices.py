@@ -91,6 +91,7 @@ VIEWS = [
     View(rule=RuleKind.BUDGET, count=9, floor=1, ceiling=4, source_limits=(("chat", 0, None),)),
     View(rule=RuleKind.WEIGHTS, weigh="rank", temperature=0.3, max_weight=0.0),
     View(rule=RuleKind.WEIGHTS, min_weight=0.2, max_weight=3.0),
+    View(rule=RuleKind.WEIGHTS, weigh="ratio", max_weight=3.0),
     View(rule=RuleKind.ABLATION, loss="high-multimodal-loss", per="source", at_least=1),
     View(rule=RuleKind.CONTROL, of=RuleKind.PAPER, share=0.25, arm="text-loss", per="cluster"),
     View(rule=RuleKind.CONTROL, of=RuleKind.BAND, minimum=0.1, share=0.2, seed=4),

@@ -12,7 +12,7 @@ from scoring.reviews.decision_log import Decision
 from scoring.rules import Weights
 from scoring.samples import Status
 from scoring.subsets.selection import effective_share, repeat_counts, select
-from tests.rules.columns import candidates
+from tests.rules.columns import NAN, candidates
 
 
 def weights(rule: Weights, scores: list[float | Status]) -> list[float]:
@@ -35,6 +35,29 @@ def test_rank_weights_ignore_the_distances_between_scores() -> None:
     assert squared == [round(4 * part / 82, 6) for part in (1, 16, 16, 49)]
 
 
+def test_ratio_weights_are_the_quotient_of_the_losses() -> None:
+    # multimodal / text-only: 1/1, 2/1, 1/2, 2/4; together 4
+    columns = candidates([0.0, -1.0, 1.0, 2.0], losses=[1.0, 2.0, 1.0, 2.0])
+    assert Weights("ratio").compute_weights(columns).tolist() == [1.0, 2.0, 0.5, 0.5]
+    # temperature 1/2 squares them: 4, 16, 1, 1 in quarters, together 22
+    squared = Weights("ratio", 0.5).compute_weights(columns).tolist()
+    assert squared == [round(4 * part / 22, 6) for part in (4, 16, 1, 1)]
+
+
+def test_ratio_weights_treat_losses_near_zero_as_the_lowest_loss() -> None:
+    # 0/0 counts as 1, 1/0 as 10,000 and 0/1 as 1/10,000
+    columns = candidates([0.0, -1.0, 1.0], losses=[0.0, 1.0, 0.0])
+    found = Weights("ratio", max_weight=None).compute_weights(columns)
+    assert found.tolist() == [0.0003, 2.9997, 0.0]
+    assert Weights("ratio", 1.0, 0.5, 2.0).compute_weights(columns).tolist() == [0.5, 2.0, 0.5]
+
+
+def test_ratio_weights_need_both_losses() -> None:
+    columns = candidates([0.5, 0.5, Status.TEXT_ONLY], losses=[1.0, NAN, 1.0])
+    with pytest.raises(RuleError, match=r"needs the losses, and 1 imported .*first: row 1"):
+        Weights("ratio").compute_weights(columns)
+
+
 def test_clipped_weights_keep_their_mean() -> None:
     scores = [0.0, math.log(2), math.log(3), math.log(6)]
     # The largest is clipped to 1.5; 1 : 2 : 3 share the other 2.5.
@@ -45,18 +68,20 @@ def test_clipped_weights_keep_their_mean() -> None:
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 0.1, 1.0, 50.0])
-@pytest.mark.parametrize("by", ["softmax", "rank"])
+@pytest.mark.parametrize("by", ["softmax", "rank", "ratio"])
 def test_weights_keep_their_limits_at_any_temperature(by: str, temperature: float) -> None:
     scores = np.random.default_rng(4).normal(0.3, 2.0, 1000).tolist()
+    losses = [max(0.0, -score) + 0.5 for score in scores]  # the text-only loss is at least 0.5
     for rule in (
         Weights(by, temperature),  # type: ignore[arg-type]
         Weights(by, temperature, 0.05, 3.0),  # type: ignore[arg-type]
     ):
-        found = rule.compute_weights(candidates(scores))
+        found = rule.compute_weights(candidates(scores, losses=losses))
         assert abs(found.mean() - 1) < 1e-6
         assert found.min() >= rule.min_weight
         assert found.max() <= (rule.max_weight or np.inf)
-        assert (np.diff(found[np.argsort(scores)]) >= 0).all()
+        ordered = found[np.argsort(scores)]
+        assert (np.diff(ordered if by != "ratio" else ordered[::-1]) >= 0).all()
 
 
 def test_samples_whose_weight_rounds_to_zero_are_dropped() -> None:

@@ -64,6 +64,7 @@ _AMOUNT_NAMES: Final = {"share": "Share", "count": "Number", "tokens": "Answer t
 _WEIGHING_NAMES: Final = {
     "softmax": "Score: exp(score / temperature)",
     "rank": "Rank: (share of lower scores) ^ (1 / temperature)",
+    "ratio": "Ratio: (multimodal / text-only loss) ^ (1 / temperature), favors low scores",
 }
 _OPTIONS: Final = {  # besides share, limits and those of a control
     RuleKind.DROP_MISALIGNED: ("below",),
