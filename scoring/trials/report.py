@@ -6,14 +6,14 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from scoring.trials.plan import Measure, TrainingSettings, TrialPlan, read_plan
-from scoring.trials.results import UnitResult, read_results
+from scoring.trials.results import SetResult, UnitResult, read_results
 from scoring.trials.statistics import (
     Conclusion,
     PairedDifference,
@@ -208,8 +208,9 @@ def describe_missing(report: Report) -> list[str]:
 
 
 def _collect_values(plan: TrialPlan, results: Sequence[UnitResult]) -> tuple[_Values, list[str]]:
-    """Return all values, and notes about the results that were not used."""
+    """Return all values, and notes about results that were not used or are not quite alike."""
     values: defaultdict[tuple[str, str, Measure], dict[int, float]] = defaultdict(dict)
+    used: defaultdict[str, dict[str, SetResult]] = defaultdict(dict)  # by set and training
     notes = []
     for result in results:
         if result.seed not in plan.seeds:
@@ -228,8 +229,29 @@ def _collect_values(plan: TrialPlan, results: Sequence[UnitResult]) -> tuple[_Va
                 if result.seed in by_seed:
                     origin = result.recorded_from or "a training here"
                     notes.append(f"Not used: a second {unit}, from {origin}")
-                by_seed.setdefault(result.seed, value)
-    return values, notes
+                    continue
+                by_seed[result.seed] = value
+                used[name][f"{result.arm} seed {result.seed}"] = each
+    return values, [*notes, *_describe_questions(used)]
+
+
+def _describe_questions(used: Mapping[str, Mapping[str, SetResult]]) -> Iterator[str]:
+    """Yield a note for each evaluation set of which questions were left out."""
+    for name, by_training in used.items():
+        trainings = defaultdict(list)
+        for training, each in by_training.items():
+            if each.n_samples is not None:
+                trainings[each.n_samples].append(training)
+        n_skipped = max(each.n_skipped for each in by_training.values())
+        if len(trainings) > 1:
+            counts = (f"{n:,} ({_count_names(names)})" for n, names in sorted(trainings.items()))
+            yield f"Trainings are compared on different questions of {name}: {', '.join(counts)}"
+        elif n_skipped:
+            yield f"The model cannot read {n_skipped:,} questions of {name}; they are left out"
+
+
+def _count_names(trainings: Sequence[str]) -> str:
+    return ", ".join(trainings) if len(trainings) <= 3 else f"{len(trainings):,} trainings"
 
 
 def _compare_arms(
@@ -276,9 +298,9 @@ def _compare_arms(
 
 
 def _choose_measure(plan: TrialPlan, values: _Values, evaluation_set: str) -> Measure:
-    """Return the plan's measure, or the other one where only that was recorded."""
+    """Return the plan's measure, or the other one where only that is known of another set."""
     known = {measure for _, name, measure in values if name == evaluation_set}
-    if plan.measure in known or not known:
+    if evaluation_set == plan.primary or plan.measure in known or not known:
         return plan.measure
     return known.pop()
 

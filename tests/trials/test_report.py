@@ -88,6 +88,35 @@ def test_loss_is_better_when_lower() -> None:
     assert report.comparisons[0].text.startswith("better -0.397 (")
 
 
+def test_another_measure_gives_no_conclusion_on_the_primary_set() -> None:
+    loss = {"keep15": (1.1, 1.21, 1.3), "keep15-random": (1.5, 1.6, 1.7), "all": (1.0, 1.1, 1.2)}
+    results = [
+        replace(
+            each, sets={"image": SetResult(100, {"loss": each.sets["image"].values["accuracy"]})}
+        )
+        for each in make_results({"image": loss})
+    ]
+    report = build_report(PLAN, results)
+    assert [each.text for each in report.comparisons] == ["0 of 3 seeds: no conclusion yet"] * 2
+    assert describe_missing(report)[0].startswith("No result on image: keep15-random seed 1")
+
+
+def test_different_numbers_of_questions_are_named() -> None:
+    results = make_results({"image": IMAGE, "text": TEXT})
+    short = replace(results[0].sets["image"], n_samples=98, n_skipped=2)
+    results[0] = replace(results[0], sets=dict(results[0].sets) | {"image": short})
+    assert build_report(PLAN, results).notes == (
+        "Trainings are compared on different questions of image: 98 (keep15 seed 1), 100 (8 "
+        "trainings)",
+    )
+    skipped = [
+        replace(each, sets={"image": replace(each.sets["image"], n_skipped=3)}) for each in results
+    ]
+    assert build_report(PLAN, skipped[1:]).notes == (
+        "The model cannot read 3 questions of image; they are left out",
+    )
+
+
 def test_undeclared_sets_and_unused_results_are_named() -> None:
     results = make_results({"image": IMAGE, "gqa": TEXT})
     twice = replace(
