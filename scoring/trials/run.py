@@ -7,6 +7,7 @@ and machines share a trial through its folder, as they share a run.
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -21,6 +22,7 @@ from scoring.engine.pipeline import installed_versions
 from scoring.engine.preparation import ImageLoader
 from scoring.errors import InputError, RunConflictError
 from scoring.models import load_model
+from scoring.models.loading import text_digest
 from scoring.runs.leases import ChunkLeases
 from scoring.runs.progress import Rate, ReportFile
 from scoring.trials.arms import arm_rows, read_arms
@@ -242,8 +244,13 @@ class TrialRunner:
             training_seconds=round(trained.seconds, 3),
             evaluation_seconds=round(evaluation_seconds, 3),
             device=self._model.info.device_name or self._model.info.device,
-            versions=installed_versions(_PACKAGES),
+            versions=installed_versions(_PACKAGES) | {"model files": self._digest_model_files()},
         )
+
+    def _digest_model_files(self) -> str:
+        """Return a digest of what decides token ids and pixels: tokenizer, template, processor."""
+        info = self._model.info
+        return text_digest(json.dumps([info.files, info.template_digest], sort_keys=True))
 
     def _save_model(self, trained: TrainedUnit, arm: str, seed: int) -> None:
         folder = trial_folder(self._workspace, self._plan.name) / "models" / f"{seed}-{arm}"

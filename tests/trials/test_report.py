@@ -117,6 +117,20 @@ def test_different_numbers_of_questions_are_named() -> None:
     )
 
 
+def test_trainings_with_other_versions_or_model_files_are_named() -> None:
+    results = [
+        replace(each, versions={"torch": "2.9", "model files": "aa"})
+        for each in make_results({"image": IMAGE, "text": TEXT})
+    ]
+    assert build_report(PLAN, results).notes == ()
+    results[0] = replace(results[0], versions={"torch": "2.9", "model files": "bb"})
+    assert build_report(PLAN, results).notes == (
+        "Trainings had different versions of model files: aa (8 trainings), bb (keep15 seed 1)",
+    )
+    recorded = replace(results[0], recorded_from="x.json")
+    assert build_report(PLAN, [recorded, *results[1:]]).notes == ()
+
+
 def test_undeclared_sets_and_unused_results_are_named() -> None:
     results = make_results({"image": IMAGE, "gqa": TEXT})
     twice = replace(

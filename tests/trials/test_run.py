@@ -218,6 +218,7 @@ def test_results_say_how_they_came_to_be(workspace: Workspace, questions: Path) 
         assert result.sets["text"].n_samples == 12
         assert set(result.sets["text"].values) == {"accuracy", "loss"}
         assert {"torch", "transformers", "peft", "accelerate"} <= set(result.versions)
+        assert len(result.versions["model files"]) == 12  # of its tokenizer, template, ...
         kept = trial_folder(workspace, "t") / "models" / f"{result.seed}-{result.arm}"
         assert (kept / "adapter_model.safetensors").is_file()
     assert (seen[-1].done, seen[-1].total, seen[-1].state) == (2, 2, "finished")
