@@ -57,6 +57,7 @@ _HOMES = {
     "push": "scoring.exports.push",
     "PushTarget": "scoring.hub.upload",
     "import_scores": "scoring.exchange.imported_scores",
+    "import_columns": "scoring.exchange.imported_columns",
     "export_scores": "scoring.exchange.score_export",
     "load_prompt_encoder": "scoring.models",
     "export_prompts": "scoring.exchange.prompt_export",

@@ -61,6 +61,7 @@ class Workspace:
     clusters_dir = _Path("clusters")  # one folder per clustering
     reviews_dir = _Path("reviews")  # append-only decision logs, one per reviewer and machine
     subsets_dir = _Path("subsets")  # saved subsets, stored as rules instead of rows
+    columns_dir = _Path("columns")  # one folder per imported column
     trials_dir = _Path("trials")  # one folder per trial
     exports_dir = _Path("exports")  # default folder for exports
     thumbnails_dir = _Path("thumbnails")  # cache of thumbnails; may be deleted

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from scoring.columns.parts import list_columns
 from scoring.database.connection import Store
 from scoring.database.queries.scorer_fit import (
     find_fit_problem,
@@ -24,7 +25,7 @@ from scoring.workspace import Workspace
 
 
 def read_status(workspace: Workspace) -> dict[str, Any]:
-    """Return the contents of a workspace as JSON values: dataset, runs, reviewers and subsets."""
+    """Return the dataset, runs, reviewers, columns and subsets of a workspace as JSON values."""
     decisions = latest_decisions(read_events(workspace))
     scores = _scores_by_run(workspace)
     return {
@@ -34,6 +35,7 @@ def read_status(workspace: Workspace) -> dict[str, Any]:
             for run in list_runs(workspace)
         ],
         "reviewers": [asdict(progress) for progress in reviewer_progress(decisions)],
+        "columns": [asdict(column) for column in list_columns(workspace)],
         "subsets": [subset.name for subset in list_subsets(workspace)],
     }
 

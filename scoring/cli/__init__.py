@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from scoring import __version__
 from scoring.cli import (
+    columns,
     doctor,
     evaluate,
     exchange,
@@ -74,6 +75,9 @@ _COMMANDS = {
         ("relocate", import_dataset.relocate,
          "visnec relocate -w work --images /old/images=/new/images",
          "visnec relocate -w work --images /data/coco"),
+        ("import-columns", columns.import_columns,
+         "visnec import-columns clip.parquet -w work --on id --prefix clip_",
+         "visnec import-columns -w work --remove clip_score"),
         ("build", score.build, "visnec build -w work", "visnec build -w work --json"),
     ),
     "Scores": (

@@ -99,6 +99,13 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     if reviewers := contents["reviewers"]:
         decisions = [tuple(reviewer.values()) for reviewer in reviewers]
         console.STDOUT.print(console.make_table("Decisions", list(reviewers[0]), decisions))
+    if columns := contents["columns"]:
+        rows = [
+            (item["name"], f"{item['type']} per {item['per']}", item["n_values"], item["file"])
+            for item in columns
+        ]
+        titles = ["column", "type", "samples with a value", "file"]
+        console.STDOUT.print(console.make_table("Columns", titles, rows))
     console.print_text(f"Subsets: {', '.join(contents['subsets']) or 'none yet'}")
 
 

@@ -25,6 +25,7 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
+from scoring.columns.parts import ColumnRecord, list_columns, part_path
 from scoring.database.build import derive, schema
 from scoring.database.build.prediction_matching import insert_imported, insert_predictions
 from scoring.database.values import BuildReport
@@ -68,6 +69,7 @@ def list_parts(workspace: Workspace) -> dict[str, str]:
         ],
         "clusters": sorted(workspace.clusters_dir.glob("[!.]*/clusters.parquet")),
         "evaluations": list_prediction_files(workspace),
+        "columns": [part_path(workspace, column) for column in list_columns(workspace)],
     }
     return {
         path.relative_to(workspace.root).as_posix(): kind
@@ -172,6 +174,11 @@ def _list_steps(
             insert_imported, con, imported.model, imported.sight, literal_paths([path])
         )
         yield f"predictions of {path.parent.name}", insert
+    for column in list_columns(workspace):
+        path = part_path(workspace, column)
+        if path.relative_to(workspace.root).as_posix() in parts:
+            insert = partial(_insert_column, con, column, literal_paths([path]))
+            yield f"column {column.name}", insert
     yield "decisions", partial(_insert_decisions, con, workspace)
 
 
@@ -241,6 +248,19 @@ def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]
             f"Run {run.run_id!r} has samples with the status {unknown[0][0]!r}, which this version "
             "does not know. Upgrade visnec-studio to the version that scored it."
         )
+
+
+def _insert_column(con: duckdb.DuckDBPyConnection, column: ColumnRecord, files: list[str]) -> None:
+    insert = derive.INSERT_TURN_VALUES if column.per == "turn" else derive.INSERT_SAMPLE_VALUES
+    of_type = derive.VALUE_COLUMNS[column.type]
+    con.execute(insert.format(column=of_type), {"name": column.name, "files": files})
+    con.execute(
+        "INSERT INTO columns VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            *(column.name, column.type, column.per, column.n_values, column.file),
+            column.imported_at,
+        ],
+    )
 
 
 def _insert_decisions(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:

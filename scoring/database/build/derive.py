@@ -244,6 +244,25 @@ INSERT_CLUSTERS = """
     ORDER BY row_idx
 """
 
+# Goes into {column} of the next two, by the type of the column.
+VALUE_COLUMNS = {"integer": "number", "number": "number", "text": "text", "boolean": "flag"}
+INSERT_SAMPLE_VALUES = """
+    INSERT INTO column_values BY NAME
+    SELECT $name AS name, row_idx, value AS {column}
+    FROM read_parquet($files, hive_partitioning = false)
+    WHERE row_idx IN (SELECT row_idx FROM samples)
+    ORDER BY row_idx
+"""
+INSERT_TURN_VALUES = """
+    INSERT INTO column_values BY NAME
+    SELECT
+        $name AS name, row_idx, (unnest(range(len(value))))::INTEGER AS turn,
+        unnest(value) AS {column}
+    FROM read_parquet($files, hive_partitioning = false)
+    WHERE row_idx IN (SELECT row_idx FROM samples)
+    ORDER BY row_idx, turn
+"""
+
 # Columns of ``runs`` that are attributes of a run's record.
 RUN_COLUMNS = (
     *("model", "created_at", "model_fingerprint", "model_family", "dataset_fingerprint"),

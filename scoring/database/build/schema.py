@@ -22,7 +22,7 @@ TABLES = {
     """,
     "parts": """
         path VARCHAR,                     -- inside the workspace, with /
-        kind VARCHAR                      -- dataset | scores | predictions | clusters | evaluations
+        kind VARCHAR                      -- dataset | scores | predictions | clusters | ...
     """,
     "samples": """
         row_idx BIGINT,                   -- 0-based position in the dataset: the identity
@@ -165,6 +165,22 @@ TABLES = {
         letter BOOLEAN,
         f1 DOUBLE
     """,
+    "columns": """
+        name VARCHAR,
+        type VARCHAR,                     -- integer | number | text | boolean
+        per VARCHAR,                      -- sample | turn
+        n_values BIGINT,                  -- samples with a value
+        file VARCHAR,                     -- where the values come from
+        imported_at VARCHAR
+    """,
+    "column_values": """
+        name VARCHAR,                     -- sorted by it, then by row_idx and turn
+        row_idx BIGINT,
+        turn INTEGER,                     -- 0-based position among the answers; NULL per sample
+        number DOUBLE,                    -- of integers and numbers
+        text VARCHAR,
+        flag BOOLEAN                      -- of booleans
+    """,
     "decisions": """
         row_idx BIGINT,
         reviewer VARCHAR,
@@ -181,7 +197,7 @@ TABLES = {
 }
 """Table to its columns. ``decisions`` is as old as the build; pages read the live logs instead."""
 
-LATER_TABLES = ("imported_predictions",)
+LATER_TABLES = ("imported_predictions", "columns", "column_values")
 LATER_COLUMNS = {
     "predictions": dict.fromkeys(
         ("rotations", "rotated_right_text", "rotated_right_multimodal", "thoughts_unfinished"),

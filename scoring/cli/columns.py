@@ -1,0 +1,105 @@
+"""The command import-columns."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from scoring.cli import console
+from scoring.cli.commands import JsonOption, WorkspaceOption
+from scoring.errors import InputError
+from scoring.option_descriptions import Option
+from scoring.workspace import Workspace, open_workspace
+
+if TYPE_CHECKING:
+    from scoring.exchange.imported_columns import ColumnImport
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnOptions:
+    """How the rows of a file are matched and its columns named."""
+
+    on: Annotated[
+        str,
+        Option(
+            "What the rows are matched by: row_idx, id or image (its path as in the record).",
+            metavar="row_idx|id|image",
+        ),
+    ] = "row_idx"
+    prefix: Annotated[str, Option("Text before each column name, such as gdo_.")] = ""
+    columns: Annotated[
+        str,
+        Option(
+            "Import only these keys, separated by commas; dots lead into JSON objects. Default: "
+            "all numbers, texts, booleans and lists of these.",
+            metavar="KEYS",
+        ),
+    ] = ""
+    replace: Annotated[bool, Option("Replace columns that have the same names.")] = False
+
+
+def import_columns(
+    workspace: WorkspaceOption,
+    options: ColumnOptions,
+    file: Annotated[
+        Path | None,
+        Option(
+            "Parquet, JSON lines, JSON or CSV, one row per sample or image; a list has one value "
+            "per answer.",
+            metavar="FILE",
+            is_argument=True,
+        ),
+    ] = None,
+    remove: Annotated[
+        str | None, Option("Remove this column instead of importing a file.", metavar="NAME")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Import values of samples or answers as columns, for filters and exports."""
+    opened = open_workspace(workspace)
+    if (file is None) == (remove is None):
+        raise InputError("Name a file to import, or a column to remove with --remove.")
+    if remove is not None:
+        _remove(opened, remove)
+        return
+    if file is not None:
+        from scoring.exchange import imported_columns
+
+        result = imported_columns.import_columns(
+            opened,
+            file,
+            on=options.on,
+            prefix=options.prefix,
+            columns=split_keys(options.columns),
+            replace_existing=options.replace,
+        )
+        show_columns(result, json=json)
+
+
+def split_keys(text: str) -> list[str]:
+    """Return the keys of a list with commas."""
+    return [key.strip() for key in text.split(",") if key.strip()]
+
+
+def show_columns(result: ColumnImport, *, json: bool = False) -> None:
+    """Print the columns of an import and the rows that were not used."""
+    if result.already:
+        console.show_message("These columns are already imported; nothing was changed.")
+    rows = [
+        (column.name, f"{column.type} per {column.per}", column.n_values, column.n_samples)
+        for column in result.columns
+    ]
+    console.show_table("Columns", ["column", "type", "samples with a value", "samples"], rows)
+    console.show_issues("Not imported", result.findings)
+    if json:
+        console.print_json(asdict(result))
+
+
+def _remove(workspace: Workspace, name: str) -> None:
+    from scoring.columns.parts import remove_column
+    from scoring.database.build.build import build_database
+
+    remove_column(workspace, name)
+    build_database(workspace)
+    console.show_message(f"Removed column {name}")
