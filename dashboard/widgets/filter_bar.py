@@ -38,6 +38,7 @@ _NAMES = {
     "tokens": "answer tokens",
     "content": "content tokens",
     "turns": "answers",
+    "col": "column",
 }
 _chips = st.components.v2.component(
     "visnec_filter_chips",

@@ -60,7 +60,7 @@ def show_version(
     """Find the samples of a multimodal instruction dataset that really need their image."""
 
 
-_COMMANDS = {
+_COMMANDS: dict[str, tuple[tuple[Any, ...], ...]] = {
     "Start": (
         ("demo", serve.demo, "visnec demo", "visnec demo --no-serve -w demo"),
         ("dashboard", serve.dashboard,

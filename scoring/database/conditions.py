@@ -16,6 +16,7 @@ import duckdb
 
 from scoring.database.connection import Match, Reader, Selection, Snapshot
 from scoring.database.filters import DECISIONS, Filter, Range
+from scoring.database.queries.column_rows import column_query
 from scoring.database.queries.prediction_correctness import correctness_query
 from scoring.database.values import Scope
 from scoring.errors import FilterError, InputError
@@ -122,6 +123,7 @@ _TEXT_ROWS = """
     SELECT row_idx FROM conversations
     WHERE {text} AND row_idx >= $first_row AND row_idx < $end_row
 """
+_IMAGE_ROWS = "SELECT row_idx FROM samples WHERE {condition}"
 _CONTAINS = "contains(lower({column}), lower($text))"
 _MATCHES_ANY_CASE = "regexp_matches({column}, $text, 'i')"
 _MATCHES_EXACT_CASE = "regexp_matches({column}, $text)"
@@ -301,6 +303,11 @@ def _look_up_matches(
     where, matches = selection.where, []
     if where.text:
         matches.append(snapshot.match_rows(*text_query(snapshot, where)))
+    if where.images:
+        limits, of_images = where.images, dict[str, Any]()
+        condition = _range_condition("images", "n_images", limits.min, limits.max, of_images)
+        matches.append(snapshot.match_rows(_IMAGE_ROWS.format(condition=condition), of_images))
+    matches += [snapshot.match_rows(*column_query(snapshot, each)) for each in where.col]
     if where.other:
         other = parse_other_scope(selection.scope, where.other)
         check_scope(snapshot, other)

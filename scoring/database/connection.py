@@ -47,7 +47,7 @@ _MAX_THREADS = 8
 _RESTRICT_ACCESS = ("SET enable_external_access = false", "SET lock_configuration = true")
 _FINAL_DECISIONS = pa.schema([("row_idx", pa.int64()), ("decision", pa.string())])
 Values = Mapping[str, Any] | None
-_PARAMETER = re.compile(r"\$([a-z_]+)")
+_PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 
 
 class Match:

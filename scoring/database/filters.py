@@ -3,8 +3,9 @@
     source:scenes,"my set" category:misaligned visnec:-1..0.25 decision:none text:"what colour"
 
 Parts are joined by "and", the values of one part by "or"; a range includes its lower limit and not
-its upper one. A filter has one written form, so that ``parse_filter(str(f)) == f``: its text can be
-a URL, a cache key and a line in a manifest.
+its upper one. Columns have conditions of their own: ``col:clip>0.3 col:origin=web,coco``. A filter
+has one written form, so that ``parse_filter(str(f)) == f``: its text can be a URL, a cache key and
+a line in a manifest.
 """
 
 from __future__ import annotations
@@ -27,7 +28,17 @@ CERTAINTIES = ("sure", "undecided", "unknown")
 AGREEMENTS = ("agree", "differ")
 CORRECTNESS = ("right", "wrong", "none")
 
-_RANGES = ("visnec", "loss_text", "loss_multimodal", "tokens", "content", "length", "turns")
+_RANGES = (
+    "visnec",
+    "loss_text",
+    "loss_multimodal",
+    "tokens",
+    "content",
+    "length",
+    "turns",
+    "images",
+)
+_COUNTS = ("tokens", "content", "length", "turns", "images")
 _SINGLE = ("other", "model", "measure", "text")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ANSWER_KINDS,
@@ -54,6 +65,9 @@ _EXAMPLES = {
     "content": "content:1..2 for one token, content:2.. for several",
     "length": "length:1..20 or length:200..",
     "turns": "turns:1..2 for one answer, turns:2.. for several",
+    "images": "images:>1 or images:1..2",
+    "col": 'col:clip>0.3, col:rating>=3, col:origin=web,"my set" or col:rating.min>=3 for a '
+    "column with one value per answer",
     "baselines": "baselines:differ or baselines:agree",
     "other": "other:RUN/BASELINE",
     "runs": "runs:differ or runs:agree",
@@ -65,6 +79,8 @@ _NAMES = ("other", "model", "measure")  # written without quotation marks where 
 _PATTERN = re.compile(r"~/(.*)/(c?)", re.DOTALL)
 _KEY = re.compile(r"([A-Za-z_]+):")
 _BARE = re.compile(r'[^\s,":]+')
+_COMPARED = re.compile(r"(>=|<=|>|<|=)(.*)")
+_COLUMN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(>=|<=|!=|>|<|=)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -93,6 +109,21 @@ class Range:
         return f"{_format_number(self.min)}..{_format_number(self.max)}"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ColumnCondition:
+    """A condition on the values of a column; ``=`` and ``!=`` accept several values.
+
+    ``values`` are sorted texts. A sample without a value meets no condition.
+    """
+
+    name: str
+    operator: str  # = != < <= > >=
+    values: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.operator}{','.join(map(_quote_value, self.values))}"
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Samples that match every given part; an empty filter means all of them.
@@ -117,6 +148,8 @@ class Filter:
     content: Range | None = None  # answer tokens without end-of-turn tokens and thoughts
     length: Range | None = None  # characters of the first answer
     turns: Range | None = None  # answers in the conversation
+    images: Range | None = None  # images of the record
+    col: tuple[ColumnCondition, ...] = ()  # imported columns, joined by "and"
     baselines: tuple[str, ...] = ()  # whether its category depends on the run's blind baseline
     other: str | None = None  # a second set of scores to compare with, by run and baseline
     other_category: tuple[Category, ...] = ()  # its category there
@@ -171,6 +204,9 @@ class Filter:
         parts = []
         for item in fields(self):
             value = getattr(self, item.name)
+            if item.name == "col":
+                parts += [f"col:{condition}" for condition in value]
+                continue
             if isinstance(value, tuple):
                 text = ",".join(_quote_value(str(element)) for element in value)
             elif isinstance(value, str):
@@ -204,6 +240,11 @@ def parse_filter(text: str) -> Filter:
         name = match[1]
         if name not in names:
             raise FilterError(f"A filter has no {name!r}. Use one of: {', '.join(names)}.")
+        if name == "col":
+            condition, rest = _parse_condition(rest[match.end() :])
+            parts[name] = (*parts.get(name, ()), condition)
+            rest = rest.lstrip()
+            continue
         if name in parts:
             raise FilterError(f"The filter has {name!r} twice. Join its values: {name}:a,b")
         values, rest = _parse_values(name, rest[match.end() :])
@@ -247,9 +288,48 @@ def _parse_values(name: str, rest: str) -> tuple[list[str], str]:
     return values, rest
 
 
+def _parse_condition(rest: str) -> tuple[ColumnCondition, str]:
+    """Parse a condition on a column; return it and the text after it."""
+    match = _COLUMN.match(rest)
+    if match is None:
+        word = rest.split()[0] if rest.strip() else ""
+        raise FilterError(f"col:{word} is not a condition. Write {_EXAMPLES['col']}.")
+    values, rest = _parse_values("col", rest[match.end() :])
+    name, operator = match[1], match[2]
+    if operator not in ("=", "!="):
+        try:
+            (number,) = map(float, values)
+            if not math.isfinite(number):
+                raise ValueError(number)
+        except ValueError:
+            raise FilterError(
+                f"col:{name}{operator} compares with one number, got {', '.join(values)}. Write "
+                f"{_EXAMPLES['col']}."
+            ) from None
+        values = [_format_number(number)]
+    return ColumnCondition(name, operator, tuple(sorted(set(values)))), rest
+
+
+def _compare(name: str, operator: str, text: str) -> Range:
+    """Return the range of numbers that a comparison allows; counts are whole numbers."""
+    number = float(text)
+    if operator == ">=":
+        return Range(number, None)
+    if operator == "<":
+        return Range(None, number)
+    if name not in _COUNTS or not number.is_integer():
+        raise ValueError(text)
+    if operator == ">":
+        return Range(number + 1, None)
+    return Range(number if operator == "=" else None, number + 1)
+
+
 def _parse_range(name: str, value: str) -> Range:
+    compared = _COMPARED.fullmatch(value)
     low, dots, high = value.partition("..")
     try:
+        if compared:
+            return _compare(name, compared[1], compared[2])
         if not dots:
             raise ValueError(value)
         return Range(float(low) if low else None, float(high) if high else None)
@@ -259,6 +339,8 @@ def _parse_range(name: str, value: str) -> Range:
 
 def _sort_values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     """Return the values, each once: ascending, or in the order of the part's choices."""
+    if name == "col":
+        return tuple(sorted({_read_condition(value) for value in values}))
     kind, choices = int if name == "cluster" else str, _CHOICES.get(name)
     try:
         given = None if isinstance(values, str) else {kind(value) for value in values}
@@ -268,6 +350,14 @@ def _sort_values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
         wrong = repr(values) if isinstance(values, str) else ", ".join(map(repr, map(str, values)))
         raise FilterError(f"{name}: does not accept {wrong}. Write {_EXAMPLES[name]}.")
     return tuple(sorted(given)) if choices is None else tuple(c for c in choices if c in given)
+
+
+def _read_condition(value: ColumnCondition | str) -> ColumnCondition:
+    """Return a condition from its written form, which every condition has."""
+    condition, rest = _parse_condition(str(value))
+    if rest:
+        raise FilterError(f"col: does not accept {str(value)!r}. Write {_EXAMPLES['col']}.")
+    return condition
 
 
 def _format_number(value: float | None) -> str:

@@ -1,0 +1,86 @@
+"""The samples that meet a condition on an imported column.
+
+A column with one value per answer is compared by its lowest, highest or mean value if it has
+numbers; texts and booleans match if any answer has the value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scoring.database.connection import Snapshot
+from scoring.database.filters import ColumnCondition
+from scoring.errors import FilterError
+
+_SUMMARIES = {"min": "min(number)", "max": "max(number)", "mean": "avg(number)"}
+_VALUES = {"integer": "number", "number": "number", "text": "text", "boolean": "flag"}
+_ROWS_PER_ANSWER = """
+    SELECT row_idx FROM column_values WHERE name = $column
+    GROUP BY row_idx HAVING {condition}
+"""
+_ROWS = "SELECT row_idx FROM column_values WHERE name = $column AND {condition}"
+
+
+def column_query(snapshot: Snapshot, condition: ColumnCondition) -> tuple[str, dict[str, Any]]:
+    """Return a query for the row_idx of samples that meet a condition, and its values.
+
+    Raises FilterError for an unknown column, or a comparison that its type does not have.
+    """
+    name, summary, column_type, is_per_turn = _resolve_column(snapshot, condition.name)
+    is_number = _VALUES[column_type] == "number"
+    if is_per_turn and is_number and summary is None:
+        raise FilterError(
+            f"The column {name!r} has one value per answer. Compare {name}.min, {name}.max or "
+            f"{name}.mean."
+        )
+    if summary is not None and not is_number:
+        raise FilterError(f"The column {name!r} has no numbers. Write col:{name}=VALUE.")
+    values = {
+        f"value_{n}": _read_value(condition, text, column_type)
+        for n, text in enumerate(condition.values)
+    }
+    column = _SUMMARIES[summary] if summary else _VALUES[column_type]
+    listed = ", ".join(f"${key}" for key in values)
+    if condition.operator in ("=", "!="):
+        comparison = f"{column} IN ({listed})"
+    else:
+        comparison = f"{column} {condition.operator} {listed}"
+    if is_per_turn and summary is None:
+        comparison = f"bool_or({comparison})"
+    if condition.operator == "!=":
+        comparison = f"NOT ({comparison})"
+    query = _ROWS_PER_ANSWER if is_per_turn else _ROWS
+    return query.format(condition=comparison), {"column": name, **values}
+
+
+def _resolve_column(snapshot: Snapshot, text: str) -> tuple[str, str | None, str, bool]:
+    """Return name, summary, type and whether the column has one value per answer."""
+    rows = snapshot.fetch_rows("SELECT name, type, per FROM columns ORDER BY name")
+    known = {name: (column_type, per == "turn") for name, column_type, per in rows}
+    if text in known:
+        return text, None, *known[text]
+    name, _, summary = text.rpartition(".")
+    if summary in _SUMMARIES and name in known and known[name][1]:
+        return name, summary, *known[name]
+    raise FilterError(
+        f"No column {text!r}. Columns: {', '.join(known) or 'none yet, run visnec import-columns'}."
+    )
+
+
+def _read_value(condition: ColumnCondition, text: str, column_type: str) -> float | str | bool:
+    """Return a value as the type of its column. Raises FilterError."""
+    name = condition.name
+    if _VALUES[column_type] == "number":
+        try:
+            return float(text)
+        except ValueError:
+            raise FilterError(f"{name!r} has numbers, and {text!r} is not a number.") from None
+    if condition.operator not in ("=", "!="):
+        raise FilterError(
+            f"The column {name!r} has {column_type} values. Compare them with = or !=."
+        )
+    if column_type == "text":
+        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if text not in ("true", "false"):
+        raise FilterError(f"The column {name!r} is true or false, not {text!r}.")
+    return text == "true"
