@@ -52,6 +52,11 @@ def parse_json_object(flag: str) -> Callable[[str], dict[str, Any]]:
     return parse
 
 
+def split_keys(text: str) -> list[str]:
+    """Return the keys of a list with commas."""
+    return [key.strip() for key in text.split(",") if key.strip()]
+
+
 def parse_pairs(flag: str, form: str, texts: Sequence[str]) -> dict[str, str]:
     """Parse ``KEY=VALUE`` texts; errors name ``flag`` and the expected ``form``."""
     pairs = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from scoring.cli import console
 from scoring.cli.commands import JsonOption, WorkspaceOption
 from scoring.errors import InputError
-from scoring.option_descriptions import Option
+from scoring.option_descriptions import Option, split_keys
 from scoring.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -75,11 +75,6 @@ def import_columns(
             replace_existing=options.replace,
         )
         show_columns(result, json=json)
-
-
-def split_keys(text: str) -> list[str]:
-    """Return the keys of a list with commas."""
-    return [key.strip() for key in text.split(",") if key.strip()]
 
 
 def show_columns(result: ColumnImport, *, json: bool = False) -> None:

@@ -25,7 +25,7 @@ from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.exports.options import MANIFEST, ExportOptions
 from scoring.exports.source_weights import describe_source_files
-from scoring.option_descriptions import Option
+from scoring.option_descriptions import Option, split_keys
 from scoring.runs.record import read_run_or_latest
 from scoring.subsets.definitions import read_subset
 from scoring.workspace import open_atomic, open_workspace
@@ -61,6 +61,12 @@ class ExportScoresOptions:
             max=17,
         ),
     ] = None
+    columns: Annotated[
+        str,
+        Option(
+            "Imported columns to add, separated by commas; not with visnec-csv.", metavar="NAMES"
+        ),
+    ] = ""
 
 
 def export(
@@ -180,6 +186,7 @@ def export_scores(
             file_format=file_format,
             per=options.per,
             decimals=options.decimals,
+            columns=split_keys(options.columns),
         )
     left_out = f"; {report.n_left_out:,} samples without a score are left out"
     console.show_message(

@@ -16,7 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.database.connection import Store
-from scoring.database.queries.export import SAMPLE_SCORES, TURN_SCORES, read_score_rows
+from scoring.database.queries.export import (
+    SAMPLE_SCORES,
+    TURN_SCORES,
+    column_fields,
+    read_score_rows,
+)
 from scoring.database.values import Scope
 from scoring.errors import InputError
 
@@ -45,6 +50,7 @@ def export_scores(
     file_format: str = PAPER,
     per: str = "sample",
     decimals: int | None = None,
+    columns: Sequence[str] = (),
 ) -> ScoreExport:
     """Write the scores of a run and blind baseline to ``file``, in the order of the dataset.
 
@@ -58,18 +64,21 @@ def export_scores(
         per: ``sample``, or ``turn`` for one row per answer.
         decimals: Decimals of each number (the paper's script writes 6). By default numbers read
             back as the same bits.
+        columns: Imported columns to add, as ``col:NAME``.
 
     Raises InputError if an option, the run or the baseline is unknown or they do not go together.
     """
     _check_options(file_format, per, decimals)
-    schema, n_left_out = UNITS[per], 0
+    fields = column_fields(store, columns, per)
+    _check_columns(fields, file_format)
+    schema, n_left_out = pa.schema([*UNITS[per], *fields]), 0
     names = PAPER_COLUMNS if file_format == PAPER else schema.names
     positions = [schema.names.index(name) for name in names]
     visnec = schema.names.index("visnec")
 
     def read_batches() -> Iterator[Rows]:
         nonlocal n_left_out
-        for rows in read_score_rows(store, scope, per):
+        for rows in read_score_rows(store, scope, per, fields):
             wanted = [row for row in rows if file_format != PAPER or row[visnec] is not None]
             n_left_out += len(rows) - len(wanted)
             yield [tuple(row[position] for position in positions) for row in wanted]
@@ -97,6 +106,20 @@ def _check_options(file_format: str, per: str, decimals: int | None) -> None:
         )
     if file_format == PARQUET and decimals is not None:
         raise InputError("Parquet stores exact numbers. Leave out --decimals.")
+
+
+def _check_columns(fields: Sequence[pa.Field], file_format: str) -> None:
+    if fields and file_format == PAPER:
+        raise InputError(
+            f"{PAPER} has the paper's columns only. Choose --format csv, jsonl or parquet for "
+            "imported columns."
+        )
+    lists = [field.name for field in fields if pa.types.is_list(field.type)]
+    if lists and file_format == CSV:
+        raise InputError(
+            f"{', '.join(lists)} has one value per answer, and CSV has no lists. Choose "
+            "--per turn, or --format jsonl or parquet."
+        )
 
 
 def _write_parquet(file: IO[bytes], schema: pa.Schema, batches: Iterable[Rows]) -> int:

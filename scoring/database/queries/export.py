@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from scoring.columns.parts import ARROW_TYPES, INTEGER
+from scoring.database.build.derive import VALUE_COLUMNS
 from scoring.database.conditions import check_scope
-from scoring.database.connection import Store
+from scoring.database.connection import Snapshot, Store
 from scoring.database.values import Scope
 from scoring.errors import InputError
 
@@ -84,10 +86,61 @@ _HAS_TURNS = """
 """
 
 
+_COLUMN_ROWS = """
+    SELECT row_idx, turn, {value} FROM column_values
+    WHERE name = $name AND row_idx >= $first_row AND row_idx < $end_row
+    ORDER BY row_idx, turn
+"""
+
+
+def column_fields(store: Store, names: Sequence[str], per: str) -> list[pa.Field]:
+    """Return the fields of imported columns, named ``col:NAME``. Raises InputError.
+
+    A column with one value per answer is a list in rows per sample; a column with one value per
+    sample is repeated in rows per answer.
+    """
+    rows = store.snapshot().fetch_rows("SELECT name, type, per FROM columns ORDER BY name")
+    known = {name: (column_type, of == "turn") for name, column_type, of in rows}
+    if missing := [name for name in names if name not in known]:
+        raise InputError(
+            f"No column {', '.join(map(repr, missing))}. Columns: "
+            f"{', '.join(known) or 'none yet, run visnec import-columns'}."
+        )
+    fields = []
+    for name in names:
+        column_type, is_per_turn = known[name]
+        kind = ARROW_TYPES[column_type]
+        is_list = is_per_turn and per == "sample"
+        metadata = {"type": column_type, "per": "turn" if is_per_turn else "sample"}
+        fields.append(pa.field(f"col:{name}", pa.list_(kind) if is_list else kind, True, metadata))
+    return fields
+
+
+def _read_column(
+    snapshot: Snapshot, field: pa.Field, per: str, block: dict[str, int]
+) -> dict[Any, Any]:
+    """Return the values of a column by row_idx, or by row_idx and turn in rows per answer."""
+    column_type = field.metadata[b"type"].decode()
+    query = _COLUMN_ROWS.format(value=VALUE_COLUMNS[column_type])
+    values: dict[Any, Any] = {}
+    name = field.name.removeprefix("col:")
+    for row_idx, turn, value in snapshot.fetch_rows(query, block | {"name": name}):
+        value = int(value) if column_type == INTEGER and value is not None else value
+        if turn is None:
+            values[row_idx] = value
+        elif per == "turn":
+            values[row_idx, turn] = value
+        else:
+            values.setdefault(row_idx, []).append(value)
+    return values
+
+
 def read_score_rows(
-    store: Store, scope: Scope, per: str = "sample"
+    store: Store, scope: Scope, per: str = "sample", columns: Sequence[pa.Field] = ()
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield rows of ``SAMPLE_SCORES`` or ``TURN_SCORES`` in dataset order, in bounded memory.
+
+    ``columns`` are those of ``column_fields`` to append.
 
     Every sample is in them, with its status; missing values are None. Raises InputError for a run
     without scores per turn.
@@ -104,7 +157,15 @@ def read_score_rows(
     query = _TURN_ROWS if per == "turn" else _SAMPLE_ROWS
     for first in range(0, n_samples, _BLOCK_ROWS):
         block = {"first_row": first, "end_row": first + _BLOCK_ROWS}
-        yield snapshot.fetch_rows(query, values | block)
+        rows = snapshot.fetch_rows(query, values | block)
+        for field in columns:
+            of_column = _read_column(snapshot, field, per, block)
+            by_turn = per == "turn" and field.metadata[b"per"] == b"turn"
+            turn = TURN_SCORES.names.index("turn")
+            rows = [
+                (*row, of_column.get((row[0], row[turn]) if by_turn else row[0])) for row in rows
+            ]
+        yield rows
 
 
 def turns_outside(
