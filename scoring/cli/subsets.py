@@ -34,7 +34,7 @@ from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.option_descriptions import Option
 from scoring.precision import Noise
-from scoring.rules import PAPER_RULES, rule_from_dict
+from scoring.rules import PAPER_RULES, Mixture, rule_from_dict
 from scoring.runs.record import read_run_or_latest
 from scoring.samples import Status
 from scoring.subsets.comparison import compare_subsets
@@ -314,7 +314,9 @@ def _compare_clusterings(
 
 def _show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> None:
     subset, definition = resolved.subset, resolved.definition
+    is_mixture = isinstance(definition.rule, Mixture)
     frame = resolved.by_source() if subset.weights is None else resolved.composition()
+    frame = resolved.mixture() if is_mixture else frame
     console.show_frame(f"Subset {definition.name}: {definition.rule}", frame)
     console.show_message(
         f"{len(subset.selected):,} of {len(subset.row_idx):,} samples; manual decisions added "
@@ -332,7 +334,10 @@ def _show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) ->
         f"others without a score {verb[definition.unscored]}; {unreadable:,} unreadable records "
         "dropped"
     )
-    if subset.weights is not None:
+    if isinstance(definition.rule, Mixture):
+        for line in definition.rule.describe_issues(resolved.candidates):
+            console.show_warning(line)
+    elif subset.weights is not None:
         share = effective_share(subset.weights)
         console.show_message(
             f"The weights are equivalent to {share:.1%} of the samples at equal weight"
@@ -380,6 +385,9 @@ def _subset_json(resolved: ResolvedSubset, bands: Bands) -> dict[str, Any]:
     values["vanishing"] = resolved.find_vanishing()
     if resolved.subset.weights is not None:
         values["composition"] = console.frame_records(resolved.composition())
+    if isinstance(resolved.definition.rule, Mixture):
+        values["mixture"] = console.frame_records(resolved.mixture())
+        values["issues"] = resolved.definition.rule.describe_issues(resolved.candidates)
     return values
 
 

@@ -25,6 +25,7 @@ from scoring.exports.parents import list_terms, source_front_matter, source_sect
 from scoring.exports.plots import draw_score_histogram, draw_source_bars
 from scoring.exports.source_weights import describe_source_files
 from scoring.exports.tables import table_schema
+from scoring.rules import Mixture
 
 _MAX_ROWS = 40
 _MAX_CODE = 80
@@ -66,6 +67,7 @@ _COLUMNS = {
     "record": "The record as its file held it.",
 }
 _WEIGHT = "How often the sample counts in training; the mean is 1."
+_REPEATS = "How often the sample counts in training."
 _IMAGES = {
     "@type": "cr:FileSet",
     "@id": "images",
@@ -308,7 +310,8 @@ def _croissant_bytes(plan: ExportPlan, manifest: Manifest) -> bytes:
         "distribution": distribution,
     }
     if options.format == "parquet" and options.columns != "source" and not plan.source_files:
-        descriptions = _COLUMNS | {options.weight_key: _WEIGHT}
+        is_mixture = isinstance(manifest.subset.rule, Mixture)
+        descriptions = _COLUMNS | {options.weight_key: _REPEATS if is_mixture else _WEIGHT}
         value["recordSet"] = [
             {
                 "@type": "cr:RecordSet",

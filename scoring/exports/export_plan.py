@@ -19,6 +19,7 @@ from scoring.exports.options import RECORDS, TABLES, ExportOptions
 from scoring.exports.source_weights import SourceFile, plan_source_files
 from scoring.readers.detect import JSON
 from scoring.readers.json_stream import Member, parse_member
+from scoring.rules import Mixture
 from scoring.rules.candidates import Floats, Ints
 from scoring.runs.record import read_run
 from scoring.samples import Status
@@ -202,10 +203,14 @@ def plan_export(
         hits, emptied = _plan_turns(store, outcome, options)
         outcome = _drop_emptied(outcome, emptied)
     candidates, subset = outcome.candidates, outcome.subset
+    is_mixture = isinstance(outcome.definition.rule, Mixture)
+    if subset.weights is None and is_mixture and options.weights not in (None, "ignore"):
+        subset = replace(subset, weights=subset.kept.astype(np.float64))  # each counts once
+        outcome = replace(outcome, subset=subset)
     if subset.weights is None and options.weights in ("column", "repeat", "source"):
         raise RuleError(
-            f"The rule {outcome.definition.rule} gives no weights. Select with the rule weights, "
-            "or export without them."
+            f"The rule {outcome.definition.rule} gives no weights. Select with the rule weights "
+            "or mixture, or export without them."
         )
     is_asked = options.format in (*RECORDS, "messages") or options.trainer is not None
     if subset.weights is not None and options.weights is None and is_asked:

@@ -16,6 +16,7 @@ from scoring.rules.arms import LOSSES, RANKINGS, Ablation, Control, RandomShare,
 from scoring.rules.base import Rule, parse_ranges
 from scoring.rules.evidence import EVIDENCE_MEANING, EVIDENCE_SECTION, FINDINGS
 from scoring.rules.limits import AnswerThresholds, Band, Budget, DropMisaligned, Threshold
+from scoring.rules.mixture import Mixture, parse_targets
 from scoring.rules.ranking import Per
 from scoring.rules.shares import (
     ClusterShare,
@@ -43,6 +44,7 @@ __all__ = [
     "Control",
     "DropMisaligned",
     "LengthCorrected",
+    "Mixture",
     "PaperCodeTopShare",
     "PaperTopShare",
     "Per",
@@ -59,6 +61,7 @@ __all__ = [
     "ablation_arms",
     "describe_rules",
     "parse_ranges",
+    "parse_targets",
     "rule_from_dict",
     "rule_options",
 ]
@@ -76,6 +79,7 @@ _RULES: dict[str, type[Rule]] = {
         TopShare,
         TopCount,
         TopTokens,
+        Mixture,
         Budget,
         ClusterShare,
         SourceShare,

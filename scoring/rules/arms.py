@@ -14,6 +14,7 @@ import numpy as np
 from scoring.errors import RuleError
 from scoring.rules.base import Rule, check_choice, check_count, check_seed, check_share
 from scoring.rules.candidates import Candidates, Floats, Mask
+from scoring.rules.mixture import Mixture
 from scoring.rules.ranking import (
     Per,
     group_scored,
@@ -102,7 +103,7 @@ class Control(Rule):
 
     ``by`` is ``random`` (using ``seed``) or one of ``RANKINGS``; ``per`` matches the numbers in
     each cluster or source too, not only in total. Raises RuleError for ``Weights``, which select
-    everything.
+    everything, and for a ``Mixture`` with repeats.
     """
 
     of: Rule
@@ -116,7 +117,8 @@ class Control(Rule):
             from scoring.rules import rule_from_dict  # the registry imports this class
 
             object.__setattr__(self, "of", rule_from_dict(cast(Mapping[str, Any], self.of)))
-        if not isinstance(self.of, Rule) or isinstance(self.of, Weights):
+        has_repeats = isinstance(self.of, Mixture) and self.of.max_repeat > 1
+        if not isinstance(self.of, Rule) or isinstance(self.of, Weights) or has_repeats:
             raise RuleError(f"A control needs a rule that selects part of the samples: {self.of}")
         check_choice(self.by, ("random", *RANKINGS), "--by")
         check_choice(self.per, get_args(Per), "--per")

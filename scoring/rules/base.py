@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any, ClassVar, cast
 
 from scoring.errors import RuleError
-from scoring.rules.candidates import Candidates, Mask
+from scoring.rules.candidates import Candidates, Floats, Mask
 
 MAX_SEED = 2**63 - 1
 
@@ -30,6 +30,11 @@ class Rule(ABC):
     @abstractmethod
     def select_mask(self, candidates: Candidates) -> Mask:
         """Return which candidates the rule selects, shape (n,); False without a score."""
+
+    def compute_weights(self, candidates: Candidates) -> Floats | None:
+        """Return how often each candidate counts in training, 0 without a score; None if once."""
+        del candidates
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rule as JSON values, with its name under ``rule``."""
@@ -50,7 +55,10 @@ class Rule(ABC):
             if isinstance(value, Rule):
                 words.append(f"{field.name}=({value})")
             elif isinstance(value, tuple):
-                words += [f"{group}={format_range(low, high)}" for group, low, high in value]
+                words += [
+                    f"{group}={format_range(*ends) if len(ends) == 2 else ends[0]}"
+                    for group, *ends in value
+                ]
             elif value is not None:
                 words.append(f"{field.name}={value}")
         return " ".join(words)

@@ -60,6 +60,10 @@ FINDINGS: Final = (
         "types.",
     ),
     Finding(
+        ("mixture",),
+        "Not measured; within its groups it draws at random like band, by default from all scores.",
+    ),
+    Finding(
         ("budget", "per-cluster", "per-source"),
         "Not measured; within its groups it ranks like top-share.",
     ),

@@ -45,11 +45,11 @@ class Threshold(Rule):
     name: ClassVar[str] = "threshold"
 
     def __post_init__(self) -> None:
-        _check_limits(self, self.min, self.max)
+        check_limits(self, self.min, self.max)
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the scores between the limits."""
-        return candidates.scored & _is_between(candidates, self.min, self.max)
+        return candidates.scored & is_between(candidates, self.min, self.max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class DropMisaligned(Rule):
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the scores that are not below the limit."""
-        return candidates.scored & _is_between(candidates, self.below, None)
+        return candidates.scored & is_between(candidates, self.below, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Band(Rule):
     name: ClassVar[str] = "band"
 
     def __post_init__(self) -> None:
-        _check_limits(self, self.min, self.max)
+        check_limits(self, self.min, self.max)
         if sum(size is not None for size in (self.share, self.count, self.tokens)) != 1:
             raise RuleError(f"Rule {self.name} needs one of --share, --count and --tokens")
         if self.share is not None:
@@ -126,7 +126,7 @@ class Band(Rule):
         )
         numbers = random_numbers(candidates.row_idx[scored], self.seed)
         order = np.argsort(numbers, kind="stable")
-        order = order[_is_between(candidates, self.min, self.max)[scored[order]]]
+        order = order[is_between(candidates, self.min, self.max)[scored[order]]]
         rank, _ = rank_within_groups(group[order])
         turn = (rank + 0.5) / sizes[group[order]]
         return scored[order[np.argsort(turn, kind="stable")]]
@@ -164,14 +164,14 @@ class AnswerThresholds(Rule):
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the scores between the limits of their type of answer."""
-        mask = _is_between(candidates, self.min, self.max)
+        mask = is_between(candidates, self.min, self.max)
         for kind, low, high in self.limits:
             has_kind = candidates.answer_kind == ANSWER_KINDS.index(kind)
-            mask = np.where(has_kind, _is_between(candidates, low, high), mask)
+            mask = np.where(has_kind, is_between(candidates, low, high), mask)
         return candidates.scored & mask
 
 
-def _check_limits(rule: Rule, low: float | None, high: float | None) -> None:
+def check_limits(rule: Rule, low: float | None, high: float | None) -> None:
     """Raise RuleError unless the limits are finite, not both open and in ascending order."""
     for value in (low, high):
         if value is not None and not is_finite(value):
@@ -182,7 +182,8 @@ def _check_limits(rule: Rule, low: float | None, high: float | None) -> None:
         raise RuleError(f"Rule {rule.name} keeps min <= visnec < max: {rule} keeps nothing")
 
 
-def _is_between(candidates: Candidates, low: float | None, high: float | None) -> Mask:
+def is_between(candidates: Candidates, low: float | None, high: float | None) -> Mask:
+    """Return which candidates have ``low <= visnec < high``; None leaves a side open."""
     mask = np.ones(len(candidates), np.bool_)
     if low is not None:
         mask &= candidates.visnec >= low

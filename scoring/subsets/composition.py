@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.rules.candidates import Floats, Mask
+from scoring.rules.candidates import Floats, Ints, Mask
 
 Grouping = Literal["source", "category", "answer type", "cluster"]
 """How the samples of a composition are grouped."""
@@ -43,6 +43,39 @@ def compare_composition(
             "weight": weight,
             "mean_weight": weight / n_kept,
             "share_after": weight / weight.sum(),
+        }
+    return pd.DataFrame(columns)
+
+
+def compare_mixture(
+    codes: NDArray[Any], n_groups: int, tokens: Ints, repeats: Floats
+) -> pd.DataFrame:
+    """Return what a mixture does to groups, one row per group.
+
+    ``codes``, ``tokens`` (answer tokens) and ``repeats`` (how often a sample counts, 0 if dropped)
+    are columns over all samples. Columns: samples, tokens, kept, repeated (samples with repeats),
+    repeated_tokens, epochs (repeated / samples), most_repeats, and the shares of samples and of
+    tokens before and after.
+    """
+    samples = np.bincount(codes, minlength=n_groups)
+    repeated = np.bincount(codes, repeats, n_groups)
+    tokens_before = np.bincount(codes, tokens, n_groups)
+    tokens_after = np.bincount(codes, tokens * repeats, n_groups)
+    most = np.zeros(n_groups)
+    np.maximum.at(most, codes, repeats)
+    with np.errstate(invalid="ignore"):
+        columns = {
+            "samples": samples,
+            "tokens": tokens_before.astype(np.int64),
+            "kept": np.bincount(codes[repeats > 0], minlength=n_groups),
+            "repeated": repeated.astype(np.int64),
+            "repeated_tokens": tokens_after.astype(np.int64),
+            "epochs": repeated / samples,
+            "most_repeats": most.astype(np.int64),
+            "share_before": samples / samples.sum(),
+            "share_after": repeated / repeated.sum(),
+            "token_share_before": tokens_before / tokens_before.sum(),
+            "token_share_after": tokens_after / tokens_after.sum(),
         }
     return pd.DataFrame(columns)
 

@@ -10,8 +10,16 @@ from typing import Annotated, Any
 from scoring.clustering.clusters import list_clusterings
 from scoring.database.connection import Store
 from scoring.errors import InputError
+from scoring.necessity import DEFAULT_BANDS, Bands
 from scoring.option_descriptions import BASELINE_HELP, RUN_HELP, Option
-from scoring.rules import Rule, ablation_arms, describe_rules, parse_ranges, rule_from_dict
+from scoring.rules import (
+    Rule,
+    ablation_arms,
+    describe_rules,
+    parse_ranges,
+    parse_targets,
+    rule_from_dict,
+)
 from scoring.runs.record import read_run_or_latest, utc_now
 from scoring.subsets.definitions import (
     ResolvedSubset,
@@ -29,6 +37,7 @@ _rule, _choice = partial(Option, panel=_RULE), partial(Option, panel=_CHOICES)
 _RULE_FIELDS = (
     *("below", "min", "max", "limits", "share", "count", "tokens", "at_least", "floor", "ceiling"),
     *("by", "per", "of", "temperature", "min_weight", "max_weight", "seed"),
+    *("target", "max_repeat"),
 )
 
 
@@ -72,11 +81,29 @@ class SelectOptions:
         str | None,
         _rule(
             "weights: softmax, rank or ratio. ablation: text-loss, multimodal-loss or "
-            "high-multimodal-loss. control: random, visnec or a loss."
+            "high-multimodal-loss. control: random, visnec or a loss. mixture: random or visnec."
         ),
     ] = None
     per: Annotated[
-        str | None, _rule("dataset, cluster or source: within which to rank or draw.")
+        str | None,
+        _rule(
+            "dataset, cluster or source: within which to rank or draw. mixture: the groups of its "
+            "targets, source, category, cluster or answer-type."
+        ),
+    ] = None
+    target: Annotated[
+        Sequence[Any] | None,
+        Option(
+            "mixture: share of a group in the budget (repeatable). Groups without a target share "
+            "what the targets leave of 1.",
+            panel=_RULE,
+            parse=parse_targets,
+            repeatable=True,
+            metavar="NAME=SHARE",
+        ),
+    ] = None
+    max_repeat: Annotated[
+        int | None, _rule("mixture: most repeats of a sample of a small group (default: 1).")
     ] = None
     of: Annotated[
         str | None, _rule("Saved subset that a control is compared with; its choices are used.")
@@ -119,12 +146,17 @@ class SelectOptions:
     ] = False
     overwrite: Annotated[bool, _choice("Replace a subset of this name.")] = False
 
-    def build_rule(self, of: Rule | None = None) -> Rule:
-        """Return the rule; ``of`` is the rule that a control accompanies. Raises RuleError."""
+    def build_rule(self, of: Rule | None = None, bands: Bands = DEFAULT_BANDS) -> Rule:
+        """Return the rule; ``of`` is the rule that a control accompanies. Raises RuleError.
+
+        ``bands`` are the limits of a mixture's categories.
+        """
         options = {name: getattr(self, name) for name in _RULE_FIELDS}
         options["of"] = of.to_dict() if of is not None else None
         if self.arms and self.rule not in ("random", "control"):
             options["seed"] = None  # it is the seed of the arms
+        if self.rule == "mixture" and self.per == "category":
+            options |= {"low": bands.low, "high": bands.high}
         given = {name: value for name, value in options.items() if value is not None}
         return rule_from_dict({"rule": self.rule, **given})
 
@@ -153,7 +185,7 @@ def create_subsets(
 def build_definition(workspace: Workspace, options: SelectOptions) -> SubsetDefinition:
     """Return the definition that the options describe, without saving it."""
     model = read_subset(workspace, options.of) if options.of is not None else None
-    rule = options.build_rule(model.rule if model else None)
+    rule = options.build_rule(model.rule if model else None, workspace.bands)
     record = read_run_or_latest(workspace, options.run_id)
     known = [clustering.clustering_id for clustering in list_clusterings(workspace)]
     if options.clustering_id is not None and options.clustering_id not in known:

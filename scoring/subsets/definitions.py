@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,16 +20,21 @@ from numpy.typing import NDArray
 from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
 from scoring.database.values import Scope
-from scoring.errors import InputError, WorkspaceError
+from scoring.errors import InputError, RuleError, WorkspaceError
 from scoring.necessity import DEFAULT_BANDS, Bands, Category
 from scoring.reviews.decision_log import Decision
 from scoring.reviews.decisions import read_events
 from scoring.reviews.resolution import LatestDecision, latest_decisions, majority_decisions
-from scoring.rules import Rule, rule_from_dict
+from scoring.rules import Mixture, Rule, rule_from_dict
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates
 from scoring.runs.record import utc_now
 from scoring.subsets.comparison import overlap_table
-from scoring.subsets.composition import Grouping, compare_composition, describe_vanishing
+from scoring.subsets.composition import (
+    Grouping,
+    compare_composition,
+    compare_mixture,
+    describe_vanishing,
+)
 from scoring.subsets.selection import Subset, Treatment, select
 from scoring.workspace import Workspace, check_name, is_valid_name, write_json
 
@@ -193,6 +198,23 @@ class ResolvedSubset:
         """
         codes, names = self.group_codes(grouping, bands)
         frame = compare_composition(codes, len(names), self.subset.kept, self.subset.weights)
+        return frame.set_axis(pd.Index(names, name=grouping.replace(" ", "_")), axis=0)
+
+    def mixture(self) -> pd.DataFrame:
+        """Return samples, tokens and repeats per group of a mixture, before and after.
+
+        The columns are those of :func:`compare_mixture`, and target (NaN without one). Raises
+        RuleError for another rule.
+        """
+        rule = self.definition.rule
+        if not isinstance(rule, Mixture):
+            raise RuleError(f"Subset {self.definition.name!r} is not a mixture: {rule}")
+        grouping = cast(Grouping, rule.per.replace("-", " "))
+        codes, names = self.group_codes(grouping, Bands(rule.low, rule.high))
+        weights = self.subset.weights
+        repeats = self.subset.kept.astype(np.float64) if weights is None else weights
+        frame = compare_mixture(codes, len(names), self.candidates.n_answer_tokens, repeats)
+        frame["target"] = [dict(rule.target).get(str(name), np.nan) for name in names]
         return frame.set_axis(pd.Index(names, name=grouping.replace(" ", "_")), axis=0)
 
     def find_vanishing(self) -> list[str]:

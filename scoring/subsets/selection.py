@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from scoring.errors import RuleError
 from scoring.reviews.decision_log import Decision
-from scoring.rules import PaperTopShare, Rule, Weights
+from scoring.rules import PaperTopShare, Rule
 from scoring.rules.base import check_count, check_seed
 from scoring.rules.candidates import STATUSES, Candidates, Floats, Ints, Mask
 from scoring.rules.ranking import random_numbers
@@ -113,7 +113,7 @@ def select(
     for treatment in (text_only, unscored):
         if treatment not in get_args(Treatment):
             raise RuleError(f"Invalid treatment {treatment!r} of samples. Choose drop or keep")
-    weights = rule.compute_weights(candidates) if isinstance(rule, Weights) else None
+    weights = rule.compute_weights(candidates)
     kept = rule.select_mask(candidates) if weights is None else weights > 0
     why = np.full(len(candidates), REASONS.index(Reason.RULE), np.int8)
     if isinstance(rule, PaperTopShare):

@@ -37,6 +37,7 @@ from scoring.rules import (
     Ablation,
     AnswerThresholds,
     Control,
+    Mixture,
     RandomShare,
     Rule,
     Threshold,
@@ -56,7 +57,7 @@ def test_every_rule_and_reason_is_named() -> None:
 
 def test_rules_are_offered_in_the_order_of_the_evidence() -> None:
     offered = [str(kind) for family in FAMILIES for kind in family.rules]
-    assert offered == list(RULES_BY_EVIDENCE)
+    assert offered == [name for name in RULES_BY_EVIDENCE if name != "mixture"]
 
 
 def test_rules_from_the_view() -> None:
@@ -114,6 +115,7 @@ def test_a_saved_subset_opens_as_the_view_it_was_made_from(context: Context, vie
         Control(Control(TopShare(0.5)), "visnec"),
         Control(RandomShare(share=0.5, seed=1), "random", seed=2),
         Control(Ablation("text-loss", per="cluster"), "random", "source"),
+        Mixture((("scenes", 0.5),), count=5, max_repeat=2),
         AnswerThresholds(limits=tuple((kind, 0.1, None) for kind in ANSWER_KINDS)),
     ],
     ids=str,

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.widgets import figures
 from scoring.exports.options import EMBEDDING, FORMATS, TABLES
 from scoring.exports.trainers import TRAINERS, Trainer
-from scoring.rules import Weights
+from scoring.rules import Mixture, Weights
 from scoring.subsets.definitions import SubsetDefinition
 
 _IMAGES = {
@@ -61,7 +61,7 @@ def choose_options(definition: SubsetDefinition) -> dict[str, Any]:
         )
     if file_format == "parquet" and not trainer:
         chosen["columns"] = _select(name, "columns", _COLUMNS)
-    if isinstance(definition.rule, Weights):
+    if isinstance(definition.rule, Weights | Mixture):
         chosen |= _choose_weights(form, trainer)
     chosen |= _choose_turns(form, can_mask=not trainer or trainer.mask_key is not None)
     if file_format not in TABLES:

@@ -17,6 +17,7 @@ from scoring.rules import (
     Band,
     ClusterShare,
     Control,
+    Mixture,
     PaperCodeTopShare,
     PaperTopShare,
     Rule,
@@ -204,7 +205,7 @@ def uses_clusters(rule: Rule) -> bool:
     """Return whether a rule selects by cluster."""
     if isinstance(rule, Control):
         return rule.per == "cluster" or uses_clusters(rule.of)
-    if isinstance(rule, Ablation | Band):
+    if isinstance(rule, Ablation | Band | Mixture):
         return rule.per == "cluster"
     return isinstance(rule, ClusterShare | PaperTopShare | PaperCodeTopShare)
 

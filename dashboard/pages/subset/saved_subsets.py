@@ -16,7 +16,7 @@ from dashboard.text import formatting
 from dashboard.view.state import View, change_view
 from dashboard.widgets import figures, notices
 from scoring.errors import VisnecError
-from scoring.rules import Ablation, Control, RandomShare, Weights, ablation_arms
+from scoring.rules import Ablation, Control, Mixture, RandomShare, Weights, ablation_arms
 from scoring.runs.record import utc_now
 from scoring.subsets.definitions import (
     SubsetDefinition,
@@ -155,7 +155,8 @@ def read_arms(definition: SubsetDefinition) -> dict[str, SubsetDefinition]:
     Without a clustering only those that need none; empty for a rule that is an arm or weighs.
     """
     rule = definition.rule
-    if isinstance(rule, Ablation | Control | RandomShare | Weights):
+    is_weighting = isinstance(rule, Weights) or (isinstance(rule, Mixture) and rule.max_repeat > 1)
+    if is_weighting or isinstance(rule, Ablation | Control | RandomShare):
         return {}
     return {
         kind: replace(definition, name=name_arm(definition.name, kind), rule=control)

@@ -1,0 +1,239 @@
+"""A rule that mixes groups of samples: target shares per group, with repeats for small groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, cast, get_args
+
+import numpy as np
+
+from scoring.errors import RuleError
+from scoring.necessity import CATEGORIES, DEFAULT_BANDS, Bands
+from scoring.rules.base import (
+    Rule,
+    check_choice,
+    check_count,
+    check_seed,
+    check_share,
+    is_finite,
+)
+from scoring.rules.candidates import ANSWER_KINDS, Candidates, Floats, Ints, Mask
+from scoring.rules.limits import check_limits, is_between
+from scoring.rules.ranking import group_scored, random_numbers, scored_positions, sort_best_first
+from scoring.rules.shares import check_tokens_known
+
+MixtureGroup = Literal["source", "category", "cluster", "answer-type"]
+DrawBy = Literal["random", "visnec"]
+Targets = tuple[tuple[str, float], ...]
+"""(group, share of the budget) in ascending order of the names."""
+
+REPEATS_TO_WARN_OF: Final = 4
+"""Above this many repeats, instruction data lost in the experiments of DataComp-VLM."""
+REST: Final = "the rest"
+_TOLERANCE: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDraw:
+    """What a mixture draws from a group.
+
+    ``quota`` and ``drawn`` are in the unit of the budget (samples or answer tokens, repeats
+    included), ``n_available`` counts the samples in the band, ``positions`` and ``counts`` are the
+    drawn candidates and how often each is repeated.
+    """
+
+    name: str
+    quota: int
+    drawn: int
+    n_available: int
+    positions: Ints
+    counts: Ints
+
+    @property
+    def most_repeats(self) -> int:
+        """The highest number of repeats of a sample."""
+        return int(self.counts.max(initial=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture(Rule):
+    """Groups of samples by target shares of a budget.
+
+    The budget is a ``count``, a ``share`` of the scored samples, or a number of answer ``tokens``,
+    repeats included; each ``target`` is (group, share of it), in samples or in answer tokens. If
+    the targets add up to less than 1, all other groups together get the rest; else nothing.
+    A group's samples are drawn at random between ``min`` and ``max`` (either may be open), or the
+    highest scores first (``by="visnec"``). A group with too few samples is repeated as a whole, at
+    most ``max_repeat`` times; if that is not enough, it stays below its target, and no other group
+    gets more. With ``per="category"``, ``low`` and ``high`` are the band limits.
+    """
+
+    target: Targets
+    per: MixtureGroup = "source"
+    count: int | None = None
+    tokens: int | None = None
+    share: float | None = None
+    min: float | None = None
+    max: float | None = None
+    by: DrawBy = "random"
+    max_repeat: int = 1
+    low: float = DEFAULT_BANDS.low
+    high: float = DEFAULT_BANDS.high
+    seed: int = 0
+    name: ClassVar[str] = "mixture"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", _normalize_targets(self.target))
+        check_choice(self.per, get_args(MixtureGroup), "--per")
+        check_choice(self.by, get_args(DrawBy), "--by")
+        if sum(size is not None for size in (self.share, self.count, self.tokens)) != 1:
+            raise RuleError("Rule mixture needs one of --share, --count and --tokens")
+        if self.share is not None:
+            check_share(self.share)
+        if self.count is not None:
+            check_count(self.count)
+        if self.tokens is not None:
+            check_count(self.tokens, what="The number of answer tokens")
+        if self.min is not None or self.max is not None:
+            check_limits(self, self.min, self.max)
+        check_count(self.max_repeat, what="The number of repeats")
+        Bands(self.low, self.high)  # checks the limits
+        check_seed(self.seed)
+
+    def select_mask(self, candidates: Candidates) -> Mask:
+        """Select every sample that is drawn at least once."""
+        return self._count_repeats(candidates) > 0
+
+    def compute_weights(self, candidates: Candidates) -> Floats | None:
+        """Return how often each sample counts; None if no sample may be repeated."""
+        return self._count_repeats(candidates).astype(np.float64) if self.max_repeat > 1 else None
+
+    def draw_groups(self, candidates: Candidates) -> list[GroupDraw]:
+        """Draw from each group with a target, and from the rest; raises RuleError."""
+        scored = scored_positions(candidates)
+        codes, names = self._group_scored(candidates)
+        if unknown := [name for name, _ in self.target if name not in names]:
+            known = ", ".join(names) or "none"
+            raise RuleError(f"Unknown {self.per} {unknown[0]!r} in --target. Choose from: {known}")
+        shares = [share for _, share in self.target]
+        numbers = [names.index(name) for name, _ in self.target]
+        members = [codes == number for number in numbers]
+        if (rest := 1 - sum(shares)) > _TOLERANCE:
+            shares.append(rest)
+            members.append(~np.isin(codes, numbers))
+        budget = self.count or self.tokens or int(cast(float, self.share) * len(scored))
+        titles = [name for name, _ in self.target] + [REST]
+        return [
+            self._draw_group(candidates, title, quota, scored[inside])
+            for title, quota, inside in zip(titles, _split(budget, shares), members, strict=False)
+        ]
+
+    def _draw_group(
+        self, candidates: Candidates, name: str, quota: int, positions: Ints
+    ) -> GroupDraw:
+        """Draw from a group: whole passes over its samples, then the first of another pass."""
+        inside = positions[is_between(candidates, self.min, self.max)[positions]]
+        if self.by == "visnec":
+            ordered = sort_best_first(candidates.visnec, inside)
+        else:
+            numbers = random_numbers(candidates.row_idx[inside], self.seed)
+            ordered = inside[np.argsort(numbers, kind="stable")]
+        sizes = np.ones(len(ordered), np.int64)
+        if self.tokens is not None:
+            check_tokens_known(candidates)
+            sizes = candidates.n_answer_tokens[ordered]
+        total = int(sizes.sum())
+        passes = min(quota // total, self.max_repeat) if total else 0
+        remaining = quota - passes * total if passes < self.max_repeat else 0
+        counts = np.full(len(ordered), passes, np.int64)
+        counts[: np.searchsorted(np.cumsum(sizes), remaining, side="right")] += 1
+        drawn = int((counts * sizes).sum())
+        taken = counts > 0
+        return GroupDraw(name, quota, drawn, len(inside), ordered[taken], counts[taken])
+
+    def _count_repeats(self, candidates: Candidates) -> Ints:
+        repeats = np.zeros(len(candidates), np.int64)
+        if candidates.scored.any():
+            for group in self.draw_groups(candidates):
+                repeats[group.positions] = group.counts
+        return repeats
+
+    def _group_scored(self, candidates: Candidates) -> tuple[Ints, Sequence[str]]:
+        """Return the group of each scored sample as a position in the names, and the names."""
+        scored = candidates.scored
+        if self.per == "source":
+            return candidates.source[scored].astype(np.int64), candidates.sources
+        if self.per == "answer-type":
+            return candidates.answer_kind[scored].astype(np.int64), ANSWER_KINDS
+        if self.per == "category":
+            categories = Bands(self.low, self.high).category_codes(candidates.visnec[scored])
+            return categories.astype(np.int64), [str(category) for category in CATEGORIES]
+        numbers, codes = np.unique(group_scored(candidates, "cluster"), return_inverse=True)
+        return codes.astype(np.int64), [str(number) for number in numbers]
+
+    def describe_issues(self, candidates: Candidates) -> list[str]:
+        """Return a line for each group below its target, and for each that is repeated often."""
+        unit = "samples" if self.tokens is None else "answer tokens"
+        lines = []
+        for group in self.draw_groups(candidates) if candidates.scored.any() else []:
+            is_used_up = len(group.positions) == group.n_available and bool(
+                (group.counts == self.max_repeat).all()
+            )
+            if is_used_up and group.drawn < group.quota:
+                lines.append(
+                    f"{group.name} gets {group.drawn:,} of {group.quota:,} {unit}: it has "
+                    f"{group.n_available:,} samples in the band, repeated at most "
+                    f"{self.max_repeat:,} times. Lower its target or the budget, or raise "
+                    "--max-repeat"
+                )
+            if group.most_repeats > REPEATS_TO_WARN_OF:
+                lines.append(
+                    f"{group.name} is repeated up to {group.most_repeats:,} times; more than "
+                    f"{REPEATS_TO_WARN_OF} repeats of instruction data can hurt"
+                )
+        return lines
+
+
+def parse_targets(texts: Iterable[str]) -> list[list[Any]]:
+    """Parse ``NAME=SHARE`` into [name, share]. Raises RuleError."""
+    targets = []
+    for text in texts:
+        name, _, share = text.rpartition("=")
+        try:
+            targets.append([name, float(share)])
+        except ValueError:
+            name = ""
+        if not name:
+            raise RuleError(f"Invalid target {text!r}. Write NAME=SHARE, like charts=0.3")
+    return targets
+
+
+def _normalize_targets(value: object) -> Targets:
+    """Return targets from JSON or Python, in ascending order of names. Raises RuleError."""
+    targets: dict[str, float] = {}
+    for pair in cast(Iterable[Any], value):
+        if isinstance(pair, str) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise RuleError(f"Each target needs a group and a share, got {pair!r}")
+        name, share = pair
+        if not is_finite(share) or not 0 <= share <= 1:
+            raise RuleError(
+                f"The share of {name!r} must be from 0 to 1 (0.3 is 30 %), got {share!r}"
+            )
+        if name in targets:
+            raise RuleError(f"Duplicate target for {name!r}")
+        targets[name] = share
+    if not targets:
+        raise RuleError("Rule mixture needs at least one --target NAME=SHARE")
+    if (total := sum(targets.values())) > 1 + _TOLERANCE:
+        raise RuleError(f"The targets add up to {total:g}; they can add up to at most 1")
+    return tuple((name, targets[name]) for name in sorted(targets))
+
+
+def _split(budget: int, shares: Sequence[float]) -> list[int]:
+    """Split a budget by shares; what rounding down leaves goes to the largest remainders."""
+    exact = np.round(np.array(shares) * budget, 6)
+    quotas = np.floor(exact).astype(np.int64)
+    left = round(float(exact.sum())) - int(quotas.sum())
+    quotas[np.argsort(quotas - exact, kind="stable")[:left]] += 1
+    return [int(quota) for quota in quotas]
