@@ -112,8 +112,22 @@ def plan_trial(
         except BaseException:
             if is_new:
                 _discard_unfinished(folder)
+            else:
+                _discard_sets(read_plan(workspace, name), folder)
             raise
     return read_plan(workspace, name)
+
+
+def _discard_sets(plan: TrialPlan, folder: Path) -> None:
+    """Remove evaluation sets that a refused planning imported and the saved plan does not have."""
+    imported = {
+        each.name for each in plan.evaluation if not (Path(each.path) / "workspace.json").is_file()
+    }
+    for path in (folder / EVALUATION_FOLDER).glob("*"):
+        if path.name not in imported:
+            shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):  # absent, or with other sets
+        (folder / EVALUATION_FOLDER).rmdir()
 
 
 def _discard_unfinished(folder: Path) -> None:

@@ -138,7 +138,7 @@ def _read_row(origin: str, row: Mapping[str, Any]) -> RecordedValue:
             arm=str(cells["arm"]) if "arm" in cells else None,
             seed=int(str(cells["seed"])) if "seed" in cells else None,
             n_samples=int(str(cells["n_samples"])) if "n_samples" in cells else None,
-            manifest_digest=cells.get("manifest_digest"),
+            manifest_digest=str(cells["manifest_digest"]) if "manifest_digest" in cells else None,
         )
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{origin} cannot be read: {error!r}") from error
@@ -238,7 +238,7 @@ def _read_vlmevalkit(
     path: Path, content: Any, benchmark: str, wanted: str | None, unit: Unit
 ) -> ResultFile:
     """Read the overall value; ``wanted`` is a column, or a row and a column: split=dev|Overall."""
-    cells = _flatten(content)
+    cells = _flatten(path, content)
     numbers = {key: float(v) for key, v in cells.items() if _is_number(v)}
     if wanted is not None and wanted not in numbers:
         raise InputError(f"{path.name} has no {wanted!r}. Choose one of: {', '.join(numbers)}")
@@ -259,7 +259,7 @@ def _read_vlmevalkit(
     return ResultFile(path, "", (recorded,), "VLMEvalKit")
 
 
-def _flatten(content: Any) -> dict[str, Any]:
+def _flatten(path: Path, content: Any) -> dict[str, Any]:
     """Return the cells of a table or object; of several rows as ``first column=its value|name``."""
     if isinstance(content, Mapping):
         return {
@@ -269,7 +269,12 @@ def _flatten(content: Any) -> dict[str, Any]:
         }
     if len(content) == 1:
         return dict(content[0])
-    first = next(iter(content[0]))
+    first = next(iter(content[0]), None)
+    if len({str(row.get(first)) for row in content if first in row}) < len(content):
+        raise InputError(
+            f"{path.name} has rows that do not differ in their first column {first!r}. Record its "
+            "value in a table with the columns arm, seed, benchmark and value"
+        )
     return {
         f"{first}={row[first]}|{name}": value
         for row in content

@@ -136,6 +136,25 @@ def test_a_workspace_is_an_evaluation_set_and_is_pinned_by_its_records(
         open_evaluation_set(workspace, plan, "bench")
 
 
+def test_a_refused_plan_leaves_no_records_of_its_sets(
+    workspace: Workspace,
+    make_plan: Callable[..., TrialPlan],
+    write_set: WriteSet,
+    tmp_path: Path,
+) -> None:
+    other = scoring.create_workspace(tmp_path / "bench")
+    scoring.import_dataset(other, [write_set("bench", [("Is it new?", "yes", None)])])
+    plan = make_plan(evaluation=sources([str(other.root)]))
+    file = write_set("file", [("And this?", "no", None)])
+    with pytest.raises(InputError, match="already planned"):
+        make_plan(evaluation=sources([f"{file}:bench"]))
+    with pytest.raises(InputError, match="already planned"):
+        make_plan(evaluation=sources([str(file)]))
+    (sample,) = read_evaluation_samples(open_evaluation_set(workspace, plan, "bench"))
+    assert sample.question == "Is it new?"
+    assert not (trial_folder(workspace, "first") / "evaluation").exists()
+
+
 def test_a_training_pins_the_weights_of_its_model(make_plan: Callable[..., TrialPlan]) -> None:
     plan = make_plan(model="tiny-vlm", budget=Budget(None, 20), adapter="lora", lora_rank=4)
     assert plan.training is not None

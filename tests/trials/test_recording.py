@@ -310,12 +310,15 @@ def test_vlmevalkit_files_that_are_not_clear_are_refused(tmp_path: Path) -> None
         ("a.json", '{"results": {"image": 0.5}}', "has no value to record"),
         ("a.json", "[" * 100_000, "a.json cannot be read"),
         ("a.csv", 'benchmark,value\n"image,1\n', "a.csv cannot be read"),
+        ("m_Bench_acc.json", '[{"split": "dev", "acc": 1}, {"acc": 2}]', "rows that do not differ"),
+        ("m_Bench_acc.json", "[{}, {}]", "rows that do not differ in their first column"),
+        ("m_Bench_acc.csv", "split,acc\ndev,1\ndev,2\n", "rows that do not differ in their first"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content, "utf-8")
     with pytest.raises(InputError, match=message):
-        read_result_file(tmp_path / name)
+        read_result_file(tmp_path / name, known_sets=["Bench"])
     with pytest.raises(InputError, match="does not exist"):
         read_result_file(tmp_path / "missing.json")
 
