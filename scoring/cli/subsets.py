@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
+import pandas as pd
+
 from scoring.cli import console
 from scoring.cli.commands import (
     BaselineOption,
@@ -314,9 +316,9 @@ def _compare_clusterings(
 
 def _show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> None:
     subset, definition = resolved.subset, resolved.definition
-    is_mixture = isinstance(definition.rule, Mixture)
     frame = resolved.by_source() if subset.weights is None else resolved.composition()
-    frame = resolved.mixture() if is_mixture else frame
+    if isinstance(definition.rule, Mixture):
+        frame = _format_mixture(resolved.mixture(), by_tokens=definition.rule.tokens is not None)
     console.show_frame(f"Subset {definition.name}: {definition.rule}", frame)
     console.show_message(
         f"{len(subset.selected):,} of {len(subset.row_idx):,} samples; manual decisions added "
@@ -346,6 +348,22 @@ def _show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) ->
     near = format_near_threshold(definition.rule, resolved.candidates, noise)
     if near is not None:
         console.show_message(near)
+
+
+def _format_mixture(frame: pd.DataFrame, by_tokens: bool) -> pd.DataFrame:
+    """Return the table of a mixture for a terminal, with shares in the unit of the budget."""
+    shares = frame["token_share_after" if by_tokens else "share_after"]
+    columns = {
+        "samples": frame["samples"],
+        "tokens": frame["tokens"],
+        "kept": frame["kept"],
+        "repeated": frame["repeated"],
+        "their tokens": frame["repeated_tokens"],
+        "epochs": frame["epochs"].map("{:.2f}".format),
+        "share": shares.map("{:.1%}".format),
+        "target": frame["target"].map(lambda share: "-" if math.isnan(share) else f"{share:.1%}"),
+    }
+    return pd.DataFrame(columns)[frame["samples"] > 0]
 
 
 def _show_composition(resolved: ResolvedSubset, bands: Bands) -> None:
