@@ -188,7 +188,12 @@ def build_report(plan: TrialPlan, results: Sequence[UnitResult]) -> Report:
         evaluation_sets=declared,
         undeclared=undeclared,
         arms=arms,
-        comparisons=_compare_arms(plan, values, (*declared, *undeclared)),
+        comparisons=_compare_arms(
+            plan,
+            values,
+            (*declared, *undeclared),
+            is_recorded=plan.training is None or any(each.recorded_from for each in results),
+        ),
         missing=_find_missing(plan, values),
         notes=tuple(notes),
     )
@@ -272,7 +277,7 @@ def _list_groups(trainings: Mapping[str, Sequence[str]]) -> str:
 
 
 def _compare_arms(
-    plan: TrialPlan, values: _Values, evaluation_sets: Sequence[str]
+    plan: TrialPlan, values: _Values, evaluation_sets: Sequence[str], is_recorded: bool
 ) -> tuple[ComparisonReport, ...]:
     measures = {name: _choose_measure(plan, values, name) for name in evaluation_sets}
     differences = {
@@ -304,14 +309,30 @@ def _compare_arms(
             control=pair[1],
             margin=plan.margin,
             n_planned=len(plan.seeds),
+            advice=_advise_constant(plan, values, pair, is_recorded),
         )
         if conclusion.kind != "none":
             text += f" on {plan.primary}"
         if others:
-            text += ", and " + ", ".join(each.text for each in others)
+            text += ". Other sets: " if conclusion.kind == "none" else ", and "
+            text += ", ".join(each.text for each in others)
         difference = SetDifference(plan.primary, plan.measure, primary[pair])
         reports.append(ComparisonReport(*pair, difference, others, conclusion, summary, text))
     return tuple(reports)
+
+
+def _advise_constant(
+    plan: TrialPlan, values: _Values, pair: tuple[str, str], is_recorded: bool
+) -> str:
+    """Return what to do about a difference that is the same in every seed."""
+    if is_recorded:
+        return "Check that the seeds are separate trainings"
+    by_arm = [values.get((arm, plan.primary, plan.measure), {}) for arm in pair]
+    is_equal = len({value for by_seed in by_arm for value in by_seed.values()}) == 1
+    advice = "measure the loss or train longer" if plan.measure == "accuracy" else "train longer"
+    if is_equal:
+        return f"All trainings gave the same {plan.measure}; {advice}"
+    return advice.capitalize()
 
 
 def _choose_measure(plan: TrialPlan, values: _Values, evaluation_set: str) -> Measure:

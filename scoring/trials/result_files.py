@@ -298,6 +298,12 @@ def _scale(result: ResultFile, unit: Unit) -> ResultFile:
     accuracies = [each.value for each in result.values if each.measure == "accuracy"]
     # The tasks of lmms-eval have units of their own; elsewhere, a file has one.
     by_value = result.program == "lmms-eval" and unit == "auto"
+    n_low = sum(0 < value <= 1 for value in accuracies)
+    if unit == "auto" and not by_value and n_low and max(accuracies) > 1:
+        raise InputError(
+            f"{result.path.name}: {n_low:,} of {len(accuracies):,} values are at most 1, the "
+            f"largest is {max(accuracies):g}: state the unit with --unit percent or --unit share"
+        )
     is_share = unit == "share" or (unit == "auto" and bool(accuracies) and 0 < max(accuracies) <= 1)
     values, n_shares = [], 0
     for each in result.values:

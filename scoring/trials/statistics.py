@@ -161,8 +161,12 @@ def describe_conclusion(
     control: str = "all",
     margin: float = 0.0,
     n_planned: int = MIN_SEEDS,
+    advice: str = "Check that the seeds are separate trainings",
 ) -> str:
-    """Return a conclusion as it is printed, such as ``not shown: +1.9 (-0.8 to 4.6)``."""
+    """Return a conclusion as it is printed, such as ``not shown: +1.9 (-0.8 to 4.6)``.
+
+    ``advice`` follows a difference that is the same in every seed.
+    """
     n_planned = max(n_planned, MIN_SEEDS)
     interval = format_difference(difference, measure)
     if conclusion.kind == "none" and difference.n_seeds < MIN_SEEDS:
@@ -170,7 +174,7 @@ def describe_conclusion(
     if conclusion.kind == "none":
         return (
             f"no conclusion: {format_value(difference.mean, measure, '+')} in each of "
-            f"{difference.n_seeds} seeds. Check that the seeds are separate trainings"
+            f"{difference.n_seeds} seeds. {advice}"
         )
     text = {
         "better": f"better {interval}",

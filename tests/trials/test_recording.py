@@ -177,6 +177,17 @@ def test_shares_become_per_cent_and_losses_stay(workspace: Workspace, tmp_path: 
     assert kept.sets["image"].values["accuracy"] == 0.4
 
 
+def test_shares_mixed_with_per_cent_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [{"benchmark": "image", "value": 0.61}, {"benchmark": "text", "value": 63}]
+    file = write_rows(tmp_path / "r.csv", rows)
+    with pytest.raises(InputError, match="1 of 2 values are at most 1, the largest is 63: state"):
+        record_results(workspace, "first", [file], ARM)
+    with pytest.raises(InputError, match="6300 on text is not an accuracy"):
+        record_results(workspace, "first", [file], replace(ARM, unit="share"))
+    (unit,) = record_results(workspace, "first", [file], replace(ARM, unit="percent")).units
+    assert unit.sets["image"].values == {"accuracy": 0.61}
+
+
 LMMS_EVAL: dict[str, Any] = {
     "results": {
         "all_tasks": {" ": " ", "alias": "all_tasks"},

@@ -72,12 +72,28 @@ def test_missing_results_are_named_and_withhold_conclusions() -> None:
     ]
     for each in report.comparisons:
         assert each.conclusion.kind == "none"
-        assert each.text.startswith("2 of 3 seeds: no conclusion yet, and -")
+        assert each.text.startswith("2 of 3 seeds: no conclusion yet. Other sets: -")
     json.dumps(report.to_dict(), allow_nan=False)
     empty = build_report(PLAN, [])
     assert empty.arms == () and len(empty.missing) == 9
     assert [each.text for each in empty.comparisons] == ["0 of 3 seeds: no conclusion yet"] * 2
     assert "No result on text: keep15-random seed 1" in empty.to_markdown()
+
+
+def test_the_advice_on_constant_differences_depends_on_where_they_are_from() -> None:
+    same = {arm: (75.0, 75.0, 75.0) for arm in IMAGE}
+    results = make_results({"image": same, "text": same})
+    texts = {each.text for each in build_report(PLAN, results).comparisons}
+    assert texts == {
+        "no conclusion: +0.0 in each of 3 seeds. All trainings gave the same accuracy; measure the "
+        "loss or train longer. Other sets: +0.0 (0.0 to 0.0) on text"
+    }
+    higher = make_results({"image": same | {"keep15": (80.0, 80.0, 80.0)}})
+    assert build_report(PLAN, higher).comparisons[0].text.endswith(
+        "3 seeds. Measure the loss or train longer"
+    )
+    recorded = [replace(each, recorded_from="x.json") for each in results]
+    assert "Check that the seeds are" in build_report(PLAN, recorded).comparisons[0].text
 
 
 def test_loss_is_better_when_lower() -> None:
