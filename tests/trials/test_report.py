@@ -81,7 +81,7 @@ def test_missing_results_are_named_and_withhold_conclusions() -> None:
 
 
 def test_the_advice_on_constant_differences_depends_on_where_they_are_from() -> None:
-    same = {arm: (75.0, 75.0, 75.0) for arm in IMAGE}
+    same = dict.fromkeys(IMAGE, (75.0, 75.0, 75.0))
     results = make_results({"image": same, "text": same})
     texts = {each.text for each in build_report(PLAN, results).comparisons}
     assert texts == {
@@ -89,8 +89,10 @@ def test_the_advice_on_constant_differences_depends_on_where_they_are_from() -> 
         "loss or train longer. Other sets: +0.0 (0.0 to 0.0) on text"
     }
     higher = make_results({"image": same | {"keep15": (80.0, 80.0, 80.0)}})
-    assert build_report(PLAN, higher).comparisons[0].text.endswith(
-        "3 seeds. Measure the loss or train longer"
+    assert (
+        build_report(PLAN, higher)
+        .comparisons[0]
+        .text.endswith("3 seeds. Measure the loss or train longer")
     )
     recorded = [replace(each, recorded_from="x.json") for each in results]
     assert "Check that the seeds are" in build_report(PLAN, recorded).comparisons[0].text
