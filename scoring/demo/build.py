@@ -27,6 +27,7 @@ from scoring.workspace import Workspace, create_workspace, open_workspace, save_
 
 DEMO_RUN = "demo"
 DEMO_CLUSTERS = 8
+DEMO_TRIAL = "demo"
 DEMO_BASELINES = ("none", "gray")  # two, to have something to compare
 _IMAGES = "demo-images"
 
