@@ -6,20 +6,37 @@ Remake the golden values after the model or the data changed: python -m tests.te
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
+from scoring import cli
 from scoring.bundled import BUNDLED_MODEL, bundled_folder
 from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
 from scoring.database.queries.detail import sample_detail
 from scoring.database.queries.overview import status_counts
 from scoring.database.values import Scope
-from scoring.demo.build import DEMO_RUN, build_demo
+from scoring.dataset.records import read_dataset_info
+from scoring.demo.build import DEMO_RUN, DEMO_TRIAL, build_demo
+from scoring.rules import TopShare
+from scoring.subsets.definitions import (
+    delete_subset,
+    list_subsets,
+    read_outcome,
+    read_subset,
+    save_subset,
+)
+from scoring.trials.arms import arm_rows, read_arms
+from scoring.trials.controls import draw_control, select_all, subset_rows
+from scoring.trials.plan import read_plan
+from scoring.trials.results import read_results
 from scoring.workspace import Workspace, open_workspace
 
 GOLDEN = Path(__file__).parent / "golden" / "demo_scores.json"
@@ -124,6 +141,71 @@ def test_building_the_demo_again_changes_nothing(demo_workspace: Path) -> None:
     build_demo(demo_workspace, on_message=messages.append)
     assert messages == []
     assert (demo_workspace / "visnec.duckdb").stat().st_mtime_ns == before
+
+
+def test_the_demo_has_a_finished_trial_that_says_where_it_was_computed(demo_built: Path) -> None:
+    workspace = open_workspace(demo_built)
+    plan = read_plan(workspace, DEMO_TRIAL)
+    assert plan.run_id == DEMO_RUN
+    assert plan.dataset_fingerprint == read_dataset_info(workspace).fingerprint
+    assert plan.notice is not None
+    assert "python -m data.build_demo_trial" in plan.notice
+    units = [(result.arm, result.seed) for result in read_results(workspace, plan)]
+    assert sorted(units) == sorted(plan.units)
+    result = CliRunner().invoke(cli.app, ["trial", "report", DEMO_TRIAL, "-w", str(demo_built)])
+    assert result.exit_code == 0, result.output
+    for subset, control in plan.comparisons:
+        assert f"{subset} - {control}: " in result.stdout
+    assert "no conclusion" not in result.stdout
+    assert plan.notice in " ".join(result.stderr.split())
+
+
+def test_the_plan_of_the_trial_names_no_path_of_the_machine_that_computed_it() -> None:
+    text = (bundled_folder("demo") / "trial" / "plan.json").read_text("utf-8")
+    plan = json.loads(text)
+    paths = [plan["training"]["model"], *(each["path"] for each in plan["evaluation"])]
+    assert paths == [
+        "tiny-vlm-noisy-projector",
+        "data/held-out/image.json",
+        "data/held-out/text.json",
+    ]
+    assert '"/' not in text
+
+
+def test_the_saved_subsets_and_the_controls_select_the_samples_of_the_trial(
+    demo_built: Path,
+) -> None:
+    workspace = open_workspace(demo_built)
+    store, plan = Store(workspace), read_plan(workspace, DEMO_TRIAL)
+    arms = read_arms(workspace, plan)
+    resolved = {
+        subset.name: read_outcome(workspace, store, subset) for subset in list_subsets(workspace)
+    }
+    for arm in plan.arms:
+        for seed in plan.seeds:
+            if arm.control is None:
+                expected = subset_rows(resolved[arm.name])
+            elif arm.control == "all":
+                expected = select_all(next(iter(resolved.values())).candidates)
+            else:
+                assert arm.of is not None
+                expected = draw_control(resolved[arm.of], arm.control, workspace.bands, seed)
+            assert arm_rows(arms, arm.name, seed).row_idx.tolist() == expected.row_idx.tolist()
+
+
+def test_a_demo_of_an_earlier_version_gets_the_trial_and_keeps_its_subsets(
+    demo_workspace: Path,
+) -> None:
+    workspace = open_workspace(demo_workspace)
+    shutil.rmtree(workspace.trials_dir)
+    own = replace(read_subset(workspace, "aligned"), rule=TopShare(0.1))
+    save_subset(workspace, own, overwrite=True)
+    delete_subset(workspace, "top30")
+    build_demo(demo_workspace)
+    assert read_plan(workspace, DEMO_TRIAL).name == DEMO_TRIAL
+    assert read_subset(workspace, "aligned") == own
+    assert read_subset(workspace, "top30").rule == TopShare(0.3)
+    assert not list(demo_workspace.glob(".trial.*"))
 
 
 def detail_of(workspace: Workspace, row: int) -> dict[str, float]:

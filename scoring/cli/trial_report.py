@@ -32,6 +32,8 @@ def report(
     made = trial_report(open_workspace(workspace), name)
     columns, rows = made.table()
     console.show_table(f"Trial {name}: mean ± sd (seeds)", columns, rows)
+    if made.notice:
+        console.show_message(made.notice)
     for remark in (*describe_missing(made), *made.notes):
         console.show_warning(remark)
     if markdown:

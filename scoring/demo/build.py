@@ -1,12 +1,16 @@
-"""Build the demo workspace: the bundled dataset, scored, predicted and clustered.
+"""Build the demo workspace: the bundled dataset, scored, predicted and clustered, and a trial.
 
-Each step keeps its results, so a second demo starts in seconds.
+Each step keeps its results, so a second demo starts in seconds. The trial is not trained here:
+``data/build_demo_trial.py`` did so once, and its plan and results are copied.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +27,8 @@ from scoring.engine.options import ScoreOptions
 from scoring.errors import WorkspaceError
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.runs.record import list_runs
+from scoring.subsets.definitions import definition_from_dict, list_subsets, save_subset
+from scoring.trials.plan import trial_folder
 from scoring.workspace import Workspace, create_workspace, open_workspace, save_settings
 
 DEMO_RUN = "demo"
@@ -41,6 +47,7 @@ def build_demo(
     on_message: OnMessage = lambda _: None,
     on_progress: OnProgress = None,
     stop: threading.Event | None = None,
+    with_trial: bool = True,
 ) -> Workspace:
     """Build the demo workspace at ``root``, or finish an unfinished one."""
     workspace = create_workspace(root)
@@ -71,7 +78,26 @@ def build_demo(
         embedder = load_embedder(PACKAGED if has_packaged_weights() else TFIDF)
         cluster_dataset(workspace, embedder, k=DEMO_CLUSTERS)
         build_database(workspace)
+    is_stopped = stop is not None and stop.is_set()
+    if with_trial and not is_stopped and not trial_folder(workspace, DEMO_TRIAL).exists():
+        _add_trial(workspace)
     return workspace
+
+
+def _add_trial(workspace: Workspace) -> None:
+    """Save the subsets of the bundled trial, and copy its plan, its arms and its results."""
+    bundled = bundled_folder("demo") / "trial"
+    saved = {subset.name for subset in list_subsets(workspace)}
+    for arm in json.loads((bundled / "plan.json").read_text("utf-8"))["arms"]:
+        if arm["definition"] and arm["name"] not in saved:
+            save_subset(workspace, definition_from_dict(arm["definition"]))
+    temporary = workspace.root / f".trial.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        shutil.copytree(bundled, temporary)
+        workspace.trials_dir.mkdir(exist_ok=True)
+        temporary.rename(trial_folder(workspace, DEMO_TRIAL))
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _score_demo(

@@ -98,7 +98,7 @@ class Report:
 
     ``undeclared`` are evaluation sets of recorded results that the plan does not name; no
     conclusion is about them. ``applies_to`` names the model and budget that the report
-    holds for.
+    holds for; ``notice`` is that of the plan.
     """
 
     trial: str
@@ -108,6 +108,7 @@ class Report:
     margin: float
     seeds: tuple[int, ...]
     applies_to: str
+    notice: str | None
     evaluation_sets: tuple[str, ...]
     undeclared: tuple[str, ...]
     arms: tuple[ArmValue, ...]
@@ -145,7 +146,10 @@ class Report:
         columns, rows = self.table()
         conclusions = [f"{each.subset} - {each.control}: {each.text}" for each in self.comparisons]
         remarks = [*describe_missing(self), *self.notes]
-        lines = [f"# Trial {self.trial}", "", _escape(self.applies_to), "", "## Conclusions", ""]
+        lines = [f"# Trial {self.trial}", "", _escape(self.applies_to), ""]
+        if self.notice:
+            lines += [_escape(self.notice), ""]
+        lines += ["## Conclusions", ""]
         lines += [f"- {_escape(conclusion)}" for conclusion in conclusions]
         lines += ["", *_explain(self), "", "## Results", ""]
         lines += ["Mean ± standard deviation over seeds (number of seeds):", ""]
@@ -185,6 +189,7 @@ def build_report(plan: TrialPlan, results: Sequence[UnitResult]) -> Report:
         margin=plan.margin,
         seeds=plan.seeds,
         applies_to=_describe_training(plan.training),
+        notice=plan.notice,
         evaluation_sets=declared,
         undeclared=undeclared,
         arms=arms,
