@@ -198,13 +198,15 @@ def test_a_demo_of_an_earlier_version_gets_the_trial_and_keeps_its_subsets(
 ) -> None:
     workspace = open_workspace(demo_workspace)
     shutil.rmtree(workspace.trials_dir)
-    own = replace(read_subset(workspace, "aligned"), rule=TopShare(0.1))
-    save_subset(workspace, own, overwrite=True)
     delete_subset(workspace, "top30")
     build_demo(demo_workspace)
-    assert read_plan(workspace, DEMO_TRIAL).name == DEMO_TRIAL
-    assert read_subset(workspace, "aligned") == own
     assert read_subset(workspace, "top30").rule == TopShare(0.3)
+    shutil.rmtree(workspace.trials_dir)
+    own = replace(read_subset(workspace, "top30"), rule=TopShare(0.1))
+    save_subset(workspace, own, overwrite=True)
+    build_demo(demo_workspace)
+    assert read_plan(workspace, DEMO_TRIAL).name == DEMO_TRIAL
+    assert read_subset(workspace, "top30") == own
     assert not list(demo_workspace.glob(".trial.*"))
 
 
