@@ -25,7 +25,7 @@ from scoring.database.queries.overview import status_counts
 from scoring.database.values import Scope
 from scoring.dataset.records import read_dataset_info
 from scoring.demo.build import DEMO_RUN, DEMO_TRIAL, build_demo
-from scoring.rules import TopShare
+from scoring.rules import DropMisaligned
 from scoring.subsets.definitions import (
     delete_subset,
     list_subsets,
@@ -186,7 +186,7 @@ def test_the_saved_subsets_and_the_controls_select_the_samples_of_the_trial(
             if arm.control is None:
                 expected = subset_rows(resolved[arm.name])
             elif arm.control == "all":
-                expected = select_all(next(iter(resolved.values())).candidates)
+                expected = select_all(resolved["clean"].candidates)
             else:
                 assert arm.of is not None
                 expected = draw_control(resolved[arm.of], arm.control, workspace.bands, seed)
@@ -198,15 +198,15 @@ def test_a_demo_of_an_earlier_version_gets_the_trial_and_keeps_its_subsets(
 ) -> None:
     workspace = open_workspace(demo_workspace)
     shutil.rmtree(workspace.trials_dir)
-    delete_subset(workspace, "top30")
+    delete_subset(workspace, "clean")
     build_demo(demo_workspace)
-    assert read_subset(workspace, "top30").rule == TopShare(0.3)
+    assert read_subset(workspace, "clean").rule == DropMisaligned()
     shutil.rmtree(workspace.trials_dir)
-    own = replace(read_subset(workspace, "top30"), rule=TopShare(0.1))
+    own = replace(read_subset(workspace, "clean"), rule=DropMisaligned(0.1))
     save_subset(workspace, own, overwrite=True)
     build_demo(demo_workspace)
     assert read_plan(workspace, DEMO_TRIAL).name == DEMO_TRIAL
-    assert read_subset(workspace, "top30") == own
+    assert read_subset(workspace, "clean") == own
     assert not list(demo_workspace.glob(".trial.*"))
 
 
