@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from heapq import nlargest
 from pathlib import Path
@@ -18,6 +17,12 @@ from scoring.cli.commands import (
     RunOption,
     SubsetArgument,
     WorkspaceOption,
+)
+from scoring.cli.subset_summary import (
+    format_share,
+    format_shares,
+    list_size_warnings,
+    show_headline,
 )
 from scoring.clustering.clusters import (
     DEFAULT_K,
@@ -165,9 +170,15 @@ def select(workspace: WorkspaceOption, options: SelectOptions, json: JsonOption 
     """Name a subset that a rule selects; manual decisions override the rule."""
     opened = open_workspace(workspace)
     store = Store(opened)
+    earlier = set() if options.overwrite else {path.stem for path in opened.subsets_dir.glob("*")}
     subsets = create_subsets(opened, store, options)
     for resolved in subsets:
         _show_subset(resolved, opened.bands, score_noise(store, resolved.definition.scope))
+        if resolved.definition.name in earlier:
+            console.show_message(
+                f"Subset {resolved.definition.name} was already saved with these settings; its "
+                "file is unchanged"
+            )
     definition = subsets[0].definition
     if isinstance(definition.rule, PAPER_RULES):
         for clustering in list_clusterings(opened):
@@ -317,13 +328,11 @@ def _compare_clusterings(
 def _show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> None:
     subset, definition = resolved.subset, resolved.definition
     frame = resolved.by_source() if subset.weights is None else resolved.composition()
+    frame = format_shares(frame)
     if isinstance(definition.rule, Mixture):
         frame = _format_mixture(resolved.mixture(), by_tokens=definition.rule.tokens is not None)
+    show_headline(resolved)
     console.show_frame(f"Subset {definition.name}: {definition.rule}", frame)
-    console.show_message(
-        f"{len(subset.selected):,} of {len(subset.row_idx):,} samples; manual decisions added "
-        f"{subset.n_hand_kept:,} and removed {subset.n_hand_dropped:,}"
-    )
     samples = resolved.by_status()["samples"]
     text_only = int(samples.get(str(Status.TEXT_ONLY), 0))
     unreadable = int(samples.get(str(Status.BAD_RECORD), 0))
@@ -378,12 +387,13 @@ def _show_composition(resolved: ResolvedSubset, bands: Bands) -> None:
         else:
             grouping_name = grouping
         for name, row in frame.iterrows():
-            after = "-" if math.isnan(row["share_after"]) else f"{row['share_after']:.1%}"
-            counts = int(row["samples"]), f"{row['share_before']:.1%}", int(row["kept"]), after
+            before, after = format_share(row["share_before"]), format_share(row["share_after"])
+            counts = int(row["samples"]), before, int(row["kept"]), after
             rows.append((grouping_name, name, *counts))
-    columns = ["by", "group", "samples", "of all", "kept", "of the subset"]
+    of_subset = "of the subset" if resolved.subset.weights is None else "of the weight"
+    columns = ["by", "group", "samples", "of all samples", "kept", of_subset]
     console.show_table("Composition before and after", columns, rows)
-    for line in resolved.find_vanishing():
+    for line in (*resolved.find_vanishing(), *list_size_warnings(resolved)):
         console.show_warning(line)
 
 
@@ -401,6 +411,7 @@ def _subset_json(resolved: ResolvedSubset, bands: Bands) -> dict[str, Any]:
         for grouping in _GROUPINGS
     }
     values["vanishing"] = resolved.find_vanishing()
+    values["size_warnings"] = list_size_warnings(resolved)
     if resolved.subset.weights is not None:
         values["composition"] = console.frame_records(resolved.composition())
     if isinstance(resolved.definition.rule, Mixture):

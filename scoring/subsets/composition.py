@@ -15,7 +15,7 @@ Grouping = Literal["source", "category", "answer type", "cluster"]
 
 SMALLEST_SHARE: Final = 0.02
 LARGEST_RATIO: Final = 0.25
-MIN_EXPECTED: Final = 10
+MIN_EXPECTED: Final = 5
 """A group nearly vanishes if it is at least ``SMALLEST_SHARE`` of the data and its share of the
 subset is at most ``LARGEST_RATIO`` of that. Groups of which a random subset of the same size would
 have fewer than ``MIN_EXPECTED`` samples are left out."""

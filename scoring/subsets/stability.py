@@ -301,12 +301,12 @@ def _inclusion_over_draws(
 
 
 def format_near_threshold(rule: Rule, candidates: Candidates, noise: Noise | None) -> str | None:
-    """Return the count in words; None for rules without a threshold."""
+    """Return the count in words; None if it is 0, and for rules without a threshold."""
     if noise is None:
         has_threshold = isinstance(rule, (DropMisaligned, *_BY_LIMITS, *_BY_RANK))
         return f"Noise of the scores: {UNKNOWN}" if has_threshold else None
     n = count_near_threshold(rule, candidates, noise)
-    if n is None:
+    if not n:
         return None
     scores = "1 score is" if n == 1 else f"{n:,} scores are"
     return f"{scores} within the noise of the threshold ({noise})"

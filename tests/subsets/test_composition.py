@@ -43,8 +43,8 @@ def test_shares_before_and_after() -> None:
         (0.20, 0.06, 1000, False),
         (0.02, 0.0, 1000, True),
         (0.019, 0.0, 1000, False),  # too small a part of the data
-        (0.20, 0.0, 49, False),  # a random subset would have fewer than 10
-        (0.20, 0.0, 50, True),
+        (0.20, 0.0, 24, False),  # a random subset would have fewer than 5
+        (0.20, 0.0, 25, True),
     ],
 )
 def test_a_group_vanishes(before: float, after: float, n_kept: int, vanishes: bool) -> None:

