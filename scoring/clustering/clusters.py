@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path, PurePath
@@ -87,11 +88,22 @@ def embedder_note(name: str) -> str | None:
             f"These clusters come from {PurePath(name).name}. The rules paper and paper-code give "
             "the paper's selection only for clusters from all-MiniLM-L6-v2."
         )
+    advice = "pip install 'visnec-studio[embeddings]', then run visnec cluster again."
+    if _has_papers_embedder():
+        advice = "run visnec cluster again, without --embedder tfidf."
     return (
         "These clusters come from TF-IDF over words, not from the paper's all-MiniLM-L6-v2, so the "
-        "rules paper and paper-code do not give the paper's selection. For it: "
-        "pip install 'visnec-studio[embeddings]', then run visnec cluster again."
+        f"rules paper and paper-code do not give the paper's selection. For it: {advice}"
     )
+
+
+def _has_papers_embedder() -> bool:
+    """Return whether a package that gives the paper's embeddings is installed."""
+    for package in (PACKAGED, "sentence-transformers"):
+        with suppress(metadata.PackageNotFoundError):
+            metadata.version(package)
+            return True
+    return False
 
 
 def cluster_dataset(

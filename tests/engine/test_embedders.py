@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from scoring.clustering import embedders, instructions
+from scoring.clustering import clusters, embedders, instructions
 from scoring.clustering.clusters import (
     PACKAGED,
     PAPER_EMBEDDER,
@@ -175,11 +175,21 @@ def test_another_model_at_the_same_path_has_another_digest(tmp_path: Path) -> No
     assert not np.allclose(after.embed(["a cat"]), before.embed(["a cat"]), atol=0.1)
 
 
-def test_note_for_embedders_other_than_the_papers() -> None:
+@pytest.mark.parametrize(
+    ("is_installed", "advice"),
+    [
+        (False, "pip install 'visnec-studio[embeddings]', then run visnec cluster again."),
+        (True, "For it: run visnec cluster again, without --embedder tfidf."),
+    ],
+)
+def test_note_for_embedders_other_than_the_papers(
+    monkeypatch: pytest.MonkeyPatch, is_installed: bool, advice: str
+) -> None:
+    monkeypatch.setattr(clusters, "_has_papers_embedder", lambda: is_installed)
     said = embedder_note("tfidf")
     assert said is not None
     assert "do not give the paper's selection" in said
-    assert "pip install 'visnec-studio[embeddings]'" in said
+    assert said.endswith(advice)
     other = embedder_note("/models/mine")
     assert other is not None
     assert "come from mine." in other
