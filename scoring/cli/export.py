@@ -116,6 +116,11 @@ def export(
     if trainer := result.manifest.options.trains_with:
         console.show_message(f"Train with {trainer.title} (replace the words in capitals):")
         console.show_message(result.start_command)
+        if "assistant_only_loss" in trainer.command:
+            console.show_message(
+                "This needs a chat template with {% generation %} marks, which most models lack; "
+                "for those, pass TrainingCollator to SFTTrainer as data_collator (docs/training.md)"
+            )
         if trainer.side_file == "axolotl.yaml":
             console.show_message("Or add its lines to a configuration of your own:")
             console.show_message((result.folder / trainer.side_file).read_text("utf-8").rstrip())
@@ -237,4 +242,10 @@ def _show_changes(manifest: Manifest) -> None:
     for note in manifest.image_notes():
         console.show_message(note)
     if manifest.derived:
-        console.show_message(f"Derived data: {', '.join(manifest.derived)} differ from the import")
+        derived = ", ".join(manifest.name_derived())
+        console.show_message(f"Derived data: {derived} differ from the import")
+    if manifest.options.folder is not None:
+        console.show_message(
+            "Files of this export give absolute paths in its folder, so it cannot be moved; to have "
+            "it elsewhere, export there"
+        )

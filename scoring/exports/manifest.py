@@ -136,6 +136,10 @@ class Manifest:
             )
         return notes
 
+    def name_derived(self) -> list[str]:
+        """Return ``derived`` in words: only the paths of images change, never the images."""
+        return ["image paths" if kind == "images" else kind for kind in self.derived]
+
     def with_outputs(self, plan: ExportPlan, outputs: Iterable[FileDigest]) -> Manifest:
         """Return the manifest with these files, once they are written."""
         changes = plan.count_changes()

@@ -374,6 +374,32 @@ def test_the_command_prints_how_to_start(tmp_path: Path) -> None:
     assert "Use --turns drop" in str(result.exception)
 
 
+@pytest.mark.parametrize(
+    ("trainer", "images", "is_fixed", "needs_marks"),
+    [
+        ("internvl", "copy", True, False),
+        ("llamafactory", "copy", True, False),
+        ("trl", "copy", True, True),
+        ("trl", "embed", False, True),
+        ("swift", "copy", False, False),
+    ],
+)
+def test_the_command_prints_the_limits_of_an_export(
+    tmp_path: Path, trainer: str, images: str, is_fixed: bool, needs_marks: bool
+) -> None:
+    workspace = mixed(tmp_path)
+    save_subset(workspace, ALL)
+    command = ["export", "all", "-w", str(workspace.root), "--for", trainer, "--images", images]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert ("in its folder, so it cannot be moved" in said) is is_fixed
+    assert ("needs a chat template with {% generation %} marks" in said) is needs_marks
+    assert "images differ" not in said
+    if trainer == "llamafactory":
+        assert "image paths differ from the import" in said
+
+
 def test_the_command_prints_the_lines_of_axolotl_and_json(tmp_path: Path) -> None:
     workspace = mixed(tmp_path)
     save_subset(workspace, ALL)

@@ -190,7 +190,7 @@ def _show_export(workspace: Workspace, export: ExportSummary) -> None:
         if n := manifest.n_missing_images:
             details.append(f"{formatting.plural(n, 'image')} missing")
         if manifest.derived:
-            details.append("derived: " + ", ".join(manifest.derived))
+            details.append("derived: " + ", ".join(manifest.name_derived()))
         figures.show_entry(name, " · ".join(details), str(export.folder))
     with buttons, st.container(horizontal=True, horizontal_alignment="right"):
         pressed = st.button(
