@@ -17,7 +17,7 @@ from scoring.exports.files import digest_file
 from scoring.exports.manifest import Manifest, dataset_facts, read_manifest
 from scoring.exports.options import FOLDERS, MANIFEST, ExportOptions
 from scoring.exports.parents import HUB_URL, check_joinable
-from scoring.hub.upload import PushedFolder, PushTarget, push_folder
+from scoring.hub.upload import PushedFolder, PushTarget, check_target, push_folder
 from scoring.readers.inputs import EXPORTED_DATA
 from scoring.subsets.definitions import read_subset
 from scoring.workspace import Workspace
@@ -94,6 +94,7 @@ def _make_export(
 ) -> Path:
     """Export a saved subset with a card, and return its folder."""
     definition = read_subset(workspace, name)
+    check_target(target)  # first, so that no export is left behind if the hub refuses
     url = f"{HUB_URL}/{target.repository}"
     options = ExportOptions("ids", card=True, url=url)
     if format_name == "parquet":

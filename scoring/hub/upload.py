@@ -72,11 +72,7 @@ def push_folder(
         InputError: There is no login, it has no right to write, the hub cannot be reached, or the
             repository contains something else.
     """
-    from huggingface_hub import HfApi, get_token
-
-    if get_token() is None:
-        raise InputError(f"You are not logged in to the hub. Log in with {LOGIN}.")
-    api = HfApi()
+    api = _open_hub()
     with explain_hub_errors("push to", target.repository):
         present = _prepare_repository(api, target)
         others = sorted(name for name in present if name != _CREATED)
@@ -113,20 +109,46 @@ def push_folder(
     return PushedFolder(target.repository, target.revision, commit.oid, url, bool(others))
 
 
-def _prepare_repository(api: HfApi, target: PushTarget) -> list[str]:
-    """Create the repository and the branch if need be, and return the files that are there."""
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+def check_target(target: PushTarget) -> None:
+    """Raise InputError without a login, without an answer of the hub, or if the target is public.
+
+    Whether the login may write is known only when something is pushed.
+    """
+    api = _open_hub()
+    with explain_hub_errors("push to", target.repository):
+        _repository_exists(api, target)
+
+
+def _open_hub() -> HfApi:
+    from huggingface_hub import HfApi, get_token
+
+    if get_token() is None:
+        raise InputError(f"You are not logged in to the hub. Log in with {LOGIN}.")
+    return HfApi()
+
+
+def _repository_exists(api: HfApi, target: PushTarget) -> bool:
+    """Raise InputError if the repository is public and should be private."""
+    from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
         info = api.dataset_info(target.repository)
     except RepositoryNotFoundError:
+        return False
+    if target.private and not info.private:
+        raise InputError(
+            f"{target.repository} exists and is public. Make it private on the hub first, or "
+            "name a new repository."
+        )
+    return True
+
+
+def _prepare_repository(api: HfApi, target: PushTarget) -> list[str]:
+    """Create the repository and the branch if need be, and return the files that are there."""
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    if not _repository_exists(api, target):
         api.create_repo(target.repository, repo_type="dataset", private=target.private or None)
-    else:
-        if target.private and not info.private:
-            raise InputError(
-                f"{target.repository} exists and is public. Make it private on the hub first, or "
-                "name a new repository."
-            )
     revision = target.revision
     try:
         return api.list_repo_files(target.repository, revision=revision, repo_type="dataset")

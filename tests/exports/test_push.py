@@ -282,6 +282,22 @@ def test_problems_are_explained(
     assert not hub.repositories
 
 
+def test_nothing_is_exported_if_the_hub_refuses(
+    pictured: Workspace, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("me/half", {"README.md": b"# mine"})
+    with pytest.raises(InputError, match="me/half exists and is public"):
+        push(pictured, "half", PushTarget("me/half", private=True))
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(InputError, match="You are not logged in to the hub"):
+        push(pictured, "half", TARGET)
+    monkeypatch.setenv("HF_TOKEN", "hf_any")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="the hub cannot be reached"):
+        push(pictured, "half", TARGET)
+    assert not (pictured.exports_dir / "half").exists()
+
+
 def test_the_source_is_in_the_manifest_and_the_card(tmp_path: Path, hub: Hub) -> None:
     workspace = from_hub(tmp_path, hub, {"data/x.jsonl": b"\n".join(RECORDS[:3])})
     commit = hub.repositories["owner/source"].branches["main"]
