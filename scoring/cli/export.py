@@ -246,6 +246,6 @@ def _show_changes(manifest: Manifest) -> None:
         console.show_message(f"Derived data: {derived} differ from the import")
     if manifest.options.folder is not None:
         console.show_message(
-            "Files of this export give absolute paths in its folder, so it cannot be moved; to have "
-            "it elsewhere, export there"
+            "Files of this export give absolute paths in its folder, so it cannot be moved; to "
+            "have it elsewhere, export there"
         )
