@@ -370,7 +370,7 @@ def _format_mixture(frame: pd.DataFrame, by_tokens: bool) -> pd.DataFrame:
         "their tokens": frame["repeated_tokens"],
         "epochs": frame["epochs"].map("{:.2f}".format),
         "share": shares.map("{:.1%}".format),
-        "target": frame["target"].map(lambda share: "-" if math.isnan(share) else f"{share:.1%}"),
+        "target": frame["target"].map(format_share),
     }
     return pd.DataFrame(columns)[frame["samples"] > 0]
 
