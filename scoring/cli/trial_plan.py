@@ -31,6 +31,7 @@ def plan(
 ) -> None:
     """Write the plan of a trial: its arms, evaluation and training, fixed before the first one."""
     from scoring.trials.planning import plan_trial
+    from scoring.trials.statistics import MIN_SEEDS
 
     opened = open_workspace(workspace)
     with console.count_progress("Comparing with the evaluation sets (samples)") as show:
@@ -44,6 +45,8 @@ def plan(
             progress=show,
         )
     show_plan(opened, planned)
+    if len(planned.seeds) < MIN_SEEDS:
+        console.show_warning(f"No conclusion is drawn from fewer than {MIN_SEEDS} seeds")
     if json:
         console.print_json(asdict(planned) | {"digest": planned.digest})
 
@@ -98,6 +101,8 @@ def show_outlook(planned: TrialPlan, results: Sequence[UnitResult]) -> None:
         )
     elif seconds is None:
         console.show_message("How long they take is unknown before the first training has ended")
+    elif not seconds:
+        console.show_message(f"All {len(planned.units):,} trainings are done")
     else:
         console.show_message(
             f"The trainings left take about {console.format_duration(seconds)}, one after another"

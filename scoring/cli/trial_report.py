@@ -9,6 +9,7 @@ from typing import Annotated
 from scoring.cli import console
 from scoring.cli.commands import JsonOption, WorkspaceOption
 from scoring.cli.trial_plan import TrialArgument
+from scoring.errors import InputError
 from scoring.option_descriptions import Option
 from scoring.trials.options import RecordOptions
 from scoring.workspace import open_atomic, open_workspace
@@ -29,6 +30,8 @@ def report(
     """Compare the arms of a trial by seed and print what is shown, with 95 % intervals."""
     from scoring.trials.report import describe_missing, trial_report
 
+    if plot and plot.suffix.lower() != ".svg":
+        raise InputError(f"--plot writes SVG: give {plot} the suffix .svg")
     made = trial_report(open_workspace(workspace), name)
     columns, rows = made.table()
     console.show_table(f"Trial {name}: mean ± sd (seeds)", columns, rows)
@@ -44,6 +47,9 @@ def report(
 
         with open_atomic(plot) as file:
             file.write(draw_report(made))
+    for path in (markdown, plot):
+        if path:
+            console.show_message(f"Written: {path}")
     if json:
         console.print_json(made.to_dict())
         return

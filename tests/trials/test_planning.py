@@ -258,6 +258,7 @@ def test_the_command_prints_the_plan(workspace: Workspace, save: Save, write_set
     assert "Comparisons by accuracy: top - top-random; top - top-tokens; top - all" in done.stderr
     assert "8 trainings: 4 arms x 2 seeds" in done.stderr
     assert "visnec trial record t RESULTS" in done.stderr
+    assert "No conclusion is drawn from fewer than 3 seeds" in done.stderr
 
 
 def test_the_command_tells_time_and_precision_from_results(

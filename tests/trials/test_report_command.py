@@ -64,6 +64,12 @@ def test_options_of_record_reach_the_library(workspace: Workspace, tmp_path: Pat
     assert unit["sets"]["chart"]["values"] == {"accuracy": 40.0}
 
 
+def test_a_plot_has_the_suffix_of_its_format(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"one\.png the suffix \.svg"):
+        run(workspace, "report", "first", "--plot", str(tmp_path / "one.png"))
+    assert not (tmp_path / "one.png").exists()
+
+
 def test_unknown_trials_are_refused(workspace: Workspace) -> None:
     with pytest.raises(InputError, match=r"No trial 'second'.*Trials: first"):
         run(workspace, "report", "second")
