@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -22,6 +23,7 @@ from scoring.trials.statistics import (
     format_difference,
 )
 
+INTRODUCTION = Path(__file__).with_name("_proof_introduction.md")
 Result = dict[str, Any]
 IMAGE, REDUNDANT, TEXT_ONLY = "vision_critical", "redundant", "text_only"
 UNSCORED = ("all", "random", "random-per-cluster")
@@ -75,7 +77,7 @@ class Results:
 def write_report(raw: Sequence[Result], stages: Sequence[Stage]) -> str:
     """Return the report as Markdown."""
     results = Results.collect(raw)
-    sections = [describe_run(raw), format_scorers(raw)]
+    sections = [INTRODUCTION.read_text("utf-8").strip(), describe_run(raw), format_scorers(raw)]
     for stage in stages:
         arms = [arm for arm in stage.arms if results.find(stage, arm)]
         if arms:

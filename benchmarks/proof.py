@@ -10,9 +10,9 @@ seed. The primary outcome is the accuracy on held-out questions that need the im
 epochs, paired by seed.
 
 ``run`` keeps each result in DIR/results as a file that appears complete or not at all: the same
-command resumes after a stop. ``report`` prints the tables of DIR or of the raw file; ``--write``
-stores the results of DIR there. The whole takes about an hour of CPU time and no GPU; ``--quick``
-compares four arms with two seeds, too few for a conclusion. Results: benchmarks/results/proof.md.
+command resumes after a stop. ``report`` prints the tables of DIR or of the raw results; ``--write``
+stores them as benchmarks/results/proof.md and proof.jsonl. It takes about an hour of CPU time and
+no GPU; ``--quick`` compares four arms with two seeds, too few for a conclusion.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread")
     parser.add_argument("--quick", action="store_true", help="four arms, two seeds")
     parser.add_argument("--raw", type=Path, default=RESULTS / "proof.jsonl")
-    parser.add_argument("--write", action="store_true", help="write the raw results of --keep")
+    parser.add_argument("--write", action="store_true", help="write proof.md and the raw results")
     options = parser.parse_args(arguments)
     stages = QUICK_STAGES if options.quick else STAGES
     with tempfile.TemporaryDirectory() as temporary:
@@ -275,10 +275,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.keep = options.keep or Path(temporary)
             run(options.keep, Plan(stages), options.workers)
         raw = read_raw(options.keep, options.raw)
+    report = write_report(raw, stages)
+    print(report)
     if options.write:
-        lines = "".join(json.dumps(result) + "\n" for result in raw)
-        options.raw.write_text(lines, encoding="utf-8")
-    print(write_report(raw, stages))
+        options.raw.with_suffix(".md").write_text(report, encoding="utf-8")
+        lines = (json.dumps(result) + "\n" for result in raw)
+        options.raw.write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
