@@ -109,22 +109,22 @@ STAGES = (
         steps=EQUAL_STEPS,
     ),
     Stage(
-        "scorers",
-        "Secondary: filters and weights by scorers that are not experts, equal epochs",
-        SCORER_ARMS,
-        ((ALL, SCORER_ARMS),),
-        reference=MAIN,
-    ),
-    Stage(
         "rankings",
         "Secondary: other rankings, 15 % of the scored samples, equal epochs",
         RANKING_ARMS,
         (("random", RANKING_ARMS), ("band", RANKING_ARMS)),
         reference=MAIN,
     ),
-    share_stage(0.05, ("paper", "band")),
     share_stage(0.3, ("paper", "band")),
     share_stage(0.5, ("paper",)),
+    share_stage(0.05, ("paper", "band")),
+    Stage(
+        "scorers",
+        "Secondary: filters and weights by scorers that are not experts, equal epochs",
+        SCORER_ARMS,
+        ((ALL, SCORER_ARMS),),
+        reference=MAIN,
+    ),
 )
 QUICK_STAGES = (
     replace(
