@@ -73,7 +73,7 @@ def misaligned_stage(misaligned: float) -> Stage:
     drops = ("drop-0.05", "drop-0")
     return Stage(
         f"misaligned-{100 * misaligned:g}",
-        f"Secondary: {misaligned:.0%} misaligned, equal epochs",
+        f"Secondary: {100 * misaligned:g} % misaligned, equal epochs",
         (ALL, "random", "paper", "band", *drops),
         (("random", ("paper", "band")), (ALL, ("paper", "band", *drops))),
         misaligned=misaligned,
@@ -84,7 +84,7 @@ def share_stage(share: float, arms: tuple[str, ...]) -> Stage:
     """Return the stage with subsets of another size."""
     return Stage(
         f"share-{100 * share:g}",
-        f"Secondary: {share:.0%} of the scored samples, equal epochs, 15 % misaligned",
+        f"Secondary: {100 * share:g} % of the scored samples, equal epochs, 15 % misaligned",
         ("random", *arms),
         (("random", arms), (ALL, arms)),
         share=share,

@@ -48,11 +48,8 @@ class Results:
         return cls(units)
 
     def find(self, stage: Stage, arm: str) -> Mapping[int, Result]:
-        """Return the results of an arm by seed; of ``all`` those with the same training."""
-        for name in (stage.name, stage.reference):
-            if (name, arm) in self.units:
-                return self.units[name, arm]
-        return {}
+        """Return the results of an arm by seed, from the reference if the stage lacks the arm."""
+        return self.units.get((stage.name if arm in stage.arms else stage.reference, arm), {})
 
     def values(
         self, stage: Stage, arm: str, made: str, measure: str = "accuracy"

@@ -66,7 +66,7 @@ class Bands:
 DEFAULT_BANDS = Bands()
 LOW_TOLERANCE: Final = 0.05
 """How far from the lower limit a score is weak evidence of misalignment: in a controlled
-experiment, 92 % of the scores below -0.05 had a wrong answer, and 44 % of those below 0."""
+experiment, 93 % of the scores below -0.05 had a wrong answer, and 44 % of those below 0."""
 
 
 def visnec_score(loss_text: float, loss_multimodal: float) -> float:

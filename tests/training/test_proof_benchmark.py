@@ -196,6 +196,12 @@ def test_the_report_concludes_by_the_statistics_of_trials() -> None:
     assert "80 trainings" in report
 
 
+def test_an_arm_that_was_not_trained_is_not_taken_from_another_stage() -> None:
+    report = write_report(simulate(5, {"band": 12}), STAGES)
+    assert "30 % of the scored samples" not in report
+    assert report.count("| band - random |") == 1
+
+
 @pytest.mark.parametrize("n_seeds", [1, 2])
 def test_fewer_than_three_seeds_give_no_conclusion(n_seeds: int) -> None:
     report = write_report(simulate(n_seeds, {"band": 12}), STAGES)
