@@ -1,15 +1,26 @@
-"""The lines that sum up a subset on the screen, and shares in per cent."""
+"""What ``visnec select`` prints about a subset, and the same as JSON values."""
 
 from __future__ import annotations
 
 import math
+from typing import Any, get_args
 
 import pandas as pd
 
 from scoring.cli import console
+from scoring.necessity import Bands
+from scoring.precision import Noise
+from scoring.rules import Mixture
 from scoring.rules.evidence import EVIDENCE_SECTION, find_evidence
 from scoring.rules.shortfall import describe_shortfall
+from scoring.samples import Status
+from scoring.subsets.composition import Grouping
 from scoring.subsets.definitions import ResolvedSubset
+from scoring.subsets.selection import effective_share
+from scoring.subsets.stability import format_near_threshold
+
+GROUPINGS = get_args(Grouping)
+CLUSTERS_SHOWN = 20
 
 _SHARES = {
     "share": "kept of samples",
@@ -20,7 +31,104 @@ _SHARES = {
 }
 
 
-def show_headline(resolved: ResolvedSubset) -> None:
+def show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> None:
+    """Print what a subset holds, what its choices left out, and warnings."""
+    subset, definition = resolved.subset, resolved.definition
+    frame = resolved.by_source() if subset.weights is None else resolved.composition()
+    frame = _format_shares(frame)
+    if isinstance(definition.rule, Mixture):
+        frame = _format_mixture(resolved.mixture(), by_tokens=definition.rule.tokens is not None)
+    _show_headline(resolved)
+    console.show_frame(f"Subset {definition.name}: {definition.rule}", frame)
+    samples = resolved.by_status()["samples"]
+    text_only = int(samples.get(str(Status.TEXT_ONLY), 0))
+    unreadable = int(samples.get(str(Status.BAD_RECORD), 0))
+    n_unscored = int(
+        samples.drop([Status.SCORED, Status.TEXT_ONLY, Status.BAD_RECORD], errors="ignore").sum()
+    )
+    verb = {"keep": "kept", "drop": "dropped"}
+    console.show_message(
+        f"By choice: {text_only:,} text-only samples {verb[definition.text_only]}, {n_unscored:,} "
+        f"others without a score {verb[definition.unscored]}; {unreadable:,} unreadable records "
+        "dropped"
+    )
+    if isinstance(definition.rule, Mixture):
+        for line in definition.rule.describe_issues(resolved.candidates):
+            console.show_warning(line)
+    elif subset.weights is not None:
+        share = effective_share(subset.weights)
+        console.show_message(
+            f"The weights are equivalent to {share:.1%} of the samples at equal weight"
+        )
+    _show_composition(resolved, bands)
+    near = format_near_threshold(definition.rule, resolved.candidates, noise)
+    if near is not None:
+        console.show_message(near)
+
+
+def _format_mixture(frame: pd.DataFrame, by_tokens: bool) -> pd.DataFrame:
+    """Return the table of a mixture for a terminal, with shares in the unit of the budget."""
+    shares = frame["token_share_after" if by_tokens else "share_after"]
+    columns = {
+        "samples": frame["samples"],
+        "tokens": frame["tokens"],
+        "kept": frame["kept"],
+        "repeated": frame["repeated"],
+        "their tokens": frame["repeated_tokens"],
+        "epochs": frame["epochs"].map("{:.2f}".format),
+        "share": shares.map("{:.1%}".format),
+        "target": frame["target"].map(_format_share),
+    }
+    return pd.DataFrame(columns)[frame["samples"] > 0]
+
+
+def _show_composition(resolved: ResolvedSubset, bands: Bands) -> None:
+    """Print the groups of samples before and after, and a warning for those that nearly vanish."""
+    rows: list[tuple[str, object, int, str, int, str]] = []
+    for grouping in GROUPINGS:
+        frame = resolved.composition(grouping, bands)
+        frame = frame[frame["samples"] > 0]
+        if len(frame) > CLUSTERS_SHOWN:
+            frame = frame.nlargest(CLUSTERS_SHOWN, "samples")
+            grouping_name = f"{grouping} ({CLUSTERS_SHOWN} largest)"
+        else:
+            grouping_name = grouping
+        for name, row in frame.iterrows():
+            before, after = _format_share(row["share_before"]), _format_share(row["share_after"])
+            counts = int(row["samples"]), before, int(row["kept"]), after
+            rows.append((grouping_name, name, *counts))
+    of_subset = "of the subset" if resolved.subset.weights is None else "of the weight"
+    columns = ["by", "group", "samples", "of all samples", "kept", of_subset]
+    console.show_table("Composition before and after", columns, rows)
+    for line in (*resolved.find_vanishing(), *_list_size_warnings(resolved)):
+        console.show_warning(line)
+
+
+def summarize_subset(resolved: ResolvedSubset, bands: Bands) -> dict[str, Any]:
+    """Return what ``show_subset`` prints, as JSON values."""
+    subset = resolved.subset
+    values = resolved.definition.to_dict() | {"n_selected": len(subset.selected)}
+    values |= {"n_hand_kept": subset.n_hand_kept, "n_hand_dropped": subset.n_hand_dropped}
+    values["reasons"] = resolved.reasons().to_dict(orient="records")
+    values["shares"] = {
+        grouping: console.frame_records(
+            resolved.composition(grouping, bands)[
+                ["samples", "share_before", "kept", "share_after"]
+            ]
+        )
+        for grouping in GROUPINGS
+    }
+    values["vanishing"] = resolved.find_vanishing()
+    values["size_warnings"] = _list_size_warnings(resolved)
+    if resolved.subset.weights is not None:
+        values["composition"] = console.frame_records(resolved.composition())
+    if isinstance(resolved.definition.rule, Mixture):
+        values["mixture"] = console.frame_records(resolved.mixture())
+        values["issues"] = resolved.definition.rule.describe_issues(resolved.candidates)
+    return values
+
+
+def _show_headline(resolved: ResolvedSubset) -> None:
     """Print the size of a subset and what was measured about its rule."""
     subset, definition = resolved.subset, resolved.definition
     console.show_message(
@@ -33,7 +141,7 @@ def show_headline(resolved: ResolvedSubset) -> None:
     )
 
 
-def list_size_warnings(resolved: ResolvedSubset) -> list[str]:
+def _list_size_warnings(resolved: ResolvedSubset) -> list[str]:
     """Return a line if the subset is empty, and one if its rule stays below the size asked for."""
     lines = []
     if not len(resolved.subset.selected):
@@ -43,15 +151,15 @@ def list_size_warnings(resolved: ResolvedSubset) -> list[str]:
     return [*lines, shortfall] if shortfall else lines
 
 
-def format_shares(frame: pd.DataFrame) -> pd.DataFrame:
+def _format_shares(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with shares in per cent, in columns that name what they are shares of."""
     shares = {name: label for name, label in _SHARES.items() if name in frame}
     if "weight" in frame and "share_after" in frame:
         shares["share_after"] = "of the weight"
-    text = {name: [format_share(value) for value in frame[name]] for name in shares}
+    text = {name: [_format_share(value) for value in frame[name]] for name in shares}
     return frame.assign(**text).rename(columns=shares)
 
 
-def format_share(value: float) -> str:
+def _format_share(value: float) -> str:
     """Return a share in per cent; ``-`` for NaN."""
     return "-" if math.isnan(value) else f"{value:.1%}"

@@ -6,9 +6,7 @@ from dataclasses import asdict, dataclass
 from heapq import nlargest
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any, get_args
-
-import pandas as pd
+from typing import TYPE_CHECKING, Annotated, Any
 
 from scoring.cli import console
 from scoring.cli.commands import (
@@ -18,12 +16,7 @@ from scoring.cli.commands import (
     SubsetArgument,
     WorkspaceOption,
 )
-from scoring.cli.subset_summary import (
-    format_share,
-    format_shares,
-    list_size_warnings,
-    show_headline,
-)
+from scoring.cli.subset_summary import CLUSTERS_SHOWN, show_subset, summarize_subset
 from scoring.clustering.clusters import (
     DEFAULT_K,
     DEFAULT_SEED,
@@ -38,14 +31,10 @@ from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
 from scoring.database.queries.overview import score_noise
 from scoring.errors import InputError
-from scoring.necessity import Bands
 from scoring.option_descriptions import Option
-from scoring.precision import Noise
-from scoring.rules import PAPER_RULES, Mixture, rule_from_dict
+from scoring.rules import PAPER_RULES, rule_from_dict
 from scoring.runs.record import read_run_or_latest
-from scoring.samples import Status
 from scoring.subsets.comparison import compare_subsets
-from scoring.subsets.composition import Grouping
 from scoring.subsets.create import SelectOptions, create_subsets
 from scoring.subsets.definitions import (
     ResolvedSubset,
@@ -54,11 +43,9 @@ from scoring.subsets.definitions import (
     read_overlaps,
     read_subset,
 )
-from scoring.subsets.selection import effective_share
 from scoring.subsets.stability import (
     DEFAULT_DRAWS,
     format_basis,
-    format_near_threshold,
     inclusion_probabilities,
     read_replicates,
 )
@@ -68,8 +55,6 @@ if TYPE_CHECKING:
     from scoring.exports.manifest import Manifest
 
 _SWEEP = "Sweep"
-_CLUSTERS_SHOWN = 20
-_GROUPINGS = get_args(Grouping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +158,7 @@ def select(workspace: WorkspaceOption, options: SelectOptions, json: JsonOption 
     earlier = set() if options.overwrite else {path.stem for path in opened.subsets_dir.glob("*")}
     subsets = create_subsets(opened, store, options)
     for resolved in subsets:
-        _show_subset(resolved, opened.bands, score_noise(store, resolved.definition.scope))
+        show_subset(resolved, opened.bands, score_noise(store, resolved.definition.scope))
         if resolved.definition.name in earlier:
             console.show_message(
                 f"Subset {resolved.definition.name} was already saved with these settings; its "
@@ -185,7 +170,7 @@ def select(workspace: WorkspaceOption, options: SelectOptions, json: JsonOption 
             if clustering.clustering_id == definition.clustering_id:
                 _show_embedder_note(clustering.embedder)
     if json:
-        first, *arms = (_subset_json(resolved, opened.bands) for resolved in subsets)
+        first, *arms = (summarize_subset(resolved, opened.bands) for resolved in subsets)
         console.print_json(first | ({"arms": arms} if options.arms else {}))
 
 
@@ -291,14 +276,14 @@ def diff(
 def _show_clusters(clustering: Clustering) -> None:
     """Print the clusters, or of many the sizes and the largest ones."""
     title, clusters = f"Clustering {clustering.clustering_id}", list(clustering.clusters)
-    if len(clusters) > _CLUSTERS_SHOWN:
+    if len(clusters) > CLUSTERS_SHOWN:
         sizes = [cluster.size for cluster in clusters]
         console.show_message(
             f"{len(sizes):,} clusters of {min(sizes):,} to {max(sizes):,} samples, median "
             f"{median(sizes):,g}; --json lists all"
         )
-        title += f": the {_CLUSTERS_SHOWN} largest"
-        clusters = nlargest(_CLUSTERS_SHOWN, clusters, key=lambda cluster: cluster.size)
+        title += f": the {CLUSTERS_SHOWN} largest"
+        clusters = nlargest(CLUSTERS_SHOWN, clusters, key=lambda cluster: cluster.size)
     rows = [(cluster.cluster_id, cluster.size, cluster.name) for cluster in clusters]
     console.show_table(title, ["cluster", "samples", "like"], rows)
 
@@ -323,101 +308,6 @@ def _compare_clusterings(
         for each in clusterings
     ]
     return {"rule": definition.rule.to_dict(), "clusterings": described, "overlaps": records}
-
-
-def _show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> None:
-    subset, definition = resolved.subset, resolved.definition
-    frame = resolved.by_source() if subset.weights is None else resolved.composition()
-    frame = format_shares(frame)
-    if isinstance(definition.rule, Mixture):
-        frame = _format_mixture(resolved.mixture(), by_tokens=definition.rule.tokens is not None)
-    show_headline(resolved)
-    console.show_frame(f"Subset {definition.name}: {definition.rule}", frame)
-    samples = resolved.by_status()["samples"]
-    text_only = int(samples.get(str(Status.TEXT_ONLY), 0))
-    unreadable = int(samples.get(str(Status.BAD_RECORD), 0))
-    n_unscored = int(
-        samples.drop([Status.SCORED, Status.TEXT_ONLY, Status.BAD_RECORD], errors="ignore").sum()
-    )
-    verb = {"keep": "kept", "drop": "dropped"}
-    console.show_message(
-        f"By choice: {text_only:,} text-only samples {verb[definition.text_only]}, {n_unscored:,} "
-        f"others without a score {verb[definition.unscored]}; {unreadable:,} unreadable records "
-        "dropped"
-    )
-    if isinstance(definition.rule, Mixture):
-        for line in definition.rule.describe_issues(resolved.candidates):
-            console.show_warning(line)
-    elif subset.weights is not None:
-        share = effective_share(subset.weights)
-        console.show_message(
-            f"The weights are equivalent to {share:.1%} of the samples at equal weight"
-        )
-    _show_composition(resolved, bands)
-    near = format_near_threshold(definition.rule, resolved.candidates, noise)
-    if near is not None:
-        console.show_message(near)
-
-
-def _format_mixture(frame: pd.DataFrame, by_tokens: bool) -> pd.DataFrame:
-    """Return the table of a mixture for a terminal, with shares in the unit of the budget."""
-    shares = frame["token_share_after" if by_tokens else "share_after"]
-    columns = {
-        "samples": frame["samples"],
-        "tokens": frame["tokens"],
-        "kept": frame["kept"],
-        "repeated": frame["repeated"],
-        "their tokens": frame["repeated_tokens"],
-        "epochs": frame["epochs"].map("{:.2f}".format),
-        "share": shares.map("{:.1%}".format),
-        "target": frame["target"].map(format_share),
-    }
-    return pd.DataFrame(columns)[frame["samples"] > 0]
-
-
-def _show_composition(resolved: ResolvedSubset, bands: Bands) -> None:
-    """Print the groups of samples before and after, and a warning for those that nearly vanish."""
-    rows: list[tuple[str, object, int, str, int, str]] = []
-    for grouping in _GROUPINGS:
-        frame = resolved.composition(grouping, bands)
-        frame = frame[frame["samples"] > 0]
-        if len(frame) > _CLUSTERS_SHOWN:
-            frame = frame.nlargest(_CLUSTERS_SHOWN, "samples")
-            grouping_name = f"{grouping} ({_CLUSTERS_SHOWN} largest)"
-        else:
-            grouping_name = grouping
-        for name, row in frame.iterrows():
-            before, after = format_share(row["share_before"]), format_share(row["share_after"])
-            counts = int(row["samples"]), before, int(row["kept"]), after
-            rows.append((grouping_name, name, *counts))
-    of_subset = "of the subset" if resolved.subset.weights is None else "of the weight"
-    columns = ["by", "group", "samples", "of all samples", "kept", of_subset]
-    console.show_table("Composition before and after", columns, rows)
-    for line in (*resolved.find_vanishing(), *list_size_warnings(resolved)):
-        console.show_warning(line)
-
-
-def _subset_json(resolved: ResolvedSubset, bands: Bands) -> dict[str, Any]:
-    subset = resolved.subset
-    values = resolved.definition.to_dict() | {"n_selected": len(subset.selected)}
-    values |= {"n_hand_kept": subset.n_hand_kept, "n_hand_dropped": subset.n_hand_dropped}
-    values["reasons"] = resolved.reasons().to_dict(orient="records")
-    values["shares"] = {
-        grouping: console.frame_records(
-            resolved.composition(grouping, bands)[
-                ["samples", "share_before", "kept", "share_after"]
-            ]
-        )
-        for grouping in _GROUPINGS
-    }
-    values["vanishing"] = resolved.find_vanishing()
-    values["size_warnings"] = list_size_warnings(resolved)
-    if resolved.subset.weights is not None:
-        values["composition"] = console.frame_records(resolved.composition())
-    if isinstance(resolved.definition.rule, Mixture):
-        values["mixture"] = console.frame_records(resolved.mixture())
-        values["issues"] = resolved.definition.rule.describe_issues(resolved.candidates)
-    return values
 
 
 def _show_embedder_note(embedder: str) -> None:
