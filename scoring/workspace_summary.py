@@ -1,4 +1,4 @@
-"""Summarize a workspace: its dataset, runs, decisions and subsets."""
+"""Summarize a workspace: its dataset, runs, decisions, subsets and trials."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from scoring.reviews.resolution import latest_decisions, reviewer_progress
 from scoring.runs.progress import read_progress
 from scoring.runs.record import RunRecord, list_runs
 from scoring.subsets.definitions import list_subsets
+from scoring.trials.plan import list_trials, read_plan
+from scoring.trials.results import read_results
 from scoring.workspace import Workspace
 
 
 def read_status(workspace: Workspace) -> dict[str, Any]:
-    """Return the dataset, runs, reviewers, columns and subsets of a workspace as JSON values."""
+    """Return what is in a workspace, from its dataset to its trials, as JSON values."""
     decisions = latest_decisions(read_events(workspace))
     scores = _scores_by_run(workspace)
     return {
@@ -37,7 +39,14 @@ def read_status(workspace: Workspace) -> dict[str, Any]:
         "reviewers": [asdict(progress) for progress in reviewer_progress(decisions)],
         "columns": [asdict(column) for column in list_columns(workspace)],
         "subsets": [subset.name for subset in list_subsets(workspace)],
+        "trials": [_trial_status(workspace, name) for name in list_trials(workspace)],
     }
+
+
+def _trial_status(workspace: Workspace, name: str) -> dict[str, Any]:
+    plan = read_plan(workspace, name)
+    done = {(result.arm, result.seed) for result in read_results(workspace, plan)}
+    return {"name": name, "done": len(done), "total": len(plan.units)}
 
 
 def _scores_by_run(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:

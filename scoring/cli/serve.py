@@ -107,6 +107,11 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
         titles = ["column", "type", "samples with a value", "file"]
         console.STDOUT.print(console.make_table("Columns", titles, rows))
     console.print_text(f"Subsets: {', '.join(contents['subsets']) or 'none yet'}")
+    if trials := contents["trials"]:
+        states = [
+            f"{each['name']} ({each['done']} of {each['total']} trainings)" for each in trials
+        ]
+        console.print_text(f"Trials: {', '.join(states)}")
 
 
 def _serve_workspace(workspace: Workspace, preferred: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from scoring.cli import console
@@ -52,7 +53,9 @@ def plan(
 
 
 def show_plan(workspace: Workspace, planned: TrialPlan) -> None:
-    """Print the arms, the evaluation sets, the comparisons and the number of trainings."""
+    """Print the arms, the evaluation sets, the comparisons, the training, and what comes next."""
+    from scoring.trials.report import describe_training
+
     n_samples = read_dataset_info(workspace).n_samples
     console.show_table(
         f"Arms of trial {planned.name}",
@@ -86,18 +89,25 @@ def show_plan(workspace: Workspace, planned: TrialPlan) -> None:
     console.show_message(
         f"{len(planned.units):,} trainings: {len(planned.arms):,} arms x {len(planned.seeds)} seeds"
     )
-    show_outlook(planned, read_results(workspace, planned))
+    if planned.training is not None:
+        console.show_message(f"Margin {planned.margin:g}. {describe_training(planned.training)}")
+    results = read_results(workspace, planned)
+    show_outlook(planned, results)
+    if len({(each.arm, each.seed) for each in results}) < len(planned.units):
+        verb, files = ("run", "") if planned.training else ("record", " RESULTS")
+        root = quote(str(workspace.root))
+        console.show_message(f"Next: visnec trial {verb} {planned.name} -w {root}{files}")
 
 
 def show_outlook(planned: TrialPlan, results: Sequence[UnitResult]) -> None:
     """Print how long the rest of a trial takes and which differences it can see, where known."""
-    from scoring.trials.pilot import describe_pilot, estimate_seconds
+    from scoring.trials.pilot import describe_pilot, estimate_seconds, pilot_spread
 
     seconds = estimate_seconds(planned, results)
     if planned.training is None:
         console.show_message(
             "Without --model nothing is trained here: train on the rows of arms.parquet elsewhere, "
-            f"then import the results with: visnec trial record {planned.name} RESULTS"
+            "then record the results"
         )
     elif seconds is None:
         console.show_message("How long they take is unknown before the first training has ended")
@@ -109,5 +119,9 @@ def show_outlook(planned: TrialPlan, results: Sequence[UnitResult]) -> None:
         )
     if (precision := describe_pilot(planned, results)) is not None:
         console.show_message(f"By the spread so far: {precision}")
+    elif pilot_spread(planned, results) == 0:
+        console.show_message(
+            "Which differences it can see is unknown: the results so far do not differ"
+        )
     elif seconds is None:
         console.show_message("Which differences it can see is unknown before an arm has two seeds")

@@ -50,6 +50,12 @@ def add_evaluation_set(workspace: Workspace, trial: str, source: EvaluationSourc
                 f"Trial {trial!r} is already planned with other records of {path}. Choose another "
                 "name: a plan is not changed after the fact"
             ) from error
+        except InputError as error:
+            if "--format" not in str(error):
+                raise
+            raise InputError(
+                f"{error}. Pass these to visnec import, and the imported workspace to --eval"
+            ) from error
         opened = open_workspace(folder)  # with the image folders of the import
     info = read_dataset_info(opened)
     statuses, _ = count_statuses(opened)

@@ -188,7 +188,7 @@ def build_report(plan: TrialPlan, results: Sequence[UnitResult]) -> Report:
         measure=plan.measure,
         margin=plan.margin,
         seeds=plan.seeds,
-        applies_to=_describe_training(plan.training),
+        applies_to=describe_training(plan.training),
         notice=plan.notice,
         evaluation_sets=declared,
         undeclared=undeclared,
@@ -371,7 +371,8 @@ def _find_missing(plan: TrialPlan, values: _Values) -> tuple[MissingUnit, ...]:
     return tuple(missing)
 
 
-def _describe_training(training: TrainingSettings | None) -> str:
+def describe_training(training: TrainingSettings | None) -> str:
+    """Return the model and the budget that the conclusions of a trial apply to."""
     if training is None:
         return "For the model and the budget of the recorded trainings only."
     if training.steps is not None:

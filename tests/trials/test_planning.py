@@ -257,7 +257,7 @@ def test_the_command_prints_the_plan(workspace: Workspace, save: Save, write_set
     assert [arm["name"] for arm in printed["arms"]] == ["top", "top-random", "top-tokens", "all"]
     assert "Comparisons by accuracy: top - top-random; top - top-tokens; top - all" in done.stderr
     assert "8 trainings: 4 arms x 2 seeds" in done.stderr
-    assert "visnec trial record t RESULTS" in done.stderr
+    assert f"Next: visnec trial record t -w {workspace.root} RESULTS" in done.stderr
     assert "No conclusion is drawn from fewer than 3 seeds" in done.stderr
 
 
@@ -269,6 +269,8 @@ def test_the_command_tells_time_and_precision_from_results(
     arguments += [f"{write_set('held-out')}:image", "--model", "tiny-vlm"]
     first = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
     assert "unknown before the first training" in first.stderr
+    assert "Margin 1. For this model and this budget only: tiny-vlm, 1 epoch of 16" in first.stderr
+    assert f"Next: visnec trial run t -w {workspace.root}" in first.stderr
     assert "unknown before an arm has two seeds" in first.stderr
     plan = read_plan(workspace, "t")
     for seed, accuracy in ((1, 40.0), (2, 43.0)):
@@ -280,6 +282,32 @@ def test_the_command_tells_time_and_precision_from_results(
     again = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
     assert "The trainings left take about 33.0 min" in again.stderr  # 13 of 1 step, 5 of 4
     assert "By the spread so far: 5 seeds: ± 3.7 points; for 1 point about" in again.stderr
+
+
+def test_results_that_do_not_differ_show_no_spread(
+    workspace: Workspace, save: Save, write_set: WriteSet
+) -> None:
+    save("top", TopCount(12))
+    arguments = ["trial", "plan", "t", "-w", str(workspace.root), "--subset", "top", "--eval"]
+    arguments += [f"{write_set('held-out')}:image", "--model", "tiny-vlm"]
+    CliRunner().invoke(cli.app, arguments)
+    plan = read_plan(workspace, "t")
+    for seed in (1, 2):
+        sets = {"image": SetResult(1, {"accuracy": 100.0})}
+        write_result(workspace, plan, UnitResult(plan.digest, "top-random", seed, sets))
+    again = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
+    assert "the results so far do not differ" in again.stderr
+    status = CliRunner().invoke(cli.app, ["status", "-w", str(workspace.root)])
+    assert f"Trials: t (2 of {len(plan.units)} trainings)" in status.stdout
+
+
+def test_a_file_of_unknown_format_is_to_be_imported_first(
+    make_plan: Callable[..., TrialPlan], tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text('[{"colour": "red"}]', "utf-8")
+    with pytest.raises(InputError, match="visnec import, and the imported workspace to --eval"):
+        make_plan(evaluation=sources([str(path)]))
 
 
 def test_benchmarks_of_other_programs_are_declared_by_name(
