@@ -292,8 +292,8 @@ def _parse_condition(rest: str) -> tuple[ColumnCondition, str]:
     """Parse a condition on a column; return it and the text after it."""
     match = _COLUMN.match(rest)
     if match is None:
-        word = rest.split()[0] if rest.strip() else ""
-        raise FilterError(f"col:{word} is not a condition. Write {_EXAMPLES['col']}.")
+        problem = f"{rest.split()[0]!r} is not a condition" if rest.strip() else "has no value"
+        raise FilterError(f"col: {problem}. Write {_EXAMPLES['col']}.")
     values, rest = _parse_values("col", rest[match.end() :])
     name, operator = match[1], match[2]
     if operator not in ("=", "!="):
