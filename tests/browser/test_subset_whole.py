@@ -33,10 +33,15 @@ def fill(page: Page, label: str, value: str) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    """Choose an option once no script runs, which would close the open list."""
+    """Choose an option once no script runs, which would close the open list.
+
+    A list at the edge of its popover closes when the click scrolls it into view, so it is centred.
+    """
     app = page.locator('[data-testid="stApp"]')
     expect(app).to_have_attribute("data-test-script-state", "notRunning")
-    page.get_by_label(label, exact=True).click()
+    box = page.get_by_label(label, exact=True)
+    box.evaluate("element => element.scrollIntoView({ block: 'center' })")
+    box.click()
     page.get_by_role("option", name=option, exact=True).click()
 
 
@@ -44,6 +49,8 @@ def save_as(page: Page, name: str) -> None:
     page.get_by_label("Save as").fill(name)
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text(f"Saved as {name}")).to_be_visible()
+    app = page.locator('[data-testid="stApp"]')
+    expect(app).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def test_a_weighted_mixture_is_exported_with_every_option(demo: Watched, tmp_path: Path) -> None:
