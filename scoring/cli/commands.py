@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from rich.markup import escape
@@ -39,6 +39,24 @@ class Command(TyperCommand):
         pieces = super().collect_usage_pieces(ctx)
         plain = (piece.replace("{", "").replace("}", "") for piece in pieces)
         return [re.sub(r"\.\.\.(\]?)\.\.\.$", r"...\1", piece) for piece in plain]
+
+
+WorkersOption = Annotated[
+    int,
+    Option(
+        "Processes of this machine that share the work, one per GPU where there are any.",
+        panel="Several processes",
+        min=1,
+    ),
+]
+EngineOption = Annotated[
+    Literal["local", "ray"],
+    Option(
+        "Where workers run: processes of this machine, or actors of a Ray cluster (needs the extra "
+        "[ray]).",
+        panel="Several processes",
+    ),
+]
 
 
 def add_command(

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scoring.bundled import BUNDLED_MODEL
 from scoring.cli import console
-from scoring.cli.commands import JsonOption, RunOption, WorkspaceOption
+from scoring.cli.commands import (
+    EngineOption,
+    JsonOption,
+    RunOption,
+    WorkersOption,
+    WorkspaceOption,
+)
 from scoring.database.connection import Store
 from scoring.database.filters import parse_filter
 from scoring.database.queries.browse import matching_rows
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
     from scoring.engine.workers import Job, LostWorker, WorkersResult
     from scoring.models.hf import HfModel
 
-_PREDICTIONS, _PROCESSES = "Predictions", "Several processes"
+_PREDICTIONS = "Predictions"
 
 MaxNewTokensOption = Annotated[
     int | None,
@@ -109,22 +115,8 @@ def score(
             "on one process; nothing is scored."
         ),
     ] = False,
-    workers: Annotated[
-        int,
-        Option(
-            "Processes of this machine that share the work, one per GPU where there are any.",
-            panel=_PROCESSES,
-            min=1,
-        ),
-    ] = 1,
-    engine: Annotated[
-        Literal["local", "ray"],
-        Option(
-            "Where workers run: processes of this machine, or actors of a Ray cluster (needs the "
-            "extra [ray]).",
-            panel=_PROCESSES,
-        ),
-    ] = "local",
+    workers: WorkersOption = 1,
+    engine: EngineOption = "local",
     allow_remote: Annotated[
         bool,
         Option(

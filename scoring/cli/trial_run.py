@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from scoring.cli import console
-from scoring.cli.commands import JsonOption, WorkspaceOption
+from scoring.cli.commands import EngineOption, JsonOption, WorkersOption, WorkspaceOption
 from scoring.cli.trial_plan import TrialArgument, show_outlook
 from scoring.errors import InputError, WorkerError
 from scoring.option_descriptions import Option
@@ -21,7 +21,6 @@ from scoring.workspace import Workspace, open_workspace
 if TYPE_CHECKING:
     from scoring.engine.workers import LostWorker, WorkersResult
 
-_PROCESSES = "Several processes"
 _PILOT = 2  # units, after which the outlook of a trial is known
 
 
@@ -38,22 +37,8 @@ def run(
             "they are discarded once they are measured."
         ),
     ] = False,
-    workers: Annotated[
-        int,
-        Option(
-            "Processes of this machine that share the work, one per GPU where there are any.",
-            panel=_PROCESSES,
-            min=1,
-        ),
-    ] = 1,
-    engine: Annotated[
-        Literal["local", "ray"],
-        Option(
-            "Where workers run: processes of this machine, or actors of a Ray cluster (needs the "
-            "extra [ray]).",
-            panel=_PROCESSES,
-        ),
-    ] = "local",
+    workers: WorkersOption = 1,
+    engine: EngineOption = "local",
     json: JsonOption = False,
 ) -> None:
     """Train the model on each arm with each seed and measure it; run it again to resume."""

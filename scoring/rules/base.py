@@ -120,6 +120,18 @@ def check_count(count: object, lowest: int = 1, what: str = "The count") -> None
         raise RuleError(f"{what} must be a whole number of at least {lowest}, got {count!r}")
 
 
+def check_size(rule: str, share: float | None, count: int | None, tokens: int | None) -> None:
+    """Raise RuleError unless exactly one size is given, and it is valid."""
+    if sum(size is not None for size in (share, count, tokens)) != 1:
+        raise RuleError(f"Rule {rule} needs one of --share, --count and --tokens")
+    if share is not None:
+        check_share(share)
+    elif count is not None:
+        check_count(count)
+    else:
+        check_count(tokens, what="The number of answer tokens")
+
+
 def check_seed(seed: object) -> None:
     """Raise RuleError unless ``seed`` is a whole number from 0 to ``MAX_SEED``."""
     if not is_int(seed) or not 0 <= cast(int, seed) <= MAX_SEED:

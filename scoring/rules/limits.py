@@ -18,7 +18,7 @@ from scoring.rules.base import (
     check_choice,
     check_count,
     check_seed,
-    check_share,
+    check_size,
     is_finite,
     is_int,
     normalize_limits,
@@ -96,14 +96,7 @@ class Band(Rule):
 
     def __post_init__(self) -> None:
         check_limits(self, self.min, self.max)
-        if sum(size is not None for size in (self.share, self.count, self.tokens)) != 1:
-            raise RuleError(f"Rule {self.name} needs one of --share, --count and --tokens")
-        if self.share is not None:
-            check_share(self.share)
-        if self.count is not None:
-            check_count(self.count)
-        if self.tokens is not None:
-            check_count(self.tokens, what="The number of answer tokens")
+        check_size(self.name, self.share, self.count, self.tokens)
         check_choice(self.per, get_args(Per), "--per")
         check_seed(self.seed)
 

@@ -15,7 +15,7 @@ from scoring.rules.base import (
     check_choice,
     check_count,
     check_seed,
-    check_share,
+    check_size,
     is_finite,
 )
 from scoring.rules.candidates import ANSWER_KINDS, Candidates, Floats, Ints, Mask
@@ -87,14 +87,7 @@ class Mixture(Rule):
         object.__setattr__(self, "target", _normalize_targets(self.target))
         check_choice(self.per, get_args(MixtureGroup), "--per")
         check_choice(self.by, get_args(DrawBy), "--by")
-        if sum(size is not None for size in (self.share, self.count, self.tokens)) != 1:
-            raise RuleError("Rule mixture needs one of --share, --count and --tokens")
-        if self.share is not None:
-            check_share(self.share)
-        if self.count is not None:
-            check_count(self.count)
-        if self.tokens is not None:
-            check_count(self.tokens, what="The number of answer tokens")
+        check_size(self.name, self.share, self.count, self.tokens)
         if self.min is not None or self.max is not None:
             check_limits(self, self.min, self.max)
         check_count(self.max_repeat, what="The number of repeats")
