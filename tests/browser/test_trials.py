@@ -57,7 +57,7 @@ def test_a_subset_is_tried_stopped_and_resumed(trialled: tuple[Served, Watched])
 
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text(re.compile("[1-8] of 9 trainings done"))).to_be_visible()
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     plan = read_plan(workspace, "tried")
     before = {(result.arm, result.seed): result for result in read_results(workspace, plan)}
@@ -66,7 +66,7 @@ def test_a_subset_is_tried_stopped_and_resumed(trialled: tuple[Served, Watched])
     page.get_by_role("button", name="Resume").click()
     conclusion = re.compile(r"(better|worse|not shown|as good as all|no conclusion)")
     expect(page.get_by_role("button", name="Resume")).to_have_count(0)
-    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    expect(page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True)).to_have_count(0)
     expect(page.locator(".vn-table").first.get_by_text(conclusion)).to_have_count(2)
     results = {(result.arm, result.seed): result for result in read_results(workspace, plan)}
     assert sorted(results) == sorted(plan.units)
