@@ -33,6 +33,9 @@ def main() -> None:
         sys.exit(2)
     if message := describe_conflict("dashboard"):
         sys.stderr.write(f"warning: {message}\n")
-    from scoring.cli import main as run_command
-
+    try:  # the imports take a second, in which Ctrl-C may come
+        from scoring.cli import main as run_command
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
+        sys.exit(130)
     run_command()

@@ -178,7 +178,11 @@ def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     table = Table(box=None)
     for index, column in enumerate(columns):
         is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(escape_text(column), justify="right" if is_number else "left")
+        table.add_column(
+            escape_text(column),
+            justify="right" if is_number else "left",
+            overflow="fold",  # rich would cut what is too long for the terminal
+        )
     for row in rows:
         table.add_row(*(escape_text(format_cell(value)) for value in row))
     return Group(Text(escape_controls(title), "bold"), table)

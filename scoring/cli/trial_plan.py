@@ -32,6 +32,7 @@ def plan(
 ) -> None:
     """Write the plan of a trial: its arms, evaluation and training, fixed before the first one."""
     from scoring.trials.planning import plan_trial
+    from scoring.trials.report import describe_unused
     from scoring.trials.statistics import MIN_SEEDS
 
     opened = open_workspace(workspace)
@@ -46,6 +47,8 @@ def plan(
             progress=show,
         )
     show_plan(opened, planned)
+    if unused := describe_unused(planned):
+        console.show_warning(unused)
     if len(planned.seeds) < MIN_SEEDS:
         console.show_warning(f"No conclusion is drawn from fewer than {MIN_SEEDS} seeds")
     if json:

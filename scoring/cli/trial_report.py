@@ -75,8 +75,10 @@ def record(
 ) -> None:
     """Record results of trainings done elsewhere as results of a trial."""
     from scoring.trials.recording import record_results
+    from scoring.trials.report import describe_missing, trial_report
 
-    recorded = record_results(open_workspace(workspace), name, files, options)
+    opened = open_workspace(workspace)
+    recorded = record_results(opened, name, files, options)
     for note in recorded.notes:
         console.show_warning(note)
     rows = [
@@ -88,5 +90,7 @@ def record(
     console.show_table(
         f"Recorded for trial {name}", ["arm", "seed", "evaluation set", "measure", "value"], rows
     )
+    for remark in describe_missing(trial_report(opened, name)):
+        console.show_message(remark)
     if json:
         console.print_json([asdict(unit) for unit in recorded.units])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 from scoring.cli import console
@@ -56,6 +57,7 @@ def run(
         if n_before == len(plan.units):
             pass
         elif workers == 1 and engine == "local":
+            console.show_message("Loading the model and the evaluation sets")
             run_trial(
                 opened, name, device=device, keep_models=keep_models, on_progress=show, stop=stop
             )
@@ -78,7 +80,9 @@ def run(
             "Finished trainings are saved; run the same command to resume. Only the one in "
             "progress starts again."
         )
-    console.show_message(f"See what they show with: visnec trial report {name} -w {workspace}")
+    console.show_message(
+        f"See what they show with: visnec trial report {name} -w {quote(str(workspace))}"
+    )
 
 
 def _run_in_workers(

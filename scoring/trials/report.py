@@ -351,6 +351,23 @@ def describe_training(training: TrainingSettings | None) -> str:
     )
 
 
+def describe_unused(plan: TrialPlan) -> str | None:
+    """Return a sentence about arms whose training would end before each sample was seen once."""
+    if plan.training is None:
+        return None
+    if plan.training.steps is not None:
+        n_seen = plan.training.steps * plan.training.batch_size
+        cut = [arm for arm in plan.arms if arm.n_samples > n_seen]
+        reach = f"{plan.training.steps:,} steps see {n_seen:,} samples"
+    else:
+        cut = list(plan.arms) if (plan.training.epochs or 0) < 1 else []
+        reach = f"{plan.training.epochs:g} epochs see a part of the samples"
+    if not cut:
+        return None
+    sizes = ", ".join(f"{arm.name} ({arm.n_samples:,})" for arm in cut)
+    return f"{reach}, so a part of these arms is never trained on: {sizes}"
+
+
 def _explain(report: Report) -> list[str]:
     unit = "points" if report.measure == "accuracy" else "nats per answer token; lower is better"
     return [

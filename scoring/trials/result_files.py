@@ -13,15 +13,16 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from scoring.errors import InputError
 from scoring.trials.options import Unit
 from scoring.trials.plan import Measure
 
+_Cell = TypeVar("_Cell")
 _REQUIRED = ("benchmark", "value")
 _COLUMNS = ("arm", "seed", "benchmark", "value", "measure", "manifest_digest", "n_samples")
 _ACCURACY_NAMES = ("exact_match", "accuracy", "acc")
@@ -89,8 +90,9 @@ def read_result_file(
         result = _read_vlmevalkit(path, content, name, metrics.get(name), unit)
     else:
         raise InputError(
-            f"{path.name} is neither a table with the columns arm, seed, benchmark and value, nor "
-            "a results file of lmms-eval, nor an _acc or _score file of VLMEvalKit"
+            f"{path.name} {_describe_lack(content)}. Results are read from a table with the "
+            "columns arm, seed, benchmark and value, a results file of lmms-eval, or an _acc or "
+            "_score file of VLMEvalKit"
         )
     if not result.values:
         raise InputError(f"{path.name} has no value to record. {' '.join(result.notes)}".strip())
@@ -106,7 +108,7 @@ def _read_content(path: Path) -> Any:
         if suffix == ".csv":
             return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         if suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return list(_read_lines(path, text))
         return json.loads(text)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
@@ -114,8 +116,28 @@ def _read_content(path: Path) -> Any:
         raise InputError(f"{path.name} cannot be read: {error}") from error
 
 
+def _read_lines(path: Path, text: str) -> Iterator[Any]:
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            if line.strip():
+                yield json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path.name}, line {number} is not JSON: {error}") from error
+
+
 def _is_table_row(row: object) -> bool:
     return isinstance(row, Mapping) and all(name in row for name in _REQUIRED)
+
+
+def _describe_lack(content: object) -> str:
+    """Return what keeps a content from being our table, to follow the name of its file."""
+    rows = content if isinstance(content, list) else []
+    for number, row in enumerate(rows, 1):
+        if not _is_table_row(row):
+            names = row.keys() if isinstance(row, Mapping) else ()
+            lacking = " and ".join(name for name in _REQUIRED if name not in names)
+            return f"has no {lacking} in row {number}"
+    return "is not a table of results"
 
 
 def _read_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> ResultFile:
@@ -130,18 +152,34 @@ def _read_row(origin: str, row: Mapping[str, Any]) -> RecordedValue:
     measure = cells.get("measure", "accuracy")
     if measure not in get_args(Measure):
         raise InputError(f"{origin}: unknown measure {measure!r}. Use accuracy or loss")
+    return RecordedValue(
+        benchmark=_read_cell(origin, cells, "benchmark", str),
+        value=_read_cell(origin, cells, "value", float),
+        measure=cast(Measure, measure),
+        arm=str(cells["arm"]) if "arm" in cells else None,
+        seed=_read_cell(origin, cells, "seed", _whole_number) if "seed" in cells else None,
+        n_samples=(
+            _read_cell(origin, cells, "n_samples", _whole_number) if "n_samples" in cells else None
+        ),
+        manifest_digest=str(cells["manifest_digest"]) if "manifest_digest" in cells else None,
+    )
+
+
+def _read_cell(
+    origin: str, cells: Mapping[str, Any], name: str, convert: Callable[[Any], _Cell]
+) -> _Cell:
+    """Return a cell of our table in its type. Raises InputError."""
+    if name not in cells:
+        raise InputError(f"{origin} has no {name}")
     try:
-        return RecordedValue(
-            benchmark=str(cells["benchmark"]),
-            value=float(cells["value"]),
-            measure=cast(Measure, measure),
-            arm=str(cells["arm"]) if "arm" in cells else None,
-            seed=int(str(cells["seed"])) if "seed" in cells else None,
-            n_samples=int(str(cells["n_samples"])) if "n_samples" in cells else None,
-            manifest_digest=str(cells["manifest_digest"]) if "manifest_digest" in cells else None,
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{origin} cannot be read: {error!r}") from error
+        return convert(cells[name])
+    except (ValueError, TypeError):
+        kind = "a number" if convert is float else "a whole number"
+        raise InputError(f"{origin}: its {name} {cells[name]!r} is not {kind}") from None
+
+
+def _whole_number(value: Any) -> int:
+    return int(str(value))
 
 
 def _read_lmms_eval(

@@ -10,7 +10,13 @@ from dataclasses import replace
 import pytest
 
 from scoring.trials.plots import draw_report
-from scoring.trials.report import MissingUnit, Report, build_report, describe_missing
+from scoring.trials.report import (
+    MissingUnit,
+    Report,
+    build_report,
+    describe_missing,
+    describe_unused,
+)
 from scoring.trials.results import SetResult
 from tests.trials.plans import IMAGE, PLAN, TEXT, make_results
 
@@ -35,6 +41,20 @@ def test_comparisons_have_the_other_sets_in_the_same_line(report: Report) -> Non
     assert better.conclusion.kind == "better" and equal.conclusion.kind == "as_good"
     assert [other.difference.n_seeds for other in better.others] == [3]
     assert report.missing == () and report.notes == () and report.undeclared == ()
+
+
+def test_budgets_that_leave_samples_unused_are_described() -> None:
+    assert PLAN.training is not None
+    assert describe_unused(PLAN) is None  # one epoch
+    assert describe_unused(replace(PLAN, training=None)) is None
+    six, seven = (
+        describe_unused(replace(PLAN, training=replace(PLAN.training, epochs=None, steps=steps)))
+        for steps in (6, 7)
+    )
+    assert six == ("6 steps see 96 samples, so a part of these arms is never trained on: all (100)")
+    assert seven is None
+    half = describe_unused(replace(PLAN, training=replace(PLAN.training, epochs=0.5)))
+    assert half is not None and "keep15 (15), keep15-random (15), all (100)" in half
 
 
 def test_values_of_arms(report: Report) -> None:

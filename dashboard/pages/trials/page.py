@@ -18,7 +18,7 @@ from dashboard.widgets import figures, notices, page_frame
 from dashboard.widgets.figures import Cell
 from scoring.errors import VisnecError
 from scoring.trials.plan import TrainingSettings, list_trials, read_plan
-from scoring.trials.report import ComparisonReport, describe_missing
+from scoring.trials.report import ComparisonReport, describe_missing, describe_unused
 from scoring.trials.statistics import format_difference
 
 _UNITS = {"accuracy": "accuracy (%)", "loss": "loss (nats per answer token)"}
@@ -202,6 +202,8 @@ def _show_plan(opened: OpenedWorkspace, trial: TrialResults) -> None:
         "Digest": f"{plan.digest[:16]}…",
     }
     figures.show_facts(facts)
+    if unused := describe_unused(plan):
+        notices.show_note("A part of the samples is not trained on", f"{unused}.")
     if opened.dataset and not opened.dataset.includes_edition(plan.dataset_fingerprint):
         notices.show_note(
             "Planned on another version of the dataset",
