@@ -58,6 +58,7 @@ _HOMES = {
     "PushTarget": "scoring.hub.upload",
     "import_scores": "scoring.exchange.imported_scores",
     "import_columns": "scoring.exchange.imported_columns",
+    "find_duplicates": "scoring.duplicates.find",
     "export_scores": "scoring.exchange.score_export",
     "load_prompt_encoder": "scoring.models",
     "export_prompts": "scoring.exchange.prompt_export",

@@ -17,6 +17,7 @@ from scoring import __version__
 from scoring.cli import (
     columns,
     doctor,
+    duplicates,
     evaluate,
     exchange,
     export,
@@ -78,6 +79,9 @@ _COMMANDS: dict[str, tuple[tuple[Any, ...], ...]] = {
         ("import-columns", columns.import_columns,
          "visnec import-columns clip.parquet -w work --on id --prefix clip_",
          "visnec import-columns -w work --remove clip_score"),
+        ("find-duplicates", duplicates.find_duplicates,
+         "visnec find-duplicates -w work --questions",
+         "visnec find-duplicates -w work --samples --threshold 0.6 --json"),
         ("build", score.build, "visnec build -w work", "visnec build -w work --json"),
     ),
     "Scores": (

@@ -41,7 +41,8 @@ class ColumnRecord:
 
     ``per`` is sample, or turn for a list with one value per answer. ``key`` is the name in the
     file, ``on`` what the rows were matched by. ``n_values`` samples have a value. ``findings``
-    (what, n, examples) lists the rows of the file that were not used.
+    (what, n, examples) lists the rows of the file that were not used. A computed column has the
+    command as its ``file``, the digest of its values as ``sha256``, and ``settings``.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ColumnRecord:
     n_samples: int
     n_values: int
     findings: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def column_name(text: str) -> str:

@@ -9,11 +9,11 @@ not refused.
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from scoring.dataset.records import read_columns
+from scoring.duplicates.texts import normalize_text
 from scoring.errors import InputError
 from scoring.images.containers import EmbeddedProblem, read_embedded
 from scoring.images.decode import ImageProblem, resolve_image
@@ -184,8 +184,8 @@ def _hash(content: bytes) -> bytes:
 
 def _hash_texts(*texts: str) -> bytes:
     """Return a digest of texts that ignores case, spacing and the width of characters."""
-    words = ("\0".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts)
-    return _hash("\n".join(words).encode("utf-8", "surrogatepass"))
+    normal = "\n".join(map(normalize_text, texts))
+    return _hash(normal.encode("utf-8", "surrogatepass"))
 
 
 def _describe_pairs(pairs: Sequence[tuple[int, int]]) -> str:

@@ -1,0 +1,1 @@
+"""Near-duplicates within a dataset, and leaks between it and benchmarks."""
