@@ -21,6 +21,7 @@ _HOMES = {
     "import_dataset": "scoring.dataset.importing",
     "ReadOptions": "scoring.readers.options",
     "relocate_images": "scoring.dataset.relocation",
+    "index_images": "scoring.dataset.image_index",
     "load_model": "scoring.models",
     "ModelOptions": "scoring.models.options",
     "score_dataset": "scoring.engine.pipeline",

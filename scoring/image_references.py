@@ -1,4 +1,4 @@
-"""The syntax of image references: a path, a URL, or an image inside a container file.
+"""Image references: a path, a URL, or an image inside a container file; digests of contents.
 
 The paths of one dataset file are never tried in folders that belong to another file. Paths from a
 dataset's first file are stored unchanged and are looked up in the workspace's image roots. A file
@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+
+import xxhash
 
 RECORDS_ROOT = "original"
 """Container name in references to images inside the dataset's own records (folder ``dataset``)."""
@@ -84,3 +86,12 @@ def split_reference(reference: str) -> tuple[str, str] | None:
     """Return (name of the container file, position inside it); None for a path to a plain file."""
     match = _MEMBER.fullmatch(reference)
     return (match["name"], match["member"]) if match else None
+
+
+def digest_content(content: bytes) -> bytes:
+    """Return 16 bytes that identify the encoded bytes of an image, under any reference.
+
+    The digest is fast and not cryptographic: it groups and orders images. Before an image takes
+    the place of another one, their bytes are compared.
+    """
+    return xxhash.xxh3_128_digest(content)

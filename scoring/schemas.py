@@ -41,6 +41,16 @@ PLAN = pa.schema([*map(DATASET.field, _PLANNED), pa.field("leader", pa.int64())]
 ``leader`` is the first row with the same first image, or the row itself.
 """
 
+IMAGE_DIGESTS = pa.schema(
+    [
+        ("reference", pa.string()),
+        ("digest", pa.binary(16)),  # of the encoded bytes: image_references.digest_content
+        ("n_bytes", pa.int64()),  # number of these
+        ("mtime_ns", pa.int64()),  # of a plain file when it was read; null inside containers
+    ]
+)
+"""``dataset/image-digests/part-*.parquet``: a row per image reference whose content was read."""
+
 TURN_SCORE = pa.struct(
     [
         ("turn", pa.int32()),  # 0-based position among the answers

@@ -76,6 +76,8 @@ _COMMANDS: dict[str, tuple[tuple[Any, ...], ...]] = {
         ("relocate", import_dataset.relocate,
          "visnec relocate -w work --images /old/images=/new/images",
          "visnec relocate -w work --images /data/coco"),
+        ("index-images", import_dataset.index_images,
+         "visnec index-images -w work", "visnec index-images -w work --json"),
         ("import-columns", columns.import_columns,
          "visnec import-columns clip.parquet -w work --on id --prefix clip_",
          "visnec import-columns -w work --remove clip_score"),

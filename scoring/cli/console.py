@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -276,6 +277,20 @@ def run_progress() -> Iterator[Callable[[RunProgress], None]]:
             bar.update(tasks[phase], completed=progress.done, total=total, rate=rate)
 
         yield update_task
+
+
+@contextmanager
+def rate_progress(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with the rate in ``unit`` per second and the time left, fed with (done, total)."""
+    started = time.monotonic()
+    with progress_bar(f"{unit}/s") as bar:
+        task = bar.add_task(f"Reading {unit}", total=None, rate="")
+
+        def show(done: int, total: int) -> None:
+            rate = done / max(time.monotonic() - started, 1e-9)
+            bar.update(task, completed=done, total=total, rate=f"{rate:,.1f}")
+
+        yield show
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The commands import, relocate and import-scores."""
+"""The commands import, relocate, index-images and import-scores."""
 
 from __future__ import annotations
 
@@ -168,6 +168,27 @@ def relocate(
     _show_roots(open_workspace(workspace))
     if json:
         console.print_json({**asdict(result), "roots": [str(root) for root in result.roots]})
+
+
+def index_images(workspace: WorkspaceOption, json: JsonOption = False) -> None:
+    """Read each image once, so that equal images are known as the same image."""
+    from scoring.database.build.build import build_database
+    from scoring.dataset import image_index
+
+    opened = open_workspace(workspace)
+    with console.stop_on_interrupt("images") as stop, console.rate_progress("images") as show:
+        index = image_index.index_images(opened, show, stop)
+    console.show_issues("Not read", index.issues)
+    console.show_message(
+        f"{index.n_images:,} images: {index.n_read:,} read now, {index.n_known:,} known before, "
+        f"{index.n_unreadable:,} could not be read"
+    )
+    if index.n_read:
+        build_database(opened)
+    if json:
+        console.print_json(asdict(index))
+    if not index.is_complete:
+        console.stop_command()
 
 
 def import_scores(

@@ -28,6 +28,8 @@ from scoring.dataset.staging import ImportState, StagingArea
 from scoring.errors import InputError, WorkspaceError
 from scoring.image_references import ImageRoots
 from scoring.images.containers import index_keyed_images
+from scoring.images.digests import FOLDER as DIGESTS_FOLDER
+from scoring.images.digests import IMPORTED, DigestWriter
 from scoring.images.remote import open_cache
 from scoring.readers.options import ReadOptions
 from scoring.readers.sources import SourceFile, SourceReader, open_sources
@@ -221,6 +223,7 @@ def _read_sources(
     n_present = staging.base.n_samples if staging.base else 0
     last = None if request.options.limit is None else n_present + request.options.limit
     writer = PartWriter(staging.folder, state.n_parts)
+    digests = DigestWriter(staging.folder / DIGESTS_FOLDER, IMPORTED)
     total = sum(source.file.data_path.stat().st_size for source in request.sources)
     n_bytes = sum(file.bytes for file in state.files)
     n_checkpoint = state.n_samples
@@ -232,6 +235,7 @@ def _read_sources(
             limit = None if last is None else max(last - n_before, 0)
             for sample in state.bases.assign_base(islice(samples, limit), detector):
                 writer.write(sample)
+                digests.add_inline(sample.images)
                 state.n_samples += 1
                 if progress and state.n_samples % GROUP_ROWS == 0:
                     progress(state.n_samples, n_bytes + reader.n_bytes, total)
@@ -253,9 +257,11 @@ def _read_sources(
         is_last = len(state.files) == len(request.sources)
         if state.n_samples - n_checkpoint >= _CHECKPOINT_ROWS and not is_last:
             writer.close()
+            digests.flush()
             n_checkpoint, state.n_parts = state.n_samples, writer.n_parts
             staging.save_state(state)
     writer.close()
+    digests.flush()
     state.n_parts = writer.n_parts
     if progress:
         progress(state.n_samples, total, total)

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from scoring.dataset.image_root_detection import FileBases, RootDetection, parse_detection
 from scoring.dataset.records import DatasetFile, DatasetInfo, dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
+from scoring.images.digests import FOLDER
 from scoring.readers.options import ReadOptions
 from scoring.readers.sources import SourceFile
 from scoring.workspace import Workspace, write_json
@@ -161,6 +162,10 @@ class StagingArea:
                     detections += json.loads(path.read_text("utf-8"))
             write_json(home / "images.json", detections)
             write_json(home / "dataset.json", info.as_json())
+            # Last: digests of rows that do not count would belong to the rows of a later addition.
+            (home / FOLDER).mkdir(exist_ok=True)
+            for part in sorted((self.folder / FOLDER).glob("part-*.parquet")):
+                part.replace(home / FOLDER / part.name)
         self.discard()
 
     def close(self) -> None:

@@ -31,8 +31,13 @@ from scoring.exports.files import (
 )
 from scoring.exports.options import VERSION
 from scoring.image_references import image_path, is_remote, split_reference
-from scoring.images.containers import EmbeddedProblem, read_embedded
-from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
+from scoring.images.decode import (
+    ImageLocation,
+    ImageProblem,
+    open_image,
+    read_content,
+    resolve_image,
+)
 from scoring.samples import Status
 
 FOLDER = "images"
@@ -57,19 +62,7 @@ def read_image(plan: ExportPlan, position: int, reference: str) -> bytes:
                 stats.undecodable[reference] = problem.reason
             raise
         stats.decodable.add(reference)
-    return _read_image_bytes(location)
-
-
-def _read_image_bytes(location: ImageLocation) -> bytes:
-    """Return the encoded image, whole even where the record uses a part. Raise ImageProblem."""
-    try:
-        if location.member:
-            return read_embedded(location.path, location.member)
-        return location.path.read_bytes()
-    except FileNotFoundError:
-        raise ImageProblem(Status.MISSING_IMAGE, f"{location.path.name} is gone") from None
-    except (EmbeddedProblem, OSError) as error:
-        raise ImageProblem(Status.BAD_IMAGE, f"{location.name}: {error}") from error
+    return read_content(location)
 
 
 def image_suffix(content: bytes) -> str:
@@ -91,7 +84,7 @@ def image_name(
         if version > 2 and not _SUFFIX.fullmatch(suffix):
             suffix = ".img"
         return f"elsewhere/{digest}{suffix}"
-    content = _read_image_bytes(location) if content is None else content
+    content = read_content(location) if content is None else content
     return f"embedded/{digest}{image_suffix(content)}"
 
 
@@ -206,7 +199,7 @@ class ImagesFile:
         plan, counts = self.plan, self.plan.stats.images
         try:
             location = resolve_image(reference, plan.workspace.image_roots)
-            content = _read_image_bytes(location)
+            content = read_content(location)
         except ImageProblem as problem:
             counts["missing"] += 1
             return {"status": str(problem.status), "problem": str(problem)}

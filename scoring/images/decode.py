@@ -32,7 +32,7 @@ from scoring.image_references import (
     split_base,
     split_reference,
 )
-from scoring.images.containers import read_embedded
+from scoring.images.containers import EmbeddedProblem, read_embedded
 from scoring.images.remote import cached_path, read_refusal
 from scoring.samples import Status
 
@@ -260,6 +260,18 @@ def open_image(location: ImageLocation | Path, min_size: int | None = None) -> I
         if "MAX_TEXT_" in str(what):
             what = f"its colour profile or comment is larger than {MAX_METADATA_MIB} MiB"
         raise ImageProblem(Status.BAD_IMAGE, f"{name}: {what}") from error
+
+
+def read_content(location: ImageLocation) -> bytes:
+    """Return the encoded image, whole even where the record uses a part. Raises ImageProblem."""
+    try:
+        if location.member:
+            return location.content or read_embedded(location.path, location.member)
+        return location.path.read_bytes()
+    except FileNotFoundError:
+        raise ImageProblem(Status.MISSING_IMAGE, f"{location.path.name} is gone") from None
+    except (EmbeddedProblem, OSError) as error:
+        raise ImageProblem(Status.BAD_IMAGE, f"{location.name}: {error}") from error
 
 
 def convert_image(image: Image.Image) -> Image.Image:

@@ -245,6 +245,9 @@ class SourceReader:
             if self._images:
                 images = tuple(self._images.get(image, image) for image in sample.images)
                 sample = replace(sample, images=images)
+            for image in sample.images:
+                if isinstance(image, InlineReference):
+                    image.read_digest()
             yield sample
 
     def sha256(self) -> str:

@@ -24,6 +24,7 @@ from scoring.unicode_text import replace_surrogates
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _TEXT_SUFFIXES = ("txt", "text", "caption")
 _VIDEO_SUFFIXES = ("mp4", "avi", "mov", "mkv", "webm")
+_MAX_DIGESTED_BYTES = 64 << 20  # larger images are read only when they are used
 REFUSED = "__refused__"
 """Key in a record with refused members; its value is the reason."""
 
@@ -68,7 +69,10 @@ class _MemberGroup:
         elif suffix in IMAGE_SUFFIXES:
             quoted = quote(member.name, errors="replace")
             position = f"offset={member.offset_data}&bytes={member.size}&member={quoted}"
-            self.images.append((member.name, InlineReference(f"{tar_name}#{position}")))
+            content = None
+            if member.size <= _MAX_DIGESTED_BYTES and (file := archive.extractfile(member)):
+                content = file.read()
+            self.images.append((member.name, InlineReference(f"{tar_name}#{position}", content)))
         elif suffix in _VIDEO_SUFFIXES:
             self.video = True
         elif suffix == "json" or suffix in _TEXT_SUFFIXES:
@@ -78,8 +82,8 @@ class _MemberGroup:
                     f"{MAX_RECORD_BYTES >> 20} MiB"
                 )
                 return
-            content = archive.extractfile(member)
-            self.texts[member.name] = content.read() if content else b""
+            text = archive.extractfile(member)
+            self.texts[member.name] = text.read() if text else b""
 
 
 def read_webdataset(
