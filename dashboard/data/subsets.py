@@ -32,6 +32,7 @@ from scoring.subsets.definitions import (
     SubsetDefinition,
     apply_definition,
     read_overlaps,
+    read_rule_inputs,
 )
 from scoring.subsets.selection import effective_share, repeat_counts
 from scoring.subsets.stability import (
@@ -56,6 +57,12 @@ def read_scope_candidates(context: Context, scope: Scope) -> Candidates:
     return APP_CACHE.candidates.get(key, lambda: read_candidates(store, scope))
 
 
+def read_inputs(context: Context, definition: SubsetDefinition) -> Candidates:
+    """Return what a definition selects from. Raises InputError for a filter without an answer."""
+    scored = read_scope_candidates(context, definition.scope)
+    return read_rule_inputs(context.store, definition, scored)
+
+
 def _drop_view(context: Context) -> Context:
     return replace(context.without_filter(), scope=Scope("", ""), bands=context.workspace.bands)
 
@@ -66,7 +73,7 @@ def _make_key(value: object) -> object:
     if not isinstance(definition, SubsetDefinition):
         return value
     options = sorted((name, repr(option)) for name, option in definition.rule.to_dict().items())
-    treatment = definition.text_only, definition.unscored, definition.hand_wins
+    treatment = definition.text_only, definition.unscored, definition.hand_wins, definition.where
     return tuple(options), treatment, definition.scope
 
 
@@ -82,7 +89,7 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Resol
         RuleError: If the rule does not apply to these scores.
         InputError: If the scores do not exist.
     """
-    candidates = read_scope_candidates(context, definition.scope)
+    candidates = read_inputs(context, definition)
     return apply_definition(definition, candidates, read_latest_decisions(context.workspace))
 
 
@@ -253,7 +260,7 @@ def read_stability(
     """Return how sure the rule's part of a subset is; takes a while. Raises RuleError."""
 
     def compute() -> StabilityStats:
-        candidates = read_scope_candidates(context, definition.scope)
+        candidates = read_inputs(context, definition)
         dtype, others = read_replicates(context.store, definition.scope)
         stability = inclusion_probabilities(
             definition.rule, candidates, dtype, others, n_draws, on_progress=on_progress
@@ -279,4 +286,4 @@ def _stability_key(
     context: Context, definition: SubsetDefinition, n_draws: int
 ) -> tuple[object, ...]:
     root, generation = context.workspace.root, context.store.generation
-    return root, generation, str(definition.rule), definition.scope, n_draws
+    return root, generation, definition.describe_rule(), definition.scope, n_draws

@@ -201,6 +201,7 @@ class View:
     text_only: Annotated[bool, FLAG] = False
     unscored: Annotated[bool, FLAG] = False
     hand: Annotated[bool, FLAG] = True
+    where: Annotated[Filter, FILTER] = field(default=Filter())
     by_count: Annotated[bool, FLAG] = False
     amount: Annotated[str, choice_parameter(AMOUNTS)] = AMOUNTS[0]
     tokens: Annotated[int, integer_parameter(1, MAX_COUNT)] = 100_000

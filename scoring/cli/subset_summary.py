@@ -39,7 +39,7 @@ def show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> 
     if isinstance(definition.rule, Mixture):
         frame = _format_mixture(resolved.mixture(), by_tokens=definition.rule.tokens is not None)
     _show_headline(resolved)
-    console.show_frame(f"Subset {definition.name}: {definition.rule}", frame)
+    console.show_frame(f"Subset {definition.name}: {definition.describe_rule()}", frame)
     samples = resolved.by_status()["samples"]
     text_only = int(samples.get(str(Status.TEXT_ONLY), 0))
     unreadable = int(samples.get(str(Status.BAD_RECORD), 0))
@@ -109,6 +109,8 @@ def summarize_subset(resolved: ResolvedSubset, bands: Bands) -> dict[str, Any]:
     subset = resolved.subset
     values = resolved.definition.to_dict() | {"n_selected": len(subset.selected)}
     values |= {"n_hand_kept": subset.n_hand_kept, "n_hand_dropped": subset.n_hand_dropped}
+    if (filtered := resolved.describe_filter()) is not None:
+        values["filter"] = filtered
     values["reasons"] = resolved.reasons().to_dict(orient="records")
     values["shares"] = {
         grouping: console.frame_records(
@@ -135,6 +137,8 @@ def _show_headline(resolved: ResolvedSubset) -> None:
         f"Subset {definition.name}: {len(subset.selected):,} of {len(subset.row_idx):,} samples; "
         f"manual decisions added {subset.n_hand_kept:,} and removed {subset.n_hand_dropped:,}"
     )
+    if (filtered := resolved.describe_filter()) is not None:
+        console.show_message(filtered)
     name = definition.rule.name
     console.show_message(
         f"Evidence for {name} on synthetic data ({EVIDENCE_SECTION}): {find_evidence(name)}"

@@ -28,7 +28,6 @@ from scoring.clustering.clusters import (
 )
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
-from scoring.database.queries.browse import read_candidates
 from scoring.database.queries.overview import score_noise
 from scoring.errors import InputError
 from scoring.option_descriptions import Option
@@ -41,6 +40,7 @@ from scoring.subsets.definitions import (
     SubsetDefinition,
     read_outcome,
     read_overlaps,
+    read_rule_inputs,
     read_subset,
 )
 from scoring.subsets.stability import (
@@ -184,7 +184,7 @@ def stability(
     opened = open_workspace(workspace)
     definition = read_subset(opened, name)
     rule, store = definition.rule, Store(opened)
-    candidates = read_candidates(store, definition.scope)
+    candidates = read_rule_inputs(store, definition)
     dtype, replicates = read_replicates(store, definition.scope)
     with console.count_progress("Sets of scores") as show:
         result = inclusion_probabilities(
@@ -203,7 +203,7 @@ def stability(
             for other in result.replicates
         ]
         console.show_table("Other scores of these samples", columns, rows)
-    console.show_frame(f"Stability of {name}: {rule}", result.by_source())
+    console.show_frame(f"Stability of {name}: {definition.describe_rule()}", result.by_source())
     n_selected = int(result.selected.sum())
     console.show_message(
         f"Of {n_selected:,} samples that the rule selects, {result.n_firm:,} are firm (selected "
@@ -214,7 +214,7 @@ def stability(
     if options.to is not None:
         with open_atomic(options.to, "w") as file:
             file.write("row_idx,taken,inclusion\n")
-            for position in candidates.scored.nonzero()[0]:
+            for position in candidates.eligible.nonzero()[0]:
                 row_idx, taken = candidates.row_idx[position], int(result.selected[position])
                 file.write(f"{row_idx},{taken},{result.inclusion[position]:.6g}\n")
     if json:

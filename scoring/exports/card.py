@@ -243,6 +243,7 @@ def _list_choices(manifest: Manifest) -> str:
     clustering = manifest.inputs.clustering
     choices: list[tuple[str, object]] = [
         ("rule", subset.rule),
+        *([("filter", subset.where)] if subset.where else []),
         ("scores of the model", run.get("model")),
         ("blind baseline", subset.baseline),
         ("run", subset.run_id),

@@ -18,7 +18,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from scoring.database.connection import Store
-from scoring.database.queries.browse import read_candidates
 from scoring.errors import InputError, MissingImagesError, StorageError
 from scoring.exports.card import card_outputs
 from scoring.exports.export_plan import ExportPlan, plan_export
@@ -32,7 +31,12 @@ from scoring.exports.temporary_lock import TemporaryLock
 from scoring.image_references import image_path
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.reviews.decisions import log_offsets
-from scoring.subsets.definitions import ResolvedSubset, SubsetDefinition, resolve_definition
+from scoring.subsets.definitions import (
+    ResolvedSubset,
+    SubsetDefinition,
+    read_rule_inputs,
+    resolve_definition,
+)
 from scoring.workspace import Workspace, open_workspace
 
 _WAIT_SECONDS = 0.2  # between two attempts while another export is running
@@ -109,7 +113,7 @@ def export_subset(
         check_folder(folder, overwrite)
         while True:  # until no build has changed the database between the two reads
             generation = store.generation
-            rows, parts = read_candidates(store, definition.scope), store.part_names()
+            rows, parts = read_rule_inputs(store, definition), store.part_names()
             if store.generation == generation:
                 break
         offsets: Mapping[str, int] = log_offsets(workspace) if definition.hand_wins else {}

@@ -60,6 +60,7 @@ _DROPPED_BY = {
     Reason.RULE: "rule",
     Reason.NOT_POSITIVE: "rule",
     Reason.NO_TURN: "turns",
+    Reason.FILTER: "filter",
 }  # any other reason is a choice for samples without a score
 
 
@@ -165,8 +166,8 @@ def _row_idx_chunks(plan: ExportPlan) -> Iterator[Chunk]:
 def _dropped_chunks(plan: ExportPlan) -> Iterator[Chunk]:
     """Write the dropped samples; ``by`` is who dropped each.
 
-    This is the rule, the choice for samples without a score, the reviewer against both, or both a
-    rule (or choice) and the reviewer.
+    This is the rule, the filter of the subset, the choice for samples without a score, the reviewer
+    against these, or both one of them and the reviewer.
     """
     subset, candidates = plan.outcome.subset, plan.outcome.candidates
     dropped = ~subset.kept

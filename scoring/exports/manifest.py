@@ -32,7 +32,7 @@ from scoring.runs.record import read_run
 from scoring.subsets.definitions import SubsetDefinition, definition_from_dict
 from scoring.workspace import Workspace
 
-_PART = re.compile(r"(dataset|runs/[^/]+/scores|clusters/[^/]+)/[^/]+\.parquet")
+_PART = re.compile(r"(dataset|runs/[^/]+/scores|(clusters|columns)/[^/]+)/[^/]+\.parquet")
 PROGRAM = "visnec-studio"
 
 
@@ -49,7 +49,7 @@ class ExportInputs:
     """Everything an export was made from.
 
     ``dataset``, ``run`` and ``clustering`` describe them for people; ``parts`` are the files with
-    the records, scores and clusters.
+    the records, scores, clusters, and columns that the subset is filtered by.
     """
 
     workspace_id: str
@@ -259,7 +259,10 @@ def read_inputs(
     Raises FileNotFoundError if one is gone.
     """
     scores, clusters = f"runs/{definition.run_id}/scores/", f"clusters/{definition.clustering_id}/"
-    names = sorted(part for part in parts if part.startswith(("dataset/", scores, clusters)))
+    known = {part.split("/")[1] for part in parts if part.startswith("columns/")}
+    columns = [f"columns/{name}/" for name in definition.find_columns(known)]
+    used = ("dataset/", scores, clusters, *columns)
+    names = sorted(part for part in parts if part.startswith(used))
     digests = log_digests(workspace, until) if definition.hand_wins else {}
     return ExportInputs(
         workspace_id=workspace.settings.workspace_id,

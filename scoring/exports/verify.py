@@ -22,7 +22,6 @@ import pyarrow as pa
 
 from scoring.database.build.build import build_database, list_parts
 from scoring.database.connection import Store
-from scoring.database.queries.browse import read_candidates
 from scoring.errors import InputError, VerificationError, VisnecError
 from scoring.exports.card import card_outputs
 from scoring.exports.export_plan import ExportPlan, plan_export
@@ -44,7 +43,7 @@ from scoring.exports.manifest import (
 )
 from scoring.exports.options import VERSION
 from scoring.reviews.decisions import log_digests, log_offsets
-from scoring.subsets.definitions import ResolvedSubset, resolve_definition
+from scoring.subsets.definitions import ResolvedSubset, read_rule_inputs, resolve_definition
 from scoring.workspace import Workspace, open_workspace, write_json
 
 _STEP = 1000  # samples between two reports of progress
@@ -123,7 +122,7 @@ def rebuilt_plan(
     with _linked_workspace(workspace, manifest) as copy:
         build_database(copy, progress)
         store = Store(copy)
-        rows = read_candidates(store, manifest.subset.scope)
+        rows = read_rule_inputs(store, manifest.subset)
         outcome = resolve_definition(workspace, manifest.subset, rows, manifest.inputs.log_ends)
         yield plan_export(workspace, store, outcome, manifest.options)
 
@@ -286,6 +285,8 @@ def _linked_workspace(workspace: Workspace, manifest: Manifest) -> Iterator[Work
     names += ["dataset/dataset.json", f"runs/{subset.run_id}/run.json"]
     if subset.clustering_id is not None:
         names.append(f"clusters/{subset.clustering_id}/clustering.json")
+    columns = {name.rpartition("/")[0] for name in names if name.startswith("columns/")}
+    names += sorted(f"{column}/column.json" for column in columns)
     with tempfile.TemporaryDirectory(prefix="visnec-verify-") as folder:
         root = Path(folder)
         write_json(root / "workspace.json", asdict(workspace.settings))
@@ -318,7 +319,7 @@ def resolve_manifest(workspace: Workspace, store: Store, manifest: Manifest) -> 
         )
     inputs = read_inputs(workspace, manifest.subset, store.part_names(), manifest.inputs.log_ends)
     if inputs.parts == manifest.inputs.parts:  # the database was built from them
-        rows = read_candidates(store, manifest.subset.scope)
+        rows = read_rule_inputs(store, manifest.subset)
         outcome = resolve_definition(workspace, manifest.subset, rows, manifest.inputs.log_ends)
         outcome = plan_export(workspace, store, outcome, manifest.options).outcome
         if digest_rows(outcome.subset.selected) == manifest.selected_sha256:

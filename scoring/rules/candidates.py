@@ -32,7 +32,8 @@ class Candidates:
     ``row_idx`` is ascending. ``status`` holds positions in ``STATUSES``, ``source`` positions in
     ``sources``, ``answer_kind`` positions in ``ANSWER_KINDS``. Losses and scores are in nats per
     answer token and NaN where missing. ``cluster_id`` is -1 for samples without a cluster.
-    Raises RuleError for inconsistent columns.
+    ``inside`` are the samples that the filter of a subset leaves; None without a filter. Raises
+    RuleError for inconsistent columns.
     """
 
     row_idx: Ints
@@ -45,10 +46,11 @@ class Candidates:
     n_answer_tokens: Ints
     cluster_id: NDArray[np.int32]
     answer_kind: NDArray[np.int8]
+    inside: Mask | None = None
 
     def __post_init__(self) -> None:
         columns = [getattr(self, field.name) for field in fields(self) if field.name != "sources"]
-        if {len(column) for column in columns} != {len(self.row_idx)}:
+        if {len(column) for column in columns if column is not None} != {len(self.row_idx)}:
             raise RuleError(
                 "The columns of the candidates differ in length. Rebuild them with: visnec build"
             )
@@ -73,3 +75,8 @@ class Candidates:
     def scored(self) -> Mask:
         """Which samples have a score."""
         return self.has_status(Status.SCORED)
+
+    @property
+    def eligible(self) -> Mask:
+        """Which samples a rule selects from: scored, and inside the filter of the subset."""
+        return self.scored if self.inside is None else self.scored & self.inside

@@ -49,7 +49,7 @@ class Threshold(Rule):
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the scores between the limits."""
-        return candidates.scored & is_between(candidates, self.min, self.max)
+        return candidates.eligible & is_between(candidates, self.min, self.max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class DropMisaligned(Rule):
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the scores that are not below the limit."""
-        return candidates.scored & is_between(candidates, self.below, None)
+        return candidates.eligible & is_between(candidates, self.below, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class AnswerThresholds(Rule):
         for kind, low, high in self.limits:
             has_kind = candidates.answer_kind == ANSWER_KINDS.index(kind)
             mask = np.where(has_kind, is_between(candidates, low, high), mask)
-        return candidates.scored & mask
+        return candidates.eligible & mask
 
 
 def check_limits(rule: Rule, low: float | None, high: float | None) -> None:

@@ -147,14 +147,14 @@ class Mixture(Rule):
 
     def _count_repeats(self, candidates: Candidates) -> Ints:
         repeats = np.zeros(len(candidates), np.int64)
-        if candidates.scored.any():
+        if candidates.eligible.any():
             for group in self.draw_groups(candidates):
                 repeats[group.positions] = group.counts
         return repeats
 
     def _group_scored(self, candidates: Candidates) -> tuple[Ints, Sequence[str]]:
         """Return the group of each scored sample as a position in the names, and the names."""
-        scored = candidates.scored
+        scored = candidates.eligible
         if self.per == "source":
             return candidates.source[scored].astype(np.int64), candidates.sources
         if self.per == "answer-type":
@@ -169,7 +169,7 @@ class Mixture(Rule):
         """Return a line for each group below its target, and for each that is repeated often."""
         unit = "samples" if self.tokens is None else "answer tokens"
         lines = []
-        for group in self.draw_groups(candidates) if candidates.scored.any() else []:
+        for group in self.draw_groups(candidates) if candidates.eligible.any() else []:
             is_used_up = len(group.positions) == group.n_available and bool(
                 (group.counts == self.max_repeat).all()
             )

@@ -19,8 +19,8 @@ Per = Literal["dataset", "cluster", "source"]
 
 
 def scored_positions(candidates: Candidates) -> Ints:
-    """Return the positions of the scored samples, ascending."""
-    return np.flatnonzero(candidates.scored)
+    """Return the positions of the scored samples that a rule selects from, ascending."""
+    return np.flatnonzero(candidates.eligible)
 
 
 def sort_best_first(values: Floats, positions: Ints) -> Ints:

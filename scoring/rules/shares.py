@@ -181,13 +181,13 @@ def compute_relative_scores(candidates: Candidates) -> Floats:
     check_losses_known(candidates)
     with np.errstate(divide="ignore", invalid="ignore"):
         values: Floats = candidates.visnec / candidates.loss_text
-    values[candidates.scored & (candidates.visnec == 0)] = 0.0
+    values[candidates.eligible & (candidates.visnec == 0)] = 0.0
     return values
 
 
 def check_losses_known(candidates: Candidates) -> None:
     """Raise RuleError if a scored sample lacks a loss."""
-    unknown = candidates.scored & np.isnan(candidates.loss_text + candidates.loss_multimodal)
+    unknown = candidates.eligible & np.isnan(candidates.loss_text + candidates.loss_multimodal)
     if unknown.any():
         raise RuleError(
             f"This rule needs the losses, and {int(unknown.sum()):,} imported scores have none "
@@ -205,7 +205,7 @@ def fit_tokens(candidates: Candidates, positions: Ints, tokens: int) -> Ints:
 
 def check_tokens_known(candidates: Candidates) -> None:
     """Raise RuleError if a scored sample has no number of answer tokens."""
-    unknown = candidates.scored & (candidates.n_answer_tokens <= 0)
+    unknown = candidates.eligible & (candidates.n_answer_tokens <= 0)
     if unknown.any():
         raise RuleError(
             f"This rule needs answer lengths, and {int(unknown.sum()):,} imported scores have "

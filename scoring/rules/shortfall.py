@@ -13,7 +13,7 @@ from scoring.rules.shares import TopCount, TopTokens
 def describe_shortfall(rule: Rule, candidates: Candidates) -> str | None:
     """Return how far a rule stays below the size that it asks for; None if it reaches it."""
     if isinstance(rule, Band | TopTokens) and rule.tokens is not None:
-        eligible = candidates.scored
+        eligible = candidates.eligible
         if isinstance(rule, Band):
             every = replace(rule, tokens=None, count=len(candidates) + 1)
             eligible = every.select_mask(candidates)
@@ -24,7 +24,7 @@ def describe_shortfall(rule: Rule, candidates: Candidates) -> str | None:
         option, unit = f"--count {rule.count}", "samples"
     elif isinstance(rule, Band) and rule.share is not None:
         n = int(rule.select_mask(candidates).sum())
-        asked = int(rule.share * candidates.scored.sum())
+        asked = int(rule.share * candidates.eligible.sum())
         option, unit = f"--share {rule.share:g}", "samples"
     else:
         return None

@@ -137,6 +137,15 @@ class SelectOptions:
             _CHOICES,
         ),
     ] = None
+    where: Annotated[
+        str | None,
+        Option(
+            "Select only from samples that match this filter, such as 'source:coco col:clip>0.3'. "
+            "Shares and numbers are of what it leaves.",
+            panel=_CHOICES,
+            metavar="FILTER",
+        ),
+    ] = None
     arms: Annotated[
         bool,
         _choice(
@@ -197,7 +206,7 @@ def build_definition(workspace: Workspace, options: SelectOptions) -> SubsetDefi
     base = model or SubsetDefinition(
         options.name, rule, record.run_id, record.first_baseline, newest
     )
-    names = ("run_id", "baseline", "clustering_id", "text_only", "unscored", "hand_wins")
+    names = ("run_id", "baseline", "clustering_id", "text_only", "unscored", "hand_wins", "where")
     choices: dict[str, Any] = {name: getattr(options, name) for name in names}
     changed = {name: value for name, value in choices.items() if value is not None}
     return replace(base, name=options.name, rule=rule, created_at=utc_now(), **changed)

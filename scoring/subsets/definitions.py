@@ -8,7 +8,7 @@ the decisions up to an offset in each log.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -35,6 +35,7 @@ from scoring.subsets.composition import (
     compare_mixture,
     describe_vanishing,
 )
+from scoring.subsets.rule_inputs import apply_filter, list_columns_of, parse_pinned_filter
 from scoring.subsets.selection import Subset, Treatment, select
 from scoring.workspace import Workspace, check_name, is_valid_name, write_json
 
@@ -44,8 +45,10 @@ class SubsetDefinition:
     """Everything that determines a subset, apart from the scores and the decisions themselves.
 
     ``text_only`` and ``unscored`` are the treatment of samples without an image and of those
-    without a score for another reason; ``hand_wins`` lets decisions override the rule. Raises
-    InputError for an invalid file name or treatment.
+    without a score for another reason; ``hand_wins`` lets decisions override the rule. ``where`` is
+    the written form of a filter: rule and treatments apply to the samples that match it, and all
+    others are out of the subset unless a decision keeps them. Raises InputError for an invalid file
+    name or treatment, FilterError for a filter that an export cannot pin.
     """
 
     name: str
@@ -57,9 +60,11 @@ class SubsetDefinition:
     unscored: Treatment = "drop"
     hand_wins: bool = True
     created_at: str = field(default_factory=utc_now)
+    where: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         check_name(self.name, "subset")
+        object.__setattr__(self, "where", str(parse_pinned_filter(self.where)))  # one written form
         for option in ("text_only", "unscored"):
             if getattr(self, option) not in get_args(Treatment):
                 raise InputError(f"{option} must be drop or keep, got {getattr(self, option)!r}")
@@ -69,16 +74,31 @@ class SubsetDefinition:
         """The scores that the rule uses."""
         return Scope(self.run_id, self.baseline, self.clustering_id)
 
+    def describe_rule(self) -> str:
+        """Return the rule and the filter as text."""
+        return f"{self.rule} where {self.where}" if self.where else str(self.rule)
+
+    def find_columns(self, known: Collection[str]) -> set[str]:
+        """Return which of the ``known`` imported columns it depends on."""
+        return list_columns_of(parse_pinned_filter(self.where), known)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the definition as JSON values."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return values | {"rule": self.rule.to_dict()}
+        rule = self.rule.to_dict()
+        if where := values.pop("where"):
+            rule["where"] = (
+                where  # with the rule: earlier versions refuse it instead of ignoring it
+            )
+        return values | {"rule": rule}
 
 
 def definition_from_dict(value: Mapping[str, Any]) -> SubsetDefinition:
     """Build a definition from the output of ``to_dict``; keys of later versions are ignored."""
     known = {name: value[name] for name in SubsetDefinition.__dataclass_fields__ if name in value}
-    return SubsetDefinition(**(known | {"rule": rule_from_dict(value["rule"])}))
+    rule = dict(value["rule"])
+    where = rule.pop("where", "")
+    return SubsetDefinition(**(known | {"rule": rule_from_dict(rule), "where": where}))
 
 
 def name_arm(name: str, arm: str) -> str:
@@ -95,7 +115,8 @@ def save_subset(
         saved = read_subset(workspace, definition.name)
         if replace(saved, created_at=definition.created_at) != definition:
             raise InputError(
-                f"Subset {definition.name!r} is already saved with other settings ({saved.rule}). "
+                f"Subset {definition.name!r} is already saved with other settings "
+                f"({saved.describe_rule()}). "
                 "Choose another name, or replace it with --overwrite."
             )
         return path
@@ -153,6 +174,17 @@ class ResolvedSubset:
     candidates: Candidates
     subset: Subset
     decisions: Mapping[int, Decision] = field(default_factory=dict)
+
+    def describe_filter(self) -> str | None:
+        """Return what the filter leaves; None without a filter."""
+        inside = self.candidates.inside
+        if inside is None:
+            return None
+        n_scored = int(self.candidates.eligible.sum())
+        return (
+            f"The filter {self.definition.where} leaves {int(inside.sum()):,} of {len(inside):,} "
+            f"samples, {n_scored:,} of them scored; shares and numbers are of these"
+        )
 
     def by_source(self) -> pd.DataFrame:
         """Count samples per source; the index is in ascending order."""
@@ -261,8 +293,21 @@ def read_outcome(
 
     ``until`` maps log names to last sequence numbers. Raises RuleError.
     """
-    candidates = read_candidates(store, definition.scope)
+    candidates = read_rule_inputs(store, definition)
     return resolve_definition(workspace, definition, candidates, until)
+
+
+def read_rule_inputs(
+    store: Store, definition: SubsetDefinition, scored: Candidates | None = None
+) -> Candidates:
+    """Return what a definition selects from: all samples, with those that its filter leaves.
+
+    ``scored`` are the candidates of its scope, if they were read before. Raises FilterError or
+    InputError where the database cannot answer the filter.
+    """
+    pinned = store.pin()
+    candidates = scored or read_candidates(pinned, definition.scope)
+    return apply_filter(pinned, definition.scope, definition.where, candidates)
 
 
 def resolve_definition(
@@ -271,7 +316,7 @@ def resolve_definition(
     candidates: Candidates,
     until: Mapping[str, int] | None = None,
 ) -> ResolvedSubset:
-    """Like :func:`read_outcome`, for candidates that were read before."""
+    """Like :func:`read_outcome`, for candidates that :func:`read_rule_inputs` returned."""
     events = read_events(workspace, until) if definition.hand_wins else ()
     return apply_definition(definition, candidates, latest_decisions(events))
 
@@ -279,7 +324,12 @@ def resolve_definition(
 def apply_definition(
     definition: SubsetDefinition, candidates: Candidates, latest: Iterable[LatestDecision]
 ) -> ResolvedSubset:
-    """Apply a definition to candidates and each reviewer's current decisions. Pure."""
+    """Apply a definition to candidates and each reviewer's current decisions. Pure.
+
+    Raises RuleError for candidates that its filter was not applied to.
+    """
+    if definition.where and candidates.inside is None:
+        raise RuleError(f"The filter of {definition.name} was not applied to its candidates")
     decisions = majority_decisions(latest) if definition.hand_wins else {}
     rule, treatments = definition.rule, (definition.text_only, definition.unscored)
     subset = select(rule, candidates, decisions, *treatments, definition.hand_wins)

@@ -2,8 +2,9 @@
 
 Three layers decide on a sample, each overriding the one before: the rule about samples with a
 score, the treatments about those without, a person's decision about any. A decision never adds or
-removes another sample, so what a rule selects does not depend on how much has been reviewed. Every
-sample is either in the subset or out of it, with a reason.
+removes another sample, so what a rule selects does not depend on how much has been reviewed. Where
+a subset has a filter, rule and treatments apply to the samples that it leaves, and all others are
+out. Every sample is either in the subset or out of it, with a reason.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Reason(StrEnum):
     STATUS = "status"  # no score for another reason: the treatment of such samples applied
     BAD_RECORD = "bad_record"  # could not be parsed: out unless a person keeps it
     NO_TURN = "no_turn"  # an export by turns kept none of its answers
+    FILTER = "filter"  # the filter of the subset leaves it out, with or without a score
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)
@@ -105,10 +107,11 @@ def select(
 ) -> Subset:
     """Apply a rule to the scored samples, then the treatments to the others, then the decisions.
 
-    A decision neither adds nor removes another sample: the rule's own count and the weights of
-    other samples do not change. ``text_only`` and ``unscored`` are the treatments of samples
-    without an image and of those without a score for any other reason, except ``bad_record``, which
-    only a decision can keep. ``hand_wins``: whether decisions count. Raises RuleError.
+    The rule and the treatments keep only samples of ``candidates.inside``; a decision keeps any. It
+    neither adds nor removes another sample: the rule's own count and the weights of other samples
+    do not change. ``text_only`` and ``unscored`` are the treatments of samples without an image and
+    of those without a score for any other reason, except ``bad_record``, which only a decision can
+    keep. ``hand_wins``: whether decisions count. Raises RuleError.
     """
     for treatment in (text_only, unscored):
         if treatment not in get_args(Treatment):
@@ -128,6 +131,9 @@ def select(
             reason, keep = treatments.get(status, (Reason.STATUS, unscored == "keep"))
             kept = np.where(rows, keep, kept)
             why[rows] = REASONS.index(reason)
+    if candidates.inside is not None:
+        kept = kept & candidates.inside
+        why[~candidates.inside] = REASONS.index(Reason.FILTER)
     decisions = decisions if decisions and hand_wins else {}
     to_keep, n_unknown_keep = _find_decided(candidates, decisions, Decision.KEEP)
     to_drop, n_unknown_drop = _find_decided(candidates, decisions, Decision.DROP)

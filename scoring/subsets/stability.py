@@ -130,7 +130,7 @@ class Stability:
         """Count per source: scored, taken, expected (mean size over the draws), firm and open."""
         candidates = self.candidates
         columns = {
-            "scored": candidates.scored.astype(np.int64),
+            "scored": candidates.eligible.astype(np.int64),
             "taken": self.selected.astype(np.int64),
             "expected": np.nan_to_num(self.inclusion),
             "firm": (self.inclusion >= CERTAIN).astype(np.int64),
@@ -150,7 +150,7 @@ class Stability:
         (middle of the bin, nats per answer token), samples, inclusion (mean), low and high (10th
         and 90th percentile of the inclusion).
         """
-        scored = np.flatnonzero(self.candidates.scored)
+        scored = np.flatnonzero(self.candidates.eligible)
         columns = ["visnec", "samples", "inclusion", "low", "high"]
         if not len(scored):
             return pd.DataFrame({name: np.empty(0) for name in columns})
@@ -223,16 +223,16 @@ def inclusion_probabilities(
                 np.int8
             ),
         )
-        coverage = float(other.scored.sum() / max(candidates.scored.sum(), 1))
+        coverage = float(other.eligible.sum() / max(candidates.eligible.sum(), 1))
         used = coverage >= MIN_COVERAGE
         if used:
             draws = range(draws_each * number, draws_each * (number + 1))
             summed += _inclusion_over_draws(
                 rule, other, replicate.dtype, draws, seed, lambda n: report(n, total)
             )
-            n_sets += other.scored
+            n_sets += other.eligible
         if number:
-            same = selected & other.scored
+            same = selected & other.eligible
             overlap = jaccard_index(same, rule.select_mask(other)) if used else None
             run_id, baseline = replicate.run_id, replicate.baseline
             results.append(ReplicateResult(run_id, baseline, replicate.dtype, coverage, overlap))
@@ -240,7 +240,7 @@ def inclusion_probabilities(
     stability = Stability(
         candidates=candidates,
         selected=selected,
-        inclusion=np.where(candidates.scored, summed / np.maximum(n_sets, 1), np.nan),
+        inclusion=np.where(candidates.eligible, summed / np.maximum(n_sets, 1), np.nan),
         n_draws=n_draws,
         dtype=dtype,
         replicates=tuple(results),
@@ -338,4 +338,4 @@ def count_near_threshold(rule: Rule, candidates: Candidates, noise: Noise) -> in
         distance = np.abs(candidates.visnec - lowest[group])
     else:
         return None
-    return int((candidates.scored & (distance <= noise.band)).sum())
+    return int((candidates.eligible & (distance <= noise.band)).sum())

@@ -146,14 +146,15 @@ def _drawable(resolved: ResolvedSubset, kind: ControlKind, bands: Bands) -> Mask
     if kind != "band":
         return allowed
     inside = _own_filter(resolved.definition.rule, candidates, bands)
-    return allowed if inside is None else allowed & inside
+    return allowed if inside is None else allowed & inside & candidates.eligible
 
 
 def _own_filter(rule: Rule, candidates: Candidates, bands: Bands) -> Mask | None:
     """Return the samples inside which a rule ranks, None for a rule that has no such filter.
 
-    ``paper`` drops scores of at most 0. Other rankings by score have no filter in their
-    definition; a small share of them is taken from the vision-critical band, so that is theirs.
+    ``paper`` drops scores of at most 0. Other rankings by score have no filter in their definition;
+    a small share of them is taken from the vision-critical band, so that is theirs. Where the
+    subset has a filter of its own, ``band`` draws inside both.
     """
     if rule.name == "paper":
         return np.asarray(candidates.visnec > 0)

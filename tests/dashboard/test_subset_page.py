@@ -21,20 +21,22 @@ from dashboard.data.subsets import (
     read_subset_outcome,
     read_weight_stats,
 )
-from dashboard.pages.subset.rule_choices import FAMILIES, read_definition
+from dashboard.pages.subset.rule_choices import FAMILIES, read_definition, view_changes
 from dashboard.pages.subset.rule_controls import merge_edits
 from dashboard.pages.subset.saved_subsets import read_arms
 from dashboard.text import formatting
 from dashboard.view.state import RuleKind, View, read_view, write_view
 from scoring.clustering.clusters import Clustering
 from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import parse_filter
 from scoring.dataset.records import read_dataset_info
-from scoring.rules import rule_from_dict
+from scoring.rules import TopShare, rule_from_dict
 from scoring.schemas import CLUSTERS
 from scoring.subsets.definitions import SubsetDefinition, list_subsets, read_outcome, save_subset
-from scoring.workspace import Workspace, write_json
+from scoring.workspace import Workspace, open_workspace, write_json
 from tests.dashboard.conftest import Draw, written
-from tests.synthetic import CLUSTER_NAMES, CLUSTERING_ID, make_workspace, typed_row
+from tests.synthetic import CLUSTER_NAMES, CLUSTERING_ID, RUN_ID, make_workspace, typed_row
 
 RULES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "threshold": ({"minimum": "0.1", "maximum": "0.9"}, {"min": 0.1, "max": 0.9}),
@@ -158,6 +160,36 @@ def test_a_rule_that_cannot_be_applied_is_reported(root: Path, draw: Draw) -> No
         assert "This rule cannot be applied" in said
         assert answer in said
         assert "<b>none</b>" not in said
+
+
+def test_a_filter_narrows_any_rule_and_is_in_the_url(root: Path, draw: Draw) -> None:
+    app = draw("subset", {"rule": "top-share", "share": "0.5"})
+    app.text_input("subset.where").set_value("source:scenes tokens:>2").run()
+    assert app.query_params["where"] == "source:scenes tokens:3.."
+    workspace = open_workspace(root)
+    where = "source:scenes tokens:3.."
+    definition = SubsetDefinition("it", TopShare(0.5), RUN_ID, where=where)
+    outcome = read_outcome(workspace, Store(workspace), definition)
+    shown = written(app)
+    assert (
+        f'Samples in the subset</div><div class="vn-value">{len(outcome.subset.selected)}<' in shown
+    )
+    assert f"{outcome.describe_filter()}." in shown
+    assert "does not match the filter" in shown
+    assert (view_changes(definition) or {})["where"] == parse_filter(where)
+
+
+def test_a_filter_that_cannot_be_pinned_stays_in_the_field_with_the_reason(
+    root: Path, draw: Draw
+) -> None:
+    app = draw("subset", {"rule": "top-share"})
+    for text in ("decision:keep", "colour:red"):
+        app.text_input("subset.where").set_value(text).run()
+        assert "Invalid filter" in written(app)
+        assert text in [field.value for field in app.text_input]
+        assert "where" not in app.query_params
+    linked = draw("subset", {"rule": "top-share", "where": "decision:keep"})
+    assert "cannot have decision: decisions change" in written(linked)
 
 
 # ---- controls ------------------------------------------------------------------------------------

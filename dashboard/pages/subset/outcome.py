@@ -75,6 +75,8 @@ def _show_size(context: Context, outcome: ResolvedSubset) -> None:
         ("Without a score", n - n_kept, "included by choice or by a reviewer"),
         ("Manual overrides", n_overrides, f"{overrides} against the rule"),
     )
+    if (filtered := outcome.describe_filter()) is not None:
+        figures.show_caption(f"{filtered}.")
     near = describe_near_threshold(context, outcome)
     if near is not None:
         figures.show_caption(f"{near}.")

@@ -6,7 +6,14 @@ import streamlit as st
 
 from dashboard.data.context import Context
 from dashboard.data.subsets import read_subset_outcome
-from dashboard.pages.subset import exports, outcome, panels, rule_controls, saved_subsets
+from dashboard.pages.subset import (
+    exports,
+    outcome,
+    panels,
+    rule_controls,
+    rule_filter,
+    saved_subsets,
+)
 from dashboard.pages.subset.rule_choices import read_definition
 from dashboard.view.navigation import PageName, go_to
 from dashboard.view.state import View
@@ -33,6 +40,7 @@ def _show_selection(context: Context, view: View) -> None:
         rule, others = st.columns([6, 5], gap="large")
         with rule:
             rule_controls.show_rule(context, view)
+            rule_filter.show_filter(view)
         with others:
             rule_controls.show_unscored(context, view)
             saved_subsets.show_save_form(context, view)

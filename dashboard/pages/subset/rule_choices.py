@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from dashboard.data.context import Context
 from dashboard.view.state import ACCOMPANIED, AMOUNTS, RuleKind, View
+from scoring.database.filters import parse_filter
 from scoring.errors import RuleError
 from scoring.rules import (
     Ablation,
@@ -147,6 +148,7 @@ REASON_NAMES: Final = {
     Reason.STATUS: "no score (chosen above)",
     Reason.BAD_RECORD: "bad record",
     Reason.NO_TURN: "no answer left by an export by turns",
+    Reason.FILTER: "does not match the filter",
 }
 BY_SHARE: Final = tuple(kind for kind in RuleKind if "share" in rule_options(kind))
 AT_LEAST: Final = tuple(kind for kind in RuleKind if "at_least" in rule_options(kind))
@@ -215,7 +217,7 @@ def read_definition(context: Context, view: View, name: str = UNSAVED) -> Subset
 
     Raises:
         RuleError: The options do not fit together.
-        InputError: The name is invalid.
+        InputError: The name is invalid, or the filter cannot be pinned.
     """
     scope = context.scope
     return SubsetDefinition(
@@ -227,6 +229,7 @@ def read_definition(context: Context, view: View, name: str = UNSAVED) -> Subset
         text_only="keep" if view.text_only else "drop",
         unscored="keep" if view.unscored else "drop",
         hand_wins=view.hand,
+        where=str(view.where),
     )
 
 
@@ -251,6 +254,7 @@ def view_changes(definition: SubsetDefinition) -> dict[str, Any] | None:
         "text_only": definition.text_only == "keep",
         "unscored": definition.unscored == "keep",
         "hand": definition.hand_wins,
+        "where": parse_filter(definition.where),
     }
 
 

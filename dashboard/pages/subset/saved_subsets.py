@@ -79,7 +79,7 @@ def _show_subset(context: Context, definition: SubsetDefinition) -> None:
         try:
             n, total = read_subset_size(context, definition)
             size = f"{formatting.plural(n, 'sample')}, {formatting.share(n, total)}"
-            summary = f"{definition.rule} · {size}"
+            summary = f"{definition.describe_rule()} · {size}"
         except VisnecError as error:
             summary = str(error)
         details = [f"run {definition.run_id}"]
@@ -112,7 +112,7 @@ def _open_subset(definition: SubsetDefinition) -> None:
         change_view(**changes)
         return
     title = f"These controls cannot show {definition.name}"
-    text = f"Its rule is {definition.rule}. It can still be exported."
+    text = f"Its rule is {definition.describe_rule()}. It can still be exported."
     notices.set_message("note", title, text, _SECTION)
 
 

@@ -1,0 +1,64 @@
+"""What the filter of a subset reads: the parts of it that an export can pin, and its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields, replace
+from typing import Final
+
+import numpy as np
+
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.browse import matching_rows
+from scoring.database.values import Scope
+from scoring.errors import FilterError
+from scoring.rules.candidates import Candidates
+
+_MOVING: Final = {
+    "category": "the band limits can be moved. Write the limits: visnec:0.25..",
+    "certainty": "the band limits can be moved. Write the limits: visnec:0.25..",
+    "decision": "decisions change, and they override the rule anyway",
+    "reviewer": "decisions change, and they override the rule anyway",
+    "baselines": "it compares scores that can be computed later",
+    "other": "another run can grow or be removed",
+    "other_category": "another run can grow or be removed",
+    "runs": "another run can grow or be removed",
+    "blind": "predictions can be added or replaced",
+    "seen": "predictions can be added or replaced",
+    "model": "predictions can be added or replaced",
+    "measure": "predictions can be added or replaced",
+}
+"""Parts of a filter whose samples can change although dataset, scores, clusters and columns do not,
+and why."""
+
+
+def parse_pinned_filter(text: str) -> Filter:
+    """Parse the filter of a subset.
+
+    Raises FilterError for an invalid filter, and for a part whose samples an export cannot pin.
+    """
+    where = parse_filter(text)
+    for item in fields(Filter):
+        if item.name in _MOVING and getattr(where, item.name):
+            raise FilterError(
+                f"The filter of a subset cannot have {item.name}: {_MOVING[item.name]}"
+            )
+    return where
+
+
+def list_columns_of(where: Filter, known: Collection[str]) -> set[str]:
+    """Return the imported columns that a filter reads, of those ``known``."""
+    names = {condition.name for condition in where.col}
+    return {name if name in known else name.rpartition(".")[0] for name in names}
+
+
+def apply_filter(store: Store, scope: Scope, where: str, candidates: Candidates) -> Candidates:
+    """Return the candidates with those marked that the filter leaves.
+
+    Raises FilterError or InputError where the database cannot answer the filter.
+    """
+    if not where:
+        return candidates
+    rows = matching_rows(store.selection(scope, parse_pinned_filter(where)))
+    return replace(candidates, inside=np.isin(candidates.row_idx, rows, assume_unique=True))
