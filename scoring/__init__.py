@@ -18,7 +18,7 @@ except PackageNotFoundError:  # a checkout that was not installed
 _HOMES = {
     "create_workspace": "scoring.workspace",
     "open_workspace": "scoring.workspace",
-    "import_dataset": "scoring.dataset.importing",
+    "import_dataset": "scoring.exchange.record_columns",
     "ReadOptions": "scoring.readers.options",
     "relocate_images": "scoring.dataset.relocation",
     "index_images": "scoring.dataset.image_index",

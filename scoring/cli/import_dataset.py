@@ -10,9 +10,10 @@ from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 from scoring.cli import console
+from scoring.cli.columns import show_columns
 from scoring.cli.commands import JsonOption, WorkspaceOption
 from scoring.cli.score import download_images
-from scoring.option_descriptions import Option
+from scoring.option_descriptions import Option, split_keys
 from scoring.readers.options import ReadOptions
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace, create_for_import, open_workspace
@@ -78,6 +79,16 @@ def import_data(
             "contains its first images."
         ),
     ] = (),
+    column_keys: Annotated[
+        str,
+        Option(
+            "Keys of the records that become columns, separated by commas: numbers, texts, "
+            "booleans, or lists of these with one value per answer. Patterns such as '*_ratings' "
+            "are allowed; dots lead into objects.",
+            "--columns",
+            metavar="KEYS",
+        ),
+    ] = "",
     dry_run: Annotated[
         bool, Option("Only show the detected formats and the first record of each file.")
     ] = False,
@@ -99,7 +110,9 @@ def import_data(
     from scoring.dataset.importing import import_dataset
     from scoring.dataset.records import count_statuses, read_dataset_info
     from scoring.dataset.staging import has_staged_import
+    from scoring.exchange.record_columns import import_with_columns
 
+    keys, of_records = split_keys(column_keys), None
     with create_for_import(workspace) as created:
         before = read_dataset_info(created) if created.dataset_dir.exists() else None
         kept = "Files that were read completely are saved; run the same command to resume."
@@ -108,9 +121,11 @@ def import_data(
             lambda: kept if has_staged_import(created) else nothing
         )
         with interrupted, console.count_progress("Importing (bytes)") as show:
-            info = import_dataset(
-                created, files, images, lambda _, done, total: show(done, total), options, append
-            )
+            request = (created, files, images, lambda _, done, total: show(done, total), options)
+            if keys:
+                info, of_records = import_with_columns(*request, append, keys)
+            else:
+                info = import_dataset(*request, append)
     opened = open_workspace(workspace)
     n_known = 0 if before is None else len(before.files)
     for file in info.files[n_known:][:_FILES_SHOWN]:
@@ -128,7 +143,8 @@ def import_data(
         download_images(opened)
     counts, reasons = count_statuses(opened)
     statuses = {("to score" if name == Status.PENDING else name): n for name, n in counts.items()}
-    build_database(opened)
+    if of_records is None:  # which has built it
+        build_database(opened)
     if before is not None:
         n_added = info.n_samples - before.n_samples
         console.show_message(
@@ -140,10 +156,13 @@ def import_data(
     console.show_statuses(f"{title} {info.n_samples:,} samples", {"samples": statuses})
     for (status, reason), count in reasons.most_common(_REASONS_SHOWN):
         console.show_message(f"{status} ({count:,}): {reason}")
+    if of_records is not None:
+        show_columns(of_records)
     _show_roots(opened)
     console.show_message(f"Next: visnec score -w {quote(str(workspace))} --model MODEL --predict")
     if json:
-        console.print_json({**asdict(info), "statuses": statuses})
+        stored = {"columns": list(map(asdict, of_records.columns))} if of_records else {}
+        console.print_json({**asdict(info), "statuses": statuses, **stored})
 
 
 def relocate(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 from scoring.dataset.image_root_detection import MAX_PROBES, RootDetection, RootDetector
+from scoring.dataset.record_values import RecordValues
 from scoring.dataset.records import (
     GROUP_ROWS,
     DatasetFile,
@@ -68,6 +70,7 @@ def import_dataset(
     progress: Progress | None = None,
     options: ReadOptions | None = None,
     append: bool = False,
+    values: RecordValues | None = None,
 ) -> DatasetInfo:
     """Import dataset files into ``workspace``.
 
@@ -82,6 +85,7 @@ def import_dataset(
         progress: called now and then.
         options: how to read the records.
         append: add to the dataset in the workspace; its rows, scores and decisions are kept.
+        values: collects keys of the records (see ``scoring.exchange.record_columns``).
 
     Raises:
         InputError: the input cannot be used, or some of the added files were imported before.
@@ -91,11 +95,20 @@ def import_dataset(
     request = _open_request(files, image_roots, options or ReadOptions())
     workspace.root.mkdir(parents=True, exist_ok=True)
     base = _check_names(workspace, request, append)
-    staging = StagingArea(workspace, request.sources, request.options, request.image_folders, base)
+    keys = values.patterns if values else ()
+    staging = StagingArea(
+        workspace, request.sources, request.options, request.image_folders, base, keys
+    )
     try:
-        state = _read_sources(request, staging, progress)
+        state = _read_sources(request, staging, progress, values)
         new = _write_info(request, staging, state)
-        if workspace.dataset_dir.exists() and (base is None or base.contains_files(new)):
+        is_known = workspace.dataset_dir.exists() and (base is None or base.contains_files(new))
+        if values is not None:
+            first_read = base.n_samples if base else 0
+            known = read_dataset_info(workspace).first_row_of(new) if is_known else first_read
+            n_rows = new.n_samples - first_read
+            values.finish(staging.folder, request.sources, known, first_read, n_rows)
+        if is_known:
             staging.discard()
             return _check_same_dataset(workspace, new, request.image_folders)
         if base is not None and not request.options.columns:  # those may choose another question
@@ -215,7 +228,10 @@ def _refuse_while_scored(workspace: Workspace) -> None:
 
 
 def _read_sources(
-    request: _ImportRequest, staging: StagingArea, progress: Progress | None
+    request: _ImportRequest,
+    staging: StagingArea,
+    progress: Progress | None,
+    values: RecordValues | None,
 ) -> ImportState:
     """Read and write the samples of all files that are not finished yet."""
     state = staging.load_state()
@@ -230,7 +246,12 @@ def _read_sources(
     for source in request.sources[len(state.files) :]:
         n_before = state.n_samples
         detector = RootDetector(source, request.image_folders, known)
-        with SourceReader(source, request.options, request.images_by_key) as reader:
+        with (
+            SourceReader(source, request.options, request.images_by_key) as reader,
+            values.collect_file(staging.folder, n_before, last)
+            if values
+            else nullcontext() as reader.on_record,
+        ):
             samples = reader.samples(n_before)
             limit = None if last is None else max(last - n_before, 0)
             for sample in state.bases.assign_base(islice(samples, limit), detector):

@@ -106,6 +106,12 @@ class DatasetInfo:
         """Return whether the files of ``new`` are this dataset, or were added to it."""
         return new.fingerprint in ([e.added for e in self.editions] or [self.fingerprint])
 
+    def first_row_of(self, new: DatasetInfo) -> int:
+        """Return the row of the first sample of ``new``, whose files are in this dataset."""
+        starts = [0, *(state.n_samples for state in self.editions)]
+        added = [state.added for state in self.editions]
+        return starts[added.index(new.fingerprint)] if new.fingerprint in added else 0
+
     def as_json(self) -> dict[str, Any]:
         """Return the content for ``dataset.json``; editions only if something was added."""
         values = asdict(self) | {"files": [file.as_json() for file in self.files]}

@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from scoring.dataset.image_root_detection import FileBases, RootDetection, parse_detection
+from scoring.dataset.record_values import FOLDER as VALUES
 from scoring.dataset.records import DatasetFile, DatasetInfo, dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
 from scoring.images.digests import FOLDER
@@ -57,6 +58,7 @@ class StagingArea:
         options: ReadOptions,
         image_roots: Sequence[Path] = (),
         base: DatasetInfo | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
         self._workspace, self.base = workspace, base
         facts = []
@@ -66,7 +68,10 @@ class StagingArea:
         listed = [source.file.listed_options for source in sources]
         roots = [str(root.resolve()) for root in image_roots]
         limit = str(options.limit or "")
-        further = filter(None, (options.encoding, base.fingerprint if base else "", limit))
+        collected = " ".join(keys)
+        further = filter(
+            None, (options.encoding, base.fingerprint if base else "", limit, collected)
+        )
         inputs = (facts, listed, options, roots, *further)
         key = hashlib.sha256(repr(inputs).encode("utf-8", "replace")).hexdigest()[:12]
         self.folder = workspace.root / f".dataset.{key}.partial"
@@ -129,6 +134,7 @@ class StagingArea:
     def publish(self) -> None:
         """Move the folder to its place in the workspace."""
         (self.folder / "state.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder / VALUES, ignore_errors=True)  # read into columns by now
         self._lock.release()
         (self.folder / ".lock").unlink(missing_ok=True)
         self.folder.replace(self._workspace.dataset_dir)

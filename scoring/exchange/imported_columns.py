@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from scoring.columns.parts import (
     SAMPLE,
@@ -24,8 +26,8 @@ from scoring.columns.parts import (
     write_part,
 )
 from scoring.database.build.build import build_database
-from scoring.database.queries.column_import import ColumnMatcher
-from scoring.dataset.records import read_columns, read_dataset_info
+from scoring.database.queries.column_import import ColumnMatcher, FileColumn
+from scoring.dataset.records import DatasetInfo, read_columns, read_dataset_info
 from scoring.errors import InputError
 from scoring.exchange.score_files import CSV, JSON_ARRAY, PARQUET, detect_kind
 from scoring.issues import ImportIssues
@@ -91,14 +93,14 @@ def import_columns(
         tempfile.TemporaryDirectory(prefix=".import-columns.", dir=workspace.root) as folder,
         ColumnMatcher(Path(folder)) as matcher,
     ):
-        matcher.add_file(path, *_reader_of(path), KEYS[on], columns, _KEY_NAMES)
+        matcher.add_file(str(path), [path], *_reader_of(path), KEYS[on], columns, _KEY_NAMES)
         matcher.add_samples(read_columns(workspace, ["row_idx", "id", "images", "n_turns"]))
         if not matcher.match_rows(on, issues):
             raise InputError(
                 f"No row of {path} matches this dataset by {on}{issues.in_words()}. Choose another "
                 "key with --on."
             )
-        base = _base_record(workspace, path.name, digest, on)
+        base = base_record(read_dataset_info(workspace), path.name, digest, on)
         return store_columns(workspace, matcher, base, prefix, issues, replace_existing)
 
 
@@ -111,46 +113,64 @@ def store_columns(
     replace_existing: bool,
 ) -> ColumnImport:
     """Store the columns that a matcher has read and build the database."""
-    columns = [matcher.read_column(key, issues) for key in matcher.keys]
-    readable = [column for column in columns if column is not None]
-    if not readable:
-        raise InputError(f"{base.file} has no columns to import{issues.in_words()}.")
-    records = [
-        replace(
-            base,
-            name=column_name(prefix + column.key),
-            key=column.key,
-            type=column.type,
-            per=TURN if column.is_list else SAMPLE,
-        )
-        for column in readable
-    ]
-    present = _check_names(workspace, records, replace_existing)
+    columns = list_readable(matcher, base.file, prefix, issues)
+    records = {name: complete_record(base, name, column) for name, column in columns.items()}
+    present = _check_names(workspace, list(records.values()), replace_existing)
     if len(present) == len(records):
         return ColumnImport(tuple(present), matcher.n_rows, issues.as_rows(), already=True)
+    values = [(records[name], matcher.read_values(columns[name], issues)) for name in records]
+    stored = write_columns(workspace, values, issues)
+    return ColumnImport(stored, matcher.n_rows, issues.as_rows())
+
+
+def list_readable(
+    matcher: ColumnMatcher, file: str, prefix: str, issues: ImportIssues
+) -> dict[str, FileColumn]:
+    """Return the columns of a file that can be read, by name.
+
+    Raises InputError if there are none, two would have the same name, or an integer is too large.
+    """
+    columns = [matcher.read_column(key, issues) for key in matcher.keys]
+    named = [(column_name(prefix + column.key), column) for column in columns if column is not None]
+    for _, column in named:
+        matcher.refuse_large_integers(column)
+    if not named:
+        raise InputError(f"{file} has no columns to import{issues.in_words()}.")
+    names = [name.lower() for name, _ in named]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"Several keys would be columns of the same name: {', '.join(repeated)}. Choose keys "
+            "with --columns."
+        )
+    return dict(named)
+
+
+def complete_record(base: ColumnRecord, name: str, column: FileColumn) -> ColumnRecord:
+    """Return the record of a column of the file that ``base`` is about."""
+    per = TURN if column.is_list else SAMPLE
+    return replace(base, name=name, key=column.key, type=column.type, per=per)
+
+
+def write_columns(
+    workspace: Workspace,
+    values: Sequence[tuple[ColumnRecord, Iterable[pa.RecordBatch]]],
+    issues: ImportIssues,
+) -> tuple[ColumnRecord, ...]:
+    """Write columns, replace those of the same names, and build the database."""
     try:
-        written = [
-            write_part(workspace, record, matcher.read_values(column, issues))
-            for record, column in zip(records, readable, strict=True)
-        ]
-        stored = [replace(record, findings=issues.as_rows()) for record in written]
+        written = [write_part(workspace, record, batches) for record, batches in values]
+        stored = tuple(replace(record, findings=issues.as_rows()) for record in written)
         publish_columns(workspace, stored)
         build_database(workspace)
     finally:  # builds that began before have read the parts that were replaced
-        remove_unused_parts(workspace, [record.name for record in records])
-    return ColumnImport(tuple(stored), matcher.n_rows, issues.as_rows())
+        remove_unused_parts(workspace, [record.name for record, _ in values])
+    return stored
 
 
 def _check_names(
     workspace: Workspace, records: Sequence[ColumnRecord], replace_existing: bool
 ) -> list[ColumnRecord]:
     """Return the columns that are stored already. Raises InputError for a name in use."""
-    names = [record.name.lower() for record in records]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(
-            f"Several keys would be columns of the same name: {', '.join(repeated)}. Choose keys "
-            "with --columns."
-        )
     present = {column.name.lower(): column for column in list_columns(workspace)}
     same = []
     for record in records:
@@ -170,8 +190,8 @@ def _check_names(
     return same
 
 
-def _base_record(workspace: Workspace, file: str, digest: str, on: str) -> ColumnRecord:
-    dataset = read_dataset_info(workspace)
+def base_record(dataset: DatasetInfo, file: str, digest: str, on: str) -> ColumnRecord:
+    """Return what all columns of a file have in common."""
     return ColumnRecord(
         name="",
         type="",

@@ -6,7 +6,7 @@ import hashlib
 import io
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -201,6 +201,8 @@ class SourceReader:
         self._advice = ""  # about the encoding of a file that is not UTF-8
         self.unread: Counter[str] = Counter()
         """Number of records by the key that seems to contain an unread image."""
+        self.on_record: Callable[[int, object], None] | None = None
+        """Called with row_idx and value of each record, before its sample."""
 
     def __enter__(self) -> SourceReader:
         return self
@@ -219,6 +221,8 @@ class SourceReader:
         """Yield the samples of the file; the first one gets the row_idx ``first_row``."""
         file, prefix = self._source.file, self._source.file.image_prefix
         for row_idx, (record, container) in enumerate(self.records(), start=first_row):
+            if self.on_record is not None:
+                self.on_record(row_idx, record.value)
             sample = to_sample(
                 row_idx,
                 record,

@@ -17,10 +17,14 @@ import pyarrow as pa
 
 from scoring.columns.parts import BOOLEAN, INTEGER, NUMBER, TEXT
 from scoring.database.build.build import literal_paths
+from scoring.database.queries.column_matching import IS_OTHER, MATCH, PREPARE, REPEATED
 from scoring.errors import InputError
 from scoring.issues import ImportIssues
 
 _CONFIG: dict[str, Any] = {"memory_limit": "400MB", "threads": 4}
+_JSON = ("json", "cells")
+_READERS = {"parquet": "read_parquet", "csv": "read_csv"}
+_READERS |= dict.fromkeys(_JSON, "read_json_objects")
 _EXAMPLES = 5
 _BLOCK_ROWS = 1 << 16
 _PARQUET_TYPES = {
@@ -40,78 +44,6 @@ _FINITE = {  # of a number and of a list: whether one is not finite, and the val
     ),
 }
 _SQL_TYPES = {INTEGER: "BIGINT", NUMBER: "DOUBLE", TEXT: "VARCHAR", BOOLEAN: "BOOLEAN"}
-
-_PREPARE = (
-    "CREATE TABLE samples (row_idx BIGINT, id VARCHAR, images VARCHAR[], n_turns INTEGER)",
-    """
-    CREATE MACRO json_kind(value) AS CASE json_type(value)
-        WHEN 'BIGINT' THEN 'integer' WHEN 'UBIGINT' THEN 'integer' WHEN 'DOUBLE' THEN 'number'
-        WHEN 'VARCHAR' THEN 'text' WHEN 'BOOLEAN' THEN 'boolean' WHEN 'ARRAY' THEN 'list'
-        WHEN 'OBJECT' THEN 'object'
-    END
-    """,
-    # DuckDB alone would read "1_0" as a number.
-    r"""
-    CREATE MACRO cell_kind(value) AS CASE
-        WHEN coalesce(value, '') = '' THEN NULL
-        WHEN regexp_full_match(value, '[-+]?[0-9]+') THEN 'integer'
-        WHEN try_cast(value AS DOUBLE) IS NOT NULL AND NOT contains(value, '_') THEN 'number'
-        WHEN lower(value) IN ('true', 'false') THEN 'boolean'
-        WHEN starts_with(value, '[') AND json_valid(value) THEN 'list'
-        ELSE 'text'
-    END
-    """,
-)
-
-_MATCH = {
-    # Programs that store a missing row_idx as NaN write the others as 3.0.
-    "row_idx": """
-        CREATE TABLE named AS
-        SELECT f.line, s.row_idx, f.id_text IS NOT NULL AND f.id_text <> s.id AS is_other
-        FROM file_rows f JOIN samples s ON s.row_idx =
-            CASE WHEN regexp_full_match(f.key_text, '[0-9]{1,18}([.]0)?')
-                THEN split_part(f.key_text, '.', 1)::BIGINT
-            END
-    """,
-    "id": """
-        CREATE TABLE named AS
-        SELECT f.line, s.row_idx, s.n > 1 AS is_other
-        FROM file_rows f JOIN (
-            SELECT id, min(row_idx) AS row_idx, count(*) AS n FROM samples GROUP BY id
-        ) s ON s.id = f.key_text
-    """,
-    "image": """
-        CREATE TABLE named AS
-        SELECT line, row_idx, count(*) OVER (PARTITION BY row_idx) > 1 AS is_other
-        FROM (
-            SELECT DISTINCT f.line, s.row_idx
-            FROM file_rows f JOIN (
-                SELECT row_idx, regexp_replace(unnest(images), '^base=[0-9]+#', '') AS image
-                FROM samples
-            ) s ON s.image = f.key_text
-        )
-    """,
-}
-_REPEATED = dict.fromkeys(
-    ("row_idx", "id"),
-    """
-    SELECT count(*), 'row_idx ' || min(row_idx)
-    FROM (SELECT row_idx FROM matched GROUP BY row_idx HAVING count(*) > 1)
-    """,
-) | {
-    "image": """
-        SELECT count(*), min(key_text)
-        FROM (
-            SELECT key_text FROM file_rows WHERE line IN (SELECT line FROM named)
-            GROUP BY key_text HAVING count(*) > 1
-        )
-    """
-}
-_IS_OTHER = {
-    "row_idx": "id of another sample",
-    "id": "id of several samples; give row_idx",
-    "image": "sample with several images of the file",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +66,11 @@ class ColumnMatcher:
         config = _CONFIG | {"temp_directory": str(folder / "sort")}
         self._con = duckdb.connect(str(folder / "columns.duckdb"), config=config)
         self._con.execute("SET enable_progress_bar = false")  # it prints to stdout
-        for statement in _PREPARE:
+        for statement in PREPARE:
             self._con.execute(statement)
         self.n_rows = 0
         self._columns: dict[str, tuple[str, str]] = {}  # key -> (name in file_rows, its type)
-        self._path, self._source = Path(), ""
+        self._name, self._source = "", ""
 
     def __enter__(self) -> ColumnMatcher:
         return self
@@ -160,7 +92,8 @@ class ColumnMatcher:
 
     def add_file(
         self,
-        path: Path,
+        name: str,
+        paths: Sequence[Path],
         source: str,
         parameters: dict[str, Any],
         accepted: Sequence[str],
@@ -170,8 +103,9 @@ class ColumnMatcher:
         """Load the key and the columns of a file.
 
         Args:
-            path: The file.
-            source: ``parquet``, ``csv`` or ``json``.
+            name: What errors call the file.
+            paths: The file, or the files that it is split into.
+            source: ``parquet``, ``csv``, ``json``, or ``cells`` for JSON with cells of CSV.
             parameters: Options of DuckDB's reader.
             accepted: Names of the key, of which the file must have one.
             wanted: Keys of the columns; none: all but the ``ignored`` ones.
@@ -179,24 +113,23 @@ class ColumnMatcher:
 
         Raises InputError if the file cannot be read or lacks the key or a wanted column.
         """
-        self._path, self._source = path, source
-        options = "".join(f", {name} = ${name}" for name in parameters)
-        reader = {"parquet": "read_parquet", "csv": "read_csv", "json": "read_json_objects"}[source]
-        relation = f"{reader}($path{options})"
-        values = {"path": literal_paths([path])[0], **parameters}
+        self._name, self._source = name, source
+        options = "".join(f", {option} = ${option}" for option in parameters)
+        relation = f"{_READERS[source]}($paths{options})"
+        values = {"paths": literal_paths(paths), **parameters}
         try:
             types = self._read_types(source, relation, values)
-            key = next((name for name in accepted if name in types), None)
+            key = next((known for known in accepted if known in types), None)
             if key is None:
                 raise InputError(
-                    f"{path} has no column {' or '.join(accepted)} to match samples by. Found: "
+                    f"{name} has no column {' or '.join(accepted)} to match samples by. Found: "
                     f"{', '.join(types)[:300] or 'nothing'}. Choose another with --on."
                 )
-            keys = list(wanted) or [name for name in types if name not in ignored]
-            nested = source == "json"
+            keys = list(wanted) or [known for known in types if known not in ignored]
+            nested = source in _JSON
             if missing := [k for k in keys if k not in types and not (nested and "." in k)]:
                 raise InputError(
-                    f"{path} has no column {', '.join(map(repr, missing))}. Found: "
+                    f"{name} has no column {', '.join(map(repr, missing))}. Found: "
                     f"{', '.join(types)[:300]}."
                 )
             id_key = "id" if "id" in types and key == "row_idx" else None
@@ -204,20 +137,20 @@ class ColumnMatcher:
                 _select_text(source, key, "key_text"),
                 _select_text(source, id_key, "id_text"),
             ]
-            for position, name in enumerate(keys):
-                selected.append(f"{_select_value(source, name, types)} AS c{position}")
-                self._columns[name] = (f"c{position}", types.get(name, "JSON"))
+            for position, known in enumerate(keys):
+                selected.append(f"{_select_value(source, known, types)} AS c{position}")
+                self._columns[known] = (f"c{position}", types.get(known, "JSON"))
             self._con.execute(
                 "CREATE TABLE file_rows AS SELECT row_number() OVER () AS line, "
                 f"{', '.join(selected)} FROM {relation}",
                 values,
             )
         except duckdb.Error as error:
-            raise InputError(f"{path} cannot be read as {source}: {error}") from error
+            raise InputError(f"{name} cannot be read as {source}: {error}") from error
         self.n_rows = int(self._con.execute("SELECT count(*) FROM file_rows").fetchall()[0][0])
 
     def _read_types(self, source: str, relation: str, values: dict[str, Any]) -> dict[str, str]:
-        if source == "json":
+        if source in _JSON:
             keys = self._con.execute(
                 f"SELECT key FROM (SELECT unnest(json_keys(json)) AS key FROM {relation}) "
                 "GROUP BY key ORDER BY key",
@@ -227,26 +160,30 @@ class ColumnMatcher:
         description = self._con.execute(f"SELECT * FROM {relation} LIMIT 0", values).description
         return {str(column[0]): str(column[1]) for column in description or ()}
 
+    def shift_rows(self, n: int) -> None:
+        """Add ``n`` to the row_idx that the rows are matched by."""
+        self._con.execute("UPDATE file_rows SET key_text = key_text::BIGINT + $n", {"n": n})
+
     def match_rows(self, on: str, issues: ImportIssues) -> int:
         """Match the rows of the file to samples; return the number of samples.
 
         Rows without a sample are added to ``issues``. Raises InputError if two rows are about the
         same one.
         """
-        self._con.execute(_MATCH[on])
+        self._con.execute(MATCH[on])
         unknown = "FROM file_rows WHERE line NOT IN (SELECT line FROM named)"
         label = f"unknown {on}"
         self._add_issue(issues, label, unknown, "coalesce(key_text, 'empty')")
         other = "FROM named JOIN file_rows USING (line) WHERE is_other"
-        self._add_issue(issues, _IS_OTHER[on], other, "'row ' || row_idx || ': ' || key_text")
+        self._add_issue(issues, IS_OTHER[on], other, "'row ' || row_idx || ': ' || key_text")
         self._con.execute(
             "CREATE TABLE matched AS SELECT line, row_idx FROM named WHERE NOT is_other"
         )
-        n, example = self._con.execute(_REPEATED[on]).fetchall()[0]
+        n, example = self._con.execute(REPEATED[on]).fetchall()[0]
         if n:
             what = "images" if on == "image" else "samples"
             raise InputError(
-                f"{self._path} has several rows for {n:,} {what} (such as {example}). Which value "
+                f"{self._name} has several rows for {n:,} {what} (such as {example}). Which value "
                 "counts is not guessed; write one row for each."
             )
         return int(self._con.execute("SELECT count(*) FROM matched").fetchall()[0][0])
@@ -304,7 +241,7 @@ class ColumnMatcher:
                 f"{kind} {value[:60]} in row {line:,}" for kind, (line, value) in kinds.items()
             )
             raise InputError(
-                f"Column {key!r} of {self._path} has values of several types: "
+                f"Column {key!r} of {self._name} has values of several types: "
                 f"{', '.join(texts)}. Write one type, or choose other columns with --columns."
             )
         (kind,) = kinds
@@ -320,8 +257,6 @@ class ColumnMatcher:
             f"CREATE OR REPLACE TABLE typed AS SELECT m.row_idx, {column.values} AS value "
             "FROM matched m JOIN file_rows f USING (line)"
         )
-        if column.type == INTEGER:
-            self._refuse_large(column)
         rows = "SELECT row_idx, value FROM typed WHERE value IS NOT NULL"
         if column.type == NUMBER:
             is_bad, finite = _FINITE[column.is_list]
@@ -339,16 +274,20 @@ class ColumnMatcher:
             )
         yield from self._con.sql(f"{rows} ORDER BY row_idx").to_arrow_reader(_BLOCK_ROWS)
 
-    def _refuse_large(self, column: FileColumn) -> None:
+    def refuse_large_integers(self, column: FileColumn) -> None:
+        """Raise InputError if an integer of a column is not exact as a double."""
+        if column.type != INTEGER:
+            return
         items = "value" if column.is_list else "[value]"
         large = self._con.execute(
-            "SELECT row_idx, value::VARCHAR FROM typed "
+            f"SELECT line, value::VARCHAR FROM (SELECT line, {column.values} AS value "
+            "FROM file_rows f) "
             f"WHERE list_max([abs(v::HUGEINT) FOR v IN {items}]) > {2**53} LIMIT 1"
         ).fetchall()
         if large:
             raise InputError(
-                f"Column {column.key!r} of {self._path} has an integer above 2**53 "
-                f"({large[0][1]}, row_idx {large[0][0]}), which is not stored exactly. Write it "
+                f"Column {column.key!r} of {self._name} has an integer above 2**53 "
+                f"({large[0][1]} in row {large[0][0]:,}), which is not stored exactly. Write it "
                 "as text."
             )
 
@@ -376,14 +315,15 @@ def _pointer(key: str, types: dict[str, str]) -> str:
 def _select_text(source: str, key: str | None, alias: str) -> str:
     if key is None:
         return f"NULL::VARCHAR AS {alias}"
-    if source == "json":
+    if source in _JSON:
         return f"json_extract_string(json, {_pointer(key, {key: ''})}) AS {alias}"
     return f"nullif({_quote(key)}::VARCHAR, '') AS {alias}"
 
 
 def _select_value(source: str, key: str, types: dict[str, str]) -> str:
-    if source == "json":
-        return f"json_extract(json, {_pointer(key, types)})"
+    if source in _JSON:
+        extract = "json_extract" if source == "json" else "json_extract_string"
+        return f"{extract}(json, {_pointer(key, types)})"
     return _quote(key)
 
 
