@@ -79,8 +79,13 @@ _LISTS = {
         SELECT row_idx FROM decisions WHERE reviewer = ANY($reviewer) AND decision IS NOT NULL
     )""",
     "image": """s.row_idx IN (
-        SELECT row_idx FROM sample_images
-        WHERE image_key = ANY([md5_number_lower(path) FOR path IN $image::VARCHAR[]])
+        SELECT row_idx FROM sample_images WHERE image_key IN (
+            SELECT coalesce(c.image_key, w.path_key)
+            FROM (
+                SELECT unnest([md5_number_lower(path) FOR path IN $image::VARCHAR[]]) AS path_key
+            ) w
+            LEFT JOIN image_copies c USING (path_key)
+        )
     )""",
 }
 _BASELINES = {

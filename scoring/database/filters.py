@@ -140,7 +140,7 @@ class Filter:
     certainty: tuple[str, ...] = ()  # undecided: a band limit is within the noise of the dtype
     decision: tuple[str, ...] = ()  # over all reviewers, none where no one decided
     reviewer: tuple[str, ...] = ()  # who decided on it
-    image: tuple[str, ...] = ()  # all samples with this image, by its path in the record
+    image: tuple[str, ...] = ()  # all samples with this image or a copy, by its path in the record
     visnec: Range | None = None  # nats per answer token, as both losses
     loss_text: Range | None = None
     loss_multimodal: Range | None = None

@@ -31,6 +31,7 @@ from scoring.database.build.prediction_matching import insert_imported, insert_p
 from scoring.database.values import BuildReport
 from scoring.dataset.records import DatasetInfo, dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
+from scoring.images.digests import digest_parts
 from scoring.predictions.imported import list_prediction_files, read_prediction_set
 from scoring.reviews.decisions import read_events
 from scoring.reviews.resolution import LatestDecision, latest_decisions
@@ -63,6 +64,7 @@ def list_parts(workspace: Workspace) -> dict[str, str]:
     runs = sorted(path.parent for path in workspace.runs_dir.glob("*/run.json"))
     parts = {
         "dataset": dataset_parts(workspace),
+        "digests": digest_parts(workspace),
         "scores": [part for run in runs for part in sorted(run.glob("scores/part-*.parquet"))],
         "predictions": [
             part for run in runs for part in sorted(run.glob("predictions/part-*.parquet"))
@@ -151,7 +153,8 @@ def _list_steps(
         return literal_paths([workspace.root / name for name in names])
 
     files = list_files("dataset", workspace.dataset_dir)
-    yield "samples", partial(_insert_samples, con, workspace, files, dataset.n_samples)
+    digests = list_files("digests", workspace.dataset_dir)
+    yield "samples", partial(_insert_samples, con, workspace, files, digests, dataset.n_samples)
     infos = []
     for part in (part for part, kind in parts.items() if kind == "clusters"):
         description = (workspace.root / part).with_name("clustering.json")
@@ -183,12 +186,18 @@ def _list_steps(
 
 
 def _insert_samples(
-    con: duckdb.DuckDBPyConnection, workspace: Workspace, files: list[str], n_samples: int
+    con: duckdb.DuckDBPyConnection,
+    workspace: Workspace,
+    files: list[str],
+    digests: list[str],
+    n_samples: int,
 ) -> None:
     if files:
         con.execute(derive.INSERT_SAMPLES, {"files": files})
         con.execute(derive.INSERT_SOURCES)
         con.execute(derive.INSERT_CONVERSATIONS, {"files": files})
+        if digests:
+            con.execute(derive.INSERT_IMAGE_COPIES, {"files": digests})
         con.execute(derive.INSERT_SAMPLE_IMAGES)
     # Every position must be there once, from 0 on: counts in = counts out.
     actual = con.execute("SELECT count(*), min(row_idx), max(row_idx) FROM samples").fetchall()[0]

@@ -31,10 +31,34 @@ INSERT_CONVERSATIONS = """
     FROM read_parquet($files, hive_partitioning = false) WHERE len(turns) > 2
 """
 
+# Where two parts have a reference, the one whose name sorts last counts.
+INSERT_IMAGE_COPIES = """
+    INSERT INTO image_copies BY NAME
+    WITH latest AS (
+        SELECT reference, arg_max((digest, n_bytes), filename) AS content
+        FROM read_parquet($files, hive_partitioning = false, filename = true)
+        GROUP BY reference
+    ),
+    firsts AS (
+        SELECT content, min(reference) AS reference
+        FROM latest GROUP BY content HAVING count(*) > 1
+    )
+    SELECT
+        md5_number_lower(latest.reference) AS path_key,
+        md5_number_lower(firsts.reference) AS image_key
+    FROM latest JOIN firsts USING (content)
+    WHERE latest.reference <> firsts.reference
+    ORDER BY path_key
+"""
+
 INSERT_SAMPLE_IMAGES = """
     INSERT INTO sample_images BY NAME
-    SELECT DISTINCT md5_number_lower(image) AS image_key, row_idx
-    FROM (SELECT unnest(images) AS image, row_idx FROM samples)
+    SELECT DISTINCT coalesce(c.image_key, i.path_key) AS image_key, i.row_idx
+    FROM (
+        SELECT md5_number_lower(image) AS path_key, row_idx
+        FROM (SELECT unnest(images) AS image, row_idx FROM samples)
+    ) i
+    LEFT JOIN image_copies c USING (path_key)
     ORDER BY image_key, row_idx
 """
 

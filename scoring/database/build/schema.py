@@ -22,7 +22,7 @@ TABLES = {
     """,
     "parts": """
         path VARCHAR,                     -- inside the workspace, with /
-        kind VARCHAR                      -- dataset | scores | predictions | clusters | ...
+        kind VARCHAR                      -- dataset | digests | scores | predictions | ...
     """,
     "samples": """
         row_idx BIGINT,                   -- 0-based position in the dataset: the identity
@@ -47,8 +47,12 @@ TABLES = {
         text VARCHAR                      -- all turns, one after another
     """,
     "sample_images": """
-        image_key UBIGINT,                -- from the image path, for finding its other samples
+        image_key UBIGINT,                -- equal for images with equal content, where it is known
         row_idx BIGINT
+    """,
+    "image_copies": """
+        path_key UBIGINT,                 -- md5_number_lower of an image path; without a row here,
+        image_key UBIGINT                 -- it is the image_key too: no earlier copy is known
     """,
     "runs": """
         run_id VARCHAR,
@@ -197,7 +201,7 @@ TABLES = {
 }
 """Table to its columns. ``decisions`` is as old as the build; pages read the live logs instead."""
 
-LATER_TABLES = ("imported_predictions", "columns", "column_values")
+LATER_TABLES = ("image_copies", "imported_predictions", "columns", "column_values")
 LATER_COLUMNS = {
     "predictions": dict.fromkeys(
         ("rotations", "rotated_right_text", "rotated_right_multimodal", "thoughts_unfinished"),

@@ -77,11 +77,15 @@ _DECISIONS = """
 # At most $limit samples on one of a sample's images, and how many there are.
 _NEIGHBOURS = """
 , keys AS (
-        SELECT DISTINCT row_idx AS of_row, md5_number_lower(image) AS image_key
+        SELECT DISTINCT i.of_row, coalesce(c.image_key, i.path_key) AS image_key
         FROM (
-            SELECT p.row_idx, unnest(p.images) AS image
-            FROM wanted JOIN samples p ON p.row_idx = wanted.row_idx
-        )
+            SELECT of_row, md5_number_lower(image) AS path_key
+            FROM (
+                SELECT p.row_idx AS of_row, unnest(p.images) AS image
+                FROM wanted JOIN samples p ON p.row_idx = wanted.row_idx
+            )
+        ) i
+        LEFT JOIN image_copies c USING (path_key)
     ),
     on_image AS (
         SELECT DISTINCT keys.of_row, i.row_idx
