@@ -43,7 +43,9 @@ from scoring.samples import Sample
 Scores = list[tuple[float, float]]
 """(multimodal loss, text-only loss) of each sample, in nats per answer token."""
 
-BARS = {1.0: 1.3, 2.67: 3.0, 8.0: 5.0}  # samples per image: ratio
+BARS = {1.0: 1.3, 2.67: 3.0, 8.0: 5.0}  # samples per image: ratio, for the shape mid on a CPU
+RATE_BARS = {1.0: 27.0, 2.0: 40.0}  # samples per image: samples/s, for the shape 7b on a GPU
+MATRIX_BAR = 0.6  # share of the matrix rate, there
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.05, "float16": 0.02}
 
 
@@ -369,7 +371,7 @@ def format_row(result: Result, bench: Bench, peak: float, shape: str) -> str:
         ", ".join(per_sample),
         f"{result.flops_per_second(bench.device.type == 'cuda') / peak:.0%}",
         f"{result.worst:.1e}",
-        judge_bars(result, shape),
+        judge_bars(result, shape) if bench.device.type == "cpu" else judge_rate(result, peak, shape),
     )
     return "| " + " | ".join(cells) + " |"
 
@@ -382,6 +384,34 @@ def judge_bars(result: Result, shape: str) -> str:
     judged = {"FLOP": result.flop_ratio, "clock": result.wall_ratio, "CPU": result.cpu_ratio}
     return f"{bar:g}: " + ", ".join(
         f"{name} {'reached' if ratio >= bar else 'MISSED'}" for name, ratio in judged.items()
+    )
+
+
+def judge_rate(result: Result, peak: float, shape: str) -> str:
+    """Return which bars of a GPU are reached; they apply to one shape."""
+    if shape != "7b":
+        return "none set"
+    share = result.flops_per_second(on_gpu=True) / peak
+    judged = [f"matrix rate {'reached' if share >= MATRIX_BAR else 'MISSED'}"]
+    if result.per_image in RATE_BARS:
+        bar, rate = RATE_BARS[result.per_image], result.samples_per_second(1)
+        judged.append(f"{bar:g}/s {'reached' if rate >= bar else 'MISSED'}")
+    return ", ".join(judged)
+
+
+def describe_gpu_use(bench: Bench, samples: Sequence[Sample]) -> str:
+    """Return the memory of the device, and how much of a run it waits for decoding and writing."""
+    scorer = Scorer(Preparer(bench.model, [bench.folder]))
+    windows = [samples[start : start + CHUNK_ROWS] for start in range(0, len(samples), CHUNK_ROWS)]
+    prepared = [scorer.prepare(window) for window in windows]
+    torch.cuda.reset_peak_memory_stats(bench.device)
+    _, alone = measure_time(bench, lambda: [scorer.score(each) for each in prepared] and [])
+    _, run = measure_time(bench, lambda: score_engine(bench, samples))
+    peak = torch.cuda.max_memory_allocated(bench.device) / 2**30
+    return (
+        f"At most {peak:.1f} GiB of the device's memory. A run took {run.wall:.2f} s and scoring "
+        f"what was already decoded {alone.wall:.2f} s: the device waited at most "
+        f"{max(0.0, 1 - alone.wall / run.wall):.0%} of the run for decoding, tokenising and writing."
     )
 
 
@@ -420,6 +450,8 @@ def print_report(options: argparse.Namespace, folder: Path) -> None:
         samples = make_samples(folder, 64, 24)
         overhead = overhead_ms(bench, samples)
         print(f"\nThe engine alone, without decoding and tokenising: {overhead:.2f} ms per sample.")
+    else:
+        print("\n" + describe_gpu_use(bench, make_samples(folder, options.samples, options.samples)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
