@@ -371,7 +371,9 @@ def format_row(result: Result, bench: Bench, peak: float, shape: str) -> str:
         ", ".join(per_sample),
         f"{result.flops_per_second(bench.device.type == 'cuda') / peak:.0%}",
         f"{result.worst:.1e}",
-        judge_bars(result, shape) if bench.device.type == "cpu" else judge_rate(result, peak, shape),
+        judge_bars(result, shape)
+        if bench.device.type == "cpu"
+        else judge_rate(result, peak, shape),
     )
     return "| " + " | ".join(cells) + " |"
 
@@ -451,7 +453,9 @@ def print_report(options: argparse.Namespace, folder: Path) -> None:
         overhead = overhead_ms(bench, samples)
         print(f"\nThe engine alone, without decoding and tokenising: {overhead:.2f} ms per sample.")
     else:
-        print("\n" + describe_gpu_use(bench, make_samples(folder, options.samples, options.samples)))
+        print(
+            "\n" + describe_gpu_use(bench, make_samples(folder, options.samples, options.samples))
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
