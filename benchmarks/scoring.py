@@ -412,8 +412,8 @@ def describe_gpu_use(bench: Bench, samples: Sequence[Sample]) -> str:
     peak = torch.cuda.max_memory_allocated(bench.device) / 2**30
     return (
         f"At most {peak:.1f} GiB of the device's memory. A run took {run.wall:.2f} s and scoring "
-        f"what was already decoded {alone.wall:.2f} s: the device waited at most "
-        f"{max(0.0, 1 - alone.wall / run.wall):.0%} of the run for decoding, tokenising and writing."
+        f"what was already decoded {alone.wall:.2f} s: the device waited for decoding, tokenising "
+        f"and writing in at most {max(0.0, 1 - alone.wall / run.wall):.0%} of the run."
     )
 
 
