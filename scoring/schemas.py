@@ -51,6 +51,9 @@ IMAGE_DIGESTS = pa.schema(
 )
 """``dataset/image-digests/part-*.parquet``: a row per image reference whose content was read."""
 
+IMAGE_HASHES = pa.schema([("digest", pa.binary(16)), ("hash", pa.uint64())])
+"""``dataset/image-digests/hashes-*.parquet``: perceptual hashes by content; null without one."""
+
 TURN_SCORE = pa.struct(
     [
         ("turn", pa.int32()),  # 0-based position among the answers

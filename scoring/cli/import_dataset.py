@@ -189,14 +189,24 @@ def relocate(
         console.print_json({**asdict(result), "roots": [str(root) for root in result.roots]})
 
 
-def index_images(workspace: WorkspaceOption, json: JsonOption = False) -> None:
+def index_images(
+    workspace: WorkspaceOption,
+    hashes: Annotated[
+        bool,
+        Option(
+            "Also decode each different image for its perceptual hash, which near-duplicates need.",
+            "--hashes",
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """Read each image once, so that equal images are known as the same image."""
     from scoring.database.build.build import build_database
     from scoring.dataset import image_index
 
     opened = open_workspace(workspace)
     with console.stop_on_interrupt("images") as stop, console.rate_progress("images") as show:
-        index = image_index.index_images(opened, show, stop)
+        index = image_index.index_images(opened, show, stop, hashes=hashes)
     console.show_issues("Not read", index.issues)
     console.show_message(
         f"{index.n_images:,} images: {index.n_read:,} read now, {index.n_known:,} known before, "

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,23 @@ from scoring.dataset.records import pending_images
 from scoring.errors import WorkspaceError
 from scoring.image_references import ImageRoots, digest_content
 from scoring.images.containers import MAX_IMAGE_BYTES
-from scoring.images.decode import ImageProblem, read_content, resolve_image
-from scoring.images.digests import FOLDER, INDEXED, DigestWriter, ImageDigest, read_digests
+from scoring.images.decode import (
+    ImageLocation,
+    ImageProblem,
+    open_image,
+    read_content,
+    resolve_image,
+)
+from scoring.images.digests import (
+    FOLDER,
+    INDEXED,
+    DigestWriter,
+    ImageDigest,
+    digest_keys,
+    read_digests,
+    read_hashes,
+)
+from scoring.images.perceptual import HASHED_SIZE, hash_picture
 from scoring.issues import ImportIssues
 from scoring.samples import Status
 from scoring.workspace import Workspace, open_workspace, require_dataset
@@ -58,6 +74,8 @@ def index_images(
     workspace: Workspace,
     progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
+    *,
+    hashes: bool = False,
 ) -> ImageIndex:
     """Read the images of a dataset whose content is not known, and store their digests.
 
@@ -68,6 +86,7 @@ def index_images(
         workspace: a workspace with a dataset.
         progress: called with the images done and in all, of those to be read.
         stop: set it to stop early; what was read is kept.
+        hashes: also decode each different image and store its perceptual hash, for near-duplicates.
 
     Raises WorkspaceError if another process indexes the same workspace.
     """
@@ -77,9 +96,9 @@ def index_images(
     folder.mkdir(exist_ok=True)
     try:
         with FileLock(workspace.dataset_dir / ".image-digests.lock", timeout=0):
-            for leftover in folder.glob(".part-*.tmp"):
+            for leftover in folder.glob(".*.tmp"):
                 leftover.unlink()
-            return _read_images(workspace, progress, stop or threading.Event())
+            return _read_images(workspace, progress, stop or threading.Event(), hashes)
     except Timeout:
         raise WorkspaceError(
             f"Another process is indexing the images of {workspace.root}. Wait until it has "
@@ -88,10 +107,13 @@ def index_images(
 
 
 def _read_images(
-    workspace: Workspace, progress: Callable[[int, int], None] | None, stop: threading.Event
+    workspace: Workspace,
+    progress: Callable[[int, int], None] | None,
+    stop: threading.Event,
+    hashes: bool,
 ) -> ImageIndex:
     roots = workspace.image_roots
-    is_open, n_images = _find_unknown(workspace)
+    is_open, n_images = _find_unknown(workspace, hashes)
     total = int(is_open.sum())
     issues, done, n_read = ImportIssues(), 0, 0
     writer = DigestWriter(workspace.dataset_dir / FOLDER, INDEXED)
@@ -104,7 +126,7 @@ def _read_images(
                 reference = next(references, None)
                 if reference is None:
                     break
-                waiting.add(pool.submit(index_image, reference, roots))
+                waiting.add(pool.submit(index_image, reference, roots, hashes))
             if not waiting:
                 break
             finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -124,10 +146,11 @@ def _read_images(
     return ImageIndex(n_images, n_images - total, n_read, done - n_read, issues.as_rows())
 
 
-def index_image(reference: str, roots: ImageRoots) -> ImageDigest:
+def index_image(reference: str, roots: ImageRoots, hashed: bool = False) -> ImageDigest:
     """Read one image. Raises ImageProblem if it cannot be read or is being written.
 
-    The digest of a part of an image covers its box too: other parts are other images.
+    The digest of a part of an image covers its box too: other parts are other images. ``hashed``:
+    with its perceptual hash, None if it cannot be decoded.
     """
     location = resolve_image(reference, roots)
     before = location.cache_key()
@@ -137,29 +160,50 @@ def index_image(reference: str, roots: ImageRoots) -> ImageDigest:
     content = read_content(location)
     box = b"" if location.box is None else repr(location.box).encode()
     digest, n_bytes = digest_content(content + box), len(content)
+    picture_hash = _hash_image(location, content) if hashed else None
     if location.member:
-        return ImageDigest(reference, digest, n_bytes)
+        return ImageDigest(reference, digest, n_bytes, None, hashed, picture_hash)
     if location.cache_key() != before:
         raise ImageProblem(Status.BAD_IMAGE, f"{location.name} changed while it was read")
-    return ImageDigest(reference, digest, n_bytes, location.path.stat().st_mtime_ns)
+    mtime_ns = location.path.stat().st_mtime_ns
+    return ImageDigest(reference, digest, n_bytes, mtime_ns, hashed, picture_hash)
 
 
-def _find_unknown(workspace: Workspace) -> tuple[NDArray[np.bool_], int]:
+def _hash_image(location: ImageLocation, content: bytes) -> int | None:
+    with suppress(ImageProblem):
+        location = replace(location, content=content) if location.member else location
+        return hash_picture(open_image(location, min_size=HASHED_SIZE))
+    return None
+
+
+def _find_unknown(workspace: Workspace, hashes: bool) -> tuple[NDArray[np.bool_], int]:
     """Return flags of the first occurrences of images that are to be read, and the distinct images.
 
-    The flags are in the order of ``_iter_images``.
+    The flags are in the order of ``_iter_images``. ``hashes``: of the known ones, one for each
+    content without a perceptual hash.
     """
-    hashes = np.fromiter(map(_hash_reference, _iter_images(workspace)), np.uint64)  # (images,)
-    distinct, first = np.unique(hashes, return_index=True)
-    is_open = np.zeros(len(hashes), np.bool_)
-    is_open[first[~np.isin(distinct, _known_references(workspace))]] = True
+    occurrences = np.fromiter(map(hash_reference, _iter_images(workspace)), np.uint64)  # (images,)
+    distinct, first = np.unique(occurrences, return_index=True)
+    known, keys = read_content_keys(workspace)
+    is_unknown = ~np.isin(distinct, known)
+    if hashes:
+        position = np.flatnonzero(~is_unknown)
+        keys = keys[np.searchsorted(known, distinct[position])]
+        is_new = ~np.isin(keys, read_hashes(workspace)[0])
+        is_unknown[position[is_new][np.unique(keys[is_new], return_index=True)[1]]] = True
+    is_open = np.zeros(len(occurrences), np.bool_)
+    is_open[first[is_unknown]] = True
     return is_open, len(distinct)
 
 
-def _known_references(workspace: Workspace) -> NDArray[np.uint64]:
-    """Return hashes of the references whose last digest is about the file as it is now."""
+def read_content_keys(workspace: Workspace) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return hashes of the references whose last digest is about the file as it is now, ascending.
+
+    And the key of each one's content.
+    """
     roots = workspace.image_roots
     hashes: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
+    keys: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
     flags: list[NDArray[np.bool_]] = [np.empty(0, np.bool_)]
     for table in read_digests(workspace):
         references = table.column("reference").to_pylist()
@@ -168,11 +212,13 @@ def _known_references(workspace: Workspace) -> NDArray[np.uint64]:
             mtime_ns is None or _is_current(reference, roots, n_bytes, mtime_ns)
             for reference, (n_bytes, mtime_ns) in zip(references, versions, strict=True)
         ]
-        hashes.append(np.fromiter(map(_hash_reference, references), np.uint64))
+        hashes.append(np.fromiter(map(hash_reference, references), np.uint64))
+        keys.append(digest_keys(table.column("digest")))
         flags.append(np.array(current, np.bool_))
-    reversed_hashes, reversed_flags = np.concatenate(hashes)[::-1], np.concatenate(flags)[::-1]
-    distinct, last = np.unique(reversed_hashes, return_index=True)
-    return distinct[reversed_flags[last]]
+    last_first = [np.concatenate(each)[::-1] for each in (hashes, keys, flags)]
+    distinct, last = np.unique(last_first[0], return_index=True)
+    is_current = last_first[2][last].astype(bool)
+    return distinct[is_current], last_first[1][last][is_current]
 
 
 def _is_current(reference: str, roots: ImageRoots, n_bytes: int, mtime_ns: int) -> bool:
@@ -194,5 +240,6 @@ def _iter_images(workspace: Workspace) -> Iterator[str]:
     return (image for images in pending_images(workspace) for image in images)
 
 
-def _hash_reference(reference: str) -> int:
+def hash_reference(reference: str) -> int:
+    """Return the number by which ``read_content_keys`` knows an image."""
     return xxhash.xxh3_64_intdigest(reference.encode("utf-8", "surrogatepass"))

@@ -1,7 +1,9 @@
-"""Find near-duplicate questions and samples, and store their groups as columns.
+"""Find near-duplicate questions, samples and images, and store their groups as columns.
 
 A question is the first human turn. Two samples are near-duplicates if they have the same images and
-the text of all their turns is similar. A group has all that a chain of similar pairs connects.
+the text of all their turns is similar. Samples are in a group by images if their first images are
+near-duplicates, their second ones, and so on. A group has all that a chain of similar pairs
+connects.
 Memory: about 200 bytes per different text; the rest is in temporary files of the workspace.
 """
 
@@ -17,8 +19,10 @@ import numpy as np
 import xxhash
 
 from scoring.columns.parts import ColumnRecord
+from scoring.dataset.image_index import index_images
 from scoring.dataset.records import read_columns, read_dataset_info
-from scoring.duplicates import near_texts
+from scoring.duplicates import near_images, near_texts
+from scoring.duplicates.contents import ImageContents
 from scoring.duplicates.stored import ComputedColumn, check_names, store_computed
 from scoring.duplicates.texts import (
     SHINGLE_WORDS,
@@ -30,12 +34,17 @@ from scoring.duplicates.texts import (
     split_words,
 )
 from scoring.errors import InputError
+from scoring.images.perceptual import HASH_NAME
 from scoring.workspace import Workspace
 
-QUESTIONS, SAMPLES = KINDS = ("questions", "samples")
-COLUMN_NAMES = {QUESTIONS: "question_group", SAMPLES: "sample_group"}
+QUESTIONS, SAMPLES, IMAGES = KINDS = ("questions", "samples", "images")
+COLUMN_NAMES = {QUESTIONS: "question_group", SAMPLES: "sample_group", IMAGES: "image_group"}
 COMMAND = "visnec find-duplicates"
-_READ = {QUESTIONS: ["row_idx", "question"], SAMPLES: ["row_idx", "turns", "images"]}
+_READ = {
+    QUESTIONS: ["row_idx", "question"],
+    SAMPLES: ["row_idx", "turns", "images"],
+    IMAGES: ["row_idx", "images"],
+}
 
 OnProgress = Callable[[int, int], None]
 OnPhase = Callable[[str], None]
@@ -45,7 +54,8 @@ OnPhase = Callable[[str], None]
 class DuplicateGroups:
     """The groups of two or more near-duplicates of one kind, and the column that names them.
 
-    ``n_samples`` are in a group; ``n_without`` could not be compared.
+    ``n_samples`` are in a group; ``n_without`` have no text, or no image that could be read.
+    ``n_exact`` different images could be compared by their exact content only.
     """
 
     kind: str
@@ -54,6 +64,17 @@ class DuplicateGroups:
     n_samples: int
     largest: int
     n_without: int
+    n_exact: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Groups:
+    """The group of each row, -1 without one, and what determined it."""
+
+    row_idx: Ints
+    group: Ints
+    settings: dict[str, Any]
+    n_exact: int = 0
 
 
 def find_duplicates(
@@ -61,6 +82,7 @@ def find_duplicates(
     kinds: Sequence[str] = (QUESTIONS,),
     *,
     threshold: float = near_texts.DEFAULT_THRESHOLD,
+    distance: int = near_images.DEFAULT_DISTANCE,
     on_progress: OnProgress | None = None,
     on_phase: OnPhase | None = None,
 ) -> list[DuplicateGroups]:
@@ -68,9 +90,11 @@ def find_duplicates(
 
     Args:
         workspace: A workspace with a dataset.
-        kinds: ``questions`` (column ``question_group``), ``samples`` (``sample_group``).
+        kinds: ``questions`` (column ``question_group``), ``samples`` (``sample_group``), ``images``
+            (``image_group``; reads the images that ``index_images`` has not hashed).
         threshold: The least Jaccard similarity of the runs of three words, 0.3 to 1.
-        on_progress: Called with (samples read, in total).
+        distance: The most bits of 64 in which the perceptual hashes of images differ, 0 to 8.
+        on_progress: Called with (samples or images read, in total).
         on_phase: Called with the name of each step.
 
     Raises InputError for an unknown kind, an invalid threshold, or a column of that name with
@@ -81,23 +105,31 @@ def find_duplicates(
     near_texts.check_threshold(threshold)
     check_names(workspace, COMMAND, [COLUMN_NAMES[kind] for kind in kinds])
     start_phase = on_phase or (lambda _: None)
-    settings = near_texts.describe_method(threshold) | {"shingle_words": SHINGLE_WORDS}
-    columns, results = [], []
+    near_images.check_distance(distance)
+    columns, numbered = [], []
     for kind in kinds:
-        row_idx, group = _group_rows(workspace, kind, threshold, on_progress, start_phase)
-        numbers = number_groups(group)
+        if kind == IMAGES:
+            groups = _group_by_images(workspace, distance, on_progress, start_phase)
+        else:
+            groups = _group_by_texts(workspace, kind, threshold, on_progress, start_phase)
+        numbers = number_groups(groups.group)
         in_group = numbers >= 0
-        columns.append(
-            ComputedColumn(COLUMN_NAMES[kind], row_idx[in_group], numbers[in_group], settings)
-        )
-        results.append((kind, np.bincount(numbers[in_group]), int((group < 0).sum())))
+        row_idx, values = groups.row_idx[in_group], numbers[in_group]
+        columns.append(ComputedColumn(COLUMN_NAMES[kind], row_idx, values, groups.settings))
+        numbered.append((kind, groups, np.bincount(values)))
     start_phase("Building the database")
     records = store_computed(workspace, COMMAND, columns)
     return [
         DuplicateGroups(
-            kind, record, len(sizes), int(sizes.sum()), int(sizes.max(initial=0)), n_without
+            kind=kind,
+            column=record,
+            n_groups=len(sizes),
+            n_samples=int(sizes.sum()),
+            largest=int(sizes.max(initial=0)),
+            n_without=int((groups.group < 0).sum()),
+            n_exact=groups.n_exact,
         )
-        for record, (kind, sizes, n_without) in zip(records, results, strict=True)
+        for record, (kind, groups, sizes) in zip(records, numbered, strict=True)
     ]
 
 
@@ -115,28 +147,54 @@ def number_groups(group: Ints) -> Ints:
     return rank[inverse]
 
 
-def _group_rows(
+def _group_by_texts(
     workspace: Workspace,
     kind: str,
     threshold: float,
     on_progress: OnProgress | None,
     start_phase: OnPhase,
-) -> tuple[Ints, Ints]:
-    """Return row_idx and the group of each row's text, -1 without one."""
+) -> _Groups:
+    """Group rows by similar questions, or by similar turns about the same images."""
     n_samples, n_done = read_dataset_info(workspace).n_samples, 0
     rows, positions = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    contents = ImageContents.read(workspace) if kind == SAMPLES else None
     with tempfile.TemporaryDirectory(prefix=".duplicates.", dir=workspace.root) as folder:
         texts = _DifferentTexts(Path(folder), threshold)
         for table in read_columns(workspace, _READ[kind]):
             rows.append(table.column("row_idx").to_numpy())
-            positions.append(texts.add(_read_texts(kind, table.to_pylist())))
+            positions.append(texts.add(_read_texts(contents, table.to_pylist())))
             n_done += len(table)
             if on_progress:
                 on_progress(n_done, n_samples)
         start_phase(f"Comparing {len(texts):,} different {kind}")
         labels = texts.group_similar()
-    position = np.concatenate(positions)
-    return np.concatenate(rows), np.append(labels, -1)[position]
+    group = np.append(labels, -1)[np.concatenate(positions)]
+    settings = near_texts.describe_method(threshold) | {"shingle_words": SHINGLE_WORDS}
+    return _Groups(np.concatenate(rows), group, settings)
+
+
+def _group_by_images(
+    workspace: Workspace, distance: int, on_progress: OnProgress | None, start_phase: OnPhase
+) -> _Groups:
+    """Group rows whose images are near-duplicates one by one."""
+    index_images(workspace, on_progress, hashes=True)
+    contents = ImageContents.read(workspace)
+    hashed = contents.has_hash
+    start_phase(f"Comparing {len(hashed):,} different images")
+    labels = np.arange(len(hashed)) + len(hashed)
+    labels[hashed] = near_images.group_pictures(contents.hashes[hashed], distance)
+    rows, groups = [np.empty(0, np.int64)], []
+    seen: dict[tuple[int, ...], int] = {}
+    for table in read_columns(workspace, _READ[IMAGES]):
+        rows.append(table.column("row_idx").to_numpy())
+        for images in table.column("images").to_pylist():
+            positions = [contents.find(image) for image in images]
+            is_known = bool(positions) and min(positions) >= 0
+            key = tuple(labels[positions].tolist()) if is_known else ()
+            groups.append(seen.setdefault(key, len(seen)) if is_known else -1)
+    settings = {"hash": HASH_NAME, "distance": distance, "mirrored": True}
+    group = np.array(groups, np.int64)
+    return _Groups(np.concatenate(rows), group, settings, int((~hashed).sum()))
 
 
 class _DifferentTexts:
@@ -178,11 +236,17 @@ class _DifferentTexts:
 
 
 def _read_texts(
-    kind: str, rows: Iterable[dict[str, Any]]
+    contents: ImageContents | None, rows: Iterable[dict[str, Any]]
 ) -> Iterable[tuple[list[str], Sequence[str]]]:
-    """Yield the words that are compared, and the images that must be the same."""
+    """Yield the words that are compared, and the images that must be the same.
+
+    Without ``contents`` these are the questions; images whose content is unknown are the same if
+    their references are.
+    """
     for row in rows:
-        if kind == QUESTIONS:
+        if contents is None:
             yield split_words(row["question"] or ""), ()
-        else:
-            yield split_words("\n".join(turn["text"] for turn in row["turns"])), row["images"]
+            continue
+        positions = [(image, contents.find(image)) for image in row["images"]]
+        images = [image if position < 0 else f"#{position}" for image, position in positions]
+        yield split_words("\n".join(turn["text"] for turn in row["turns"])), images

@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from scoring.readers.values import InlineReference
-from scoring.schemas import IMAGE_DIGESTS
+from scoring.schemas import IMAGE_DIGESTS, IMAGE_HASHES
 from scoring.unicode_text import replace_surrogates
 from scoring.workspace import Workspace, open_atomic
 
@@ -31,13 +33,16 @@ class ImageDigest:
     """The content that an image reference had when it was read.
 
     ``mtime_ns`` is the time of a plain file; None for an image inside a container, which does not
-    change.
+    change. ``hash`` is the perceptual hash, if one was computed (``is_hashed``) and the picture has
+    one.
     """
 
     reference: str
     digest: bytes
     n_bytes: int
     mtime_ns: int | None = None
+    is_hashed: bool = False
+    hash: int | None = None
 
 
 @dataclass(slots=True)
@@ -65,15 +70,24 @@ class DigestWriter:
         if not self._rows:
             return
         rows, self._rows = self._rows, []
+        hashed = [row for row in rows if row.is_hashed]
+        if hashed:  # first: a digest without it would count as not hashed yet
+            values = [
+                pa.array([row.digest for row in hashed], pa.binary(16)),
+                pa.array([row.hash for row in hashed], pa.uint64()),
+            ]
+            self._write_part("hashes", pa.Table.from_arrays(values, schema=IMAGE_HASHES))
         columns = [
             pa.array([replace_surrogates(row.reference) for row in rows], pa.string()),
             pa.array([row.digest for row in rows], pa.binary(16)),
             pa.array([row.n_bytes for row in rows], pa.int64()),
             pa.array([row.mtime_ns for row in rows], pa.int64()),
         ]
-        name = f"part-{self.origin}-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
+        self._write_part("part", pa.Table.from_arrays(columns, schema=IMAGE_DIGESTS))
+
+    def _write_part(self, kind: str, table: pa.Table) -> None:
+        name = f"{kind}-{self.origin}-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
         with open_atomic(self.folder / name) as file:
-            table = pa.Table.from_arrays(columns, schema=IMAGE_DIGESTS)
             pq.write_table(table, file, compression="zstd")
 
 
@@ -88,3 +102,19 @@ def read_digests(workspace: Workspace) -> Iterator[pa.Table]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_PART_ROWS):
                 yield pa.Table.from_batches([batch], schema=IMAGE_DIGESTS)
+
+
+def digest_keys(digests: pa.Array) -> NDArray[np.uint64]:
+    """Return 64 of the 128 bits of digests, shape (n,): enough for equality of contents."""
+    content = b"".join(digests.to_pylist())
+    return np.frombuffer(content, np.uint64).reshape(-1, 2)[:, 0].copy()
+
+
+def read_hashes(workspace: Workspace) -> tuple[NDArray[np.uint64], pa.Array]:
+    """Return the keys of the contents that were hashed, ascending, and their hashes or null."""
+    paths = sorted((workspace.dataset_dir / FOLDER).glob("hashes-*.parquet"))
+    tables = [IMAGE_HASHES.empty_table(), *(pq.read_table(path) for path in paths)]
+    table = pa.concat_tables(tables).combine_chunks()
+    keys = digest_keys(table.column("digest"))
+    distinct, first = np.unique(keys, return_index=True)
+    return distinct, table.column("hash").combine_chunks().take(pa.array(first))

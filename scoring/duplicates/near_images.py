@@ -1,0 +1,82 @@
+"""Near-duplicate pictures by the Hamming distance of their perceptual hashes, through an index.
+
+The 64 bits are three bands. Hashes that differ in at most ``distance`` bits differ in at most a
+third of that in one band, so comparing all with similar bands finds all pairs, not most of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoring.duplicates.near_texts import connect_pairs
+from scoring.duplicates.texts import Hashes, Ints, expand_ranges
+from scoring.errors import InputError
+from scoring.images.perceptual import mirror_hashes
+
+DEFAULT_DISTANCE = MOST_DISTANCE = 8
+_BANDS = ((0, 21), (21, 21), (42, 22))  # first bit and width
+_CONNECTED_PAIRS = 1 << 20  # at a time
+
+
+def check_distance(distance: int) -> None:
+    """Raise InputError unless the index finds all pairs of that distance."""
+    if not 0 <= distance <= MOST_DISTANCE:
+        raise InputError(f"--distance is a number of bits from 0 to {MOST_DISTANCE}: {distance}")
+
+
+def find_near(
+    queries: Hashes,
+    hashes: Hashes,
+    distance: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[Ints, Ints]]:
+    """Yield (positions in queries, positions in hashes) of all pairs within a distance.
+
+    A pair may be yielded several times. ``on_progress`` is called with (steps done, in total).
+    """
+    bits = [
+        sum(1 << bit for bit in flipped)
+        for n in range(distance // len(_BANDS) + 1)
+        for flipped in itertools.combinations(range(22), n)
+    ]
+    for band, (shift, width) in enumerate(_BANDS):
+        keys, ours = (_band(each, shift, width) for each in (hashes, queries))
+        order = np.argsort(keys, kind="stable")
+        starts = np.concatenate(([0], np.cumsum(np.bincount(keys, minlength=1 << width))))
+        for step, flipped in enumerate(bits):
+            if not flipped >> width:
+                wanted = ours ^ flipped
+                first = starts[wanted]
+                for i, index in expand_ranges(first, starts[wanted + 1] - first):
+                    j = order[index]
+                    is_near = np.bitwise_count(queries[i] ^ hashes[j]) <= distance
+                    yield i[is_near], j[is_near]
+            if on_progress:
+                on_progress(band * len(bits) + step + 1, len(_BANDS) * len(bits))
+
+
+def _band(hashes: Hashes, shift: int, width: int) -> Ints:
+    return ((hashes >> np.uint64(shift)) & np.uint64((1 << width) - 1)).astype(np.int64)
+
+
+def group_pictures(
+    hashes: Hashes, distance: int, on_progress: Callable[[int, int], None] | None = None
+) -> Ints:
+    """Return the group of each hash, equal for those that near or mirrored pairs connect."""
+    distinct, inverse = np.unique(hashes, return_inverse=True)
+    labels = np.arange(len(distinct))
+    waiting: list[NDArray[np.int64]] = []
+    queries = np.concatenate((distinct, mirror_hashes(distinct)))
+    for query, j in find_near(queries, distinct, distance, on_progress):
+        i = query % len(distinct)
+        is_open = labels[i] != labels[j]
+        waiting.append(np.stack((i[is_open], j[is_open])))
+        if sum(pairs.shape[1] for pairs in waiting) > _CONNECTED_PAIRS:
+            labels, waiting = connect_pairs(labels, *np.concatenate(waiting, axis=1)), []
+    if waiting:
+        labels = connect_pairs(labels, *np.concatenate(waiting, axis=1))
+    return labels[inverse]
