@@ -23,8 +23,10 @@ from scoring.database.queries.overview import score_noise
 from scoring.database.values import Scope
 from scoring.exports.manifest import Manifest
 from scoring.exports.verify import diff_manifests, resolve_manifest
+from scoring.necessity import Bands
 from scoring.reviews.resolution import majority_decisions
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
+from scoring.rules.mixture import group_mixture
 from scoring.samples import Status
 from scoring.subsets.comparison import SubsetDiff, compare_subsets
 from scoring.subsets.definitions import (
@@ -34,6 +36,7 @@ from scoring.subsets.definitions import (
     read_overlaps,
     read_rule_inputs,
 )
+from scoring.subsets.rule_inputs import apply_filter
 from scoring.subsets.selection import effective_share, repeat_counts
 from scoring.subsets.stability import (
     ReplicateResult,
@@ -147,6 +150,31 @@ def read_candidate_counts(context: Context) -> CandidateCounts:
         count(candidates.answer_kind[scored], ANSWER_KINDS),
         len(majority_decisions(read_latest_decisions(context.workspace))),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSize:
+    """Scored samples of a group, and their answer tokens."""
+
+    samples: int
+    tokens: int
+
+
+@cached_read(decisions=False)
+def read_mixture_groups(
+    context: Context, per: str, bands: Bands, where: str
+) -> dict[str, GroupSize]:
+    """Return the groups of a mixture that have scored samples inside the filter, by name."""
+    candidates = read_scope_candidates(context, context.scope)
+    candidates = apply_filter(context.store, context.scope, where, candidates)
+    codes, names = group_mixture(candidates, per, bands)
+    samples = np.bincount(codes, minlength=len(names))
+    tokens = np.bincount(codes, candidates.n_answer_tokens[candidates.eligible], len(names))
+    return {
+        name: GroupSize(int(samples[i]), int(tokens[i]))
+        for i, name in enumerate(names)
+        if samples[i]
+    }
 
 
 # ---- weights -------------------------------------------------------------------------------------

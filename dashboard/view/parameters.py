@@ -13,10 +13,12 @@ from typing import Any, Final
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.values import Cursor
 from scoring.rules.base import NamedLimits, is_finite, is_int, normalize_limits
+from scoring.rules.targets import read_targets
 
 MAX_ROW: Final = 2**62
 MAX_COUNT: Final = 10**9
 _MAX_TEXT: Final = 4000
+_MAX_TARGETS_TEXT: Final = 20_000  # some hundred groups
 _MAX_NUMBER: Final = 1e6
 _MAX_CLUSTER: Final = 2**31 - 1
 
@@ -96,24 +98,37 @@ FILTER: Final = Parameter(
 CURSOR: Final = Parameter(_read_cursor, lambda _: True, "the position of a page", format_cursor)
 
 
-def _limits_parameter(is_valid: Callable[[Any], bool]) -> Parameter:
-    def read(text: str) -> NamedLimits:
-        if len(text) > _MAX_TEXT:
+def _list_parameter(
+    convert: Callable[[list[list[Any]]], Any], expects: str, max_text: int = _MAX_TEXT
+) -> Parameter:
+    """Return a parameter for a list of lists, written as JSON."""
+
+    def read(text: str) -> Any:
+        if len(text) > max_text:
             raise ValueError(text)
         try:
             given = json.loads(text)
         except RecursionError:
             raise ValueError(text) from None
-        if not isinstance(given, list) or not all(isinstance(limit, list) for limit in given):
+        if not isinstance(given, list) or not all(isinstance(item, list) for item in given):
             raise ValueError(text)
+        return convert(given)
+
+    def write(items: object) -> str:
+        return json.dumps(items, ensure_ascii=False, separators=(",", ":"))
+
+    return Parameter(read, lambda _: True, expects, write)
+
+
+def _limits_parameter(is_valid: Callable[[Any], bool]) -> Parameter:
+    def read_limits(given: list[list[Any]]) -> NamedLimits:
         return normalize_limits(given, is_valid)
 
-    def write(limits: NamedLimits) -> str:
-        return json.dumps(limits, ensure_ascii=False, separators=(",", ":"))
-
-    expects = 'a list of limits such as [["name",0.1,null]]'
-    return Parameter(read, lambda _: True, expects, write)
+    return _list_parameter(read_limits, 'a list of limits such as [["name",0.1,null]]')
 
 
 SCORE_LIMITS: Final = _limits_parameter(lambda end: is_finite(end) and abs(end) <= _MAX_NUMBER)
 SIZE_LIMITS: Final = _limits_parameter(lambda end: is_int(end) and 0 <= end <= MAX_COUNT)
+TARGETS: Final = _list_parameter(
+    read_targets, 'a list of targets such as [["name",0.3]]', _MAX_TARGETS_TEXT
+)

@@ -25,6 +25,7 @@ from dashboard.view.parameters import (
     SCORE_LIMITS,
     SHARE,
     SIZE_LIMITS,
+    TARGETS,
     Parameter,
     choice_parameter,
     integer_parameter,
@@ -35,6 +36,8 @@ from scoring.errors import VisnecError
 from scoring.necessity import LOW_TOLERANCE, Bands
 from scoring.rules import LOSSES, RANKINGS, Per, WeightBy
 from scoring.rules.base import NamedLimits
+from scoring.rules.mixture import DrawBy, MixtureGroup
+from scoring.rules.targets import Targets
 
 PAGE_SIZES: Final = (24, 48, 96, 192)
 MAX_DRAWS: Final = 2000
@@ -43,6 +46,8 @@ ARMS: Final = ("random", *RANKINGS)
 GROUPS: Final[tuple[str, ...]] = get_args(Per)
 WEIGHINGS: Final[tuple[str, ...]] = get_args(WeightBy)
 AMOUNTS: Final = ("share", "count", "tokens")
+MIXTURE_GROUPS: Final[tuple[str, ...]] = get_args(MixtureGroup)
+DRAWS: Final[tuple[str, ...]] = get_args(DrawBy)
 
 
 class Tiles(StrEnum):
@@ -105,6 +110,7 @@ class RuleKind(StrEnum):
     TOP_COUNT = "top-count"
     TOP_TOKENS = "top-tokens"
     LENGTH_CORRECTED = "length-corrected"
+    MIXTURE = "mixture"
     PAPER = "paper"
     PAPER_CODE = "paper-code"
     PER_CLUSTER = "per-cluster"
@@ -117,7 +123,7 @@ class RuleKind(StrEnum):
 
 
 ACCOMPANIED: Final = tuple(
-    kind for kind in RuleKind if kind not in (RuleKind.WEIGHTS, RuleKind.CONTROL)
+    kind for kind in RuleKind if kind not in (RuleKind.WEIGHTS, RuleKind.MIXTURE, RuleKind.CONTROL)
 )
 """Rules that a control can be built for, with the same number of samples."""
 
@@ -165,8 +171,9 @@ class View:
 
     Fields are named like their URL parameters, which saved links depend on; ``cut`` is the
     threshold. ``sample`` is the one open in Explore, ``row`` the current one in Review. Fields from
-    ``rule`` to ``max_weight`` are the choices on the Subset page; a ``max_weight`` of 0 means no
-    limit, and without ``per`` the rule's default applies.
+    ``rule`` to ``max_repeat`` are the choices on the Subset page; a ``max_weight`` of 0 means no
+    limit, without ``per`` the rule's default applies, and without ``target`` a mixture keeps the
+    proportions of its groups.
     """
 
     run: Annotated[str | None, NAME] = None
@@ -218,6 +225,10 @@ class View:
     temperature: Annotated[float, NUMBER] = 1.0
     min_weight: Annotated[float, NUMBER] = 0.0
     max_weight: Annotated[float, NUMBER] = 10.0
+    mix_per: Annotated[str, choice_parameter(MIXTURE_GROUPS)] = MIXTURE_GROUPS[0]
+    target: Annotated[Targets, TARGETS] = ()
+    draw_by: Annotated[str, choice_parameter(DRAWS)] = DRAWS[0]
+    max_repeat: Annotated[int, integer_parameter(1, MAX_COUNT)] = 1
     panel: Annotated[Panel, choice_parameter(Panel)] = Panel.EDGE
     draws: Annotated[int, integer_parameter(10, MAX_DRAWS)] = 200
     subset_a: Annotated[str | None, NAME] = None

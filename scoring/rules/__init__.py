@@ -16,7 +16,7 @@ from scoring.rules.arms import LOSSES, RANKINGS, Ablation, Control, RandomShare,
 from scoring.rules.base import Rule, parse_ranges
 from scoring.rules.evidence import EVIDENCE_MEANING, EVIDENCE_SECTION, FINDINGS
 from scoring.rules.limits import AnswerThresholds, Band, Budget, DropMisaligned, Threshold
-from scoring.rules.mixture import Mixture, parse_targets
+from scoring.rules.mixture import Mixture
 from scoring.rules.ranking import Per
 from scoring.rules.shares import (
     ClusterShare,
@@ -29,6 +29,7 @@ from scoring.rules.shares import (
     TopShare,
     TopTokens,
 )
+from scoring.rules.targets import parse_targets
 from scoring.rules.weighting import WeightBy, Weights
 
 __all__ = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, cast, get_args
+from typing import ClassVar, Final, Literal, cast, get_args
 
 import numpy as np
 
@@ -16,22 +16,19 @@ from scoring.rules.base import (
     check_count,
     check_seed,
     check_size,
-    is_finite,
 )
 from scoring.rules.candidates import ANSWER_KINDS, Candidates, Floats, Ints, Mask
 from scoring.rules.limits import check_limits, is_between
 from scoring.rules.ranking import group_scored, random_numbers, scored_positions, sort_best_first
 from scoring.rules.shares import check_tokens_known
+from scoring.rules.targets import TOLERANCE, Targets, read_targets, split_budget
 
 MixtureGroup = Literal["source", "category", "cluster", "answer-type"]
 DrawBy = Literal["random", "visnec"]
-Targets = tuple[tuple[str, float], ...]
-"""(group, share of the budget) in ascending order of the names."""
 
 REPEATS_TO_WARN_OF: Final = 4
 """Above this many repeats, instruction data lost in the experiments of DataComp-VLM."""
 REST: Final = "the rest"
-_TOLERANCE: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,11 @@ class Mixture(Rule):
     name: ClassVar[str] = "mixture"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "target", _normalize_targets(self.target))
+        object.__setattr__(self, "target", read_targets(self.target))
+        if not self.target:
+            raise RuleError("Rule mixture needs at least one --target NAME=SHARE")
+        if (total := sum(share for _, share in self.target)) > 1 + TOLERANCE:
+            raise RuleError(f"The targets add up to {total:g}; they can add up to at most 1")
         check_choice(self.per, get_args(MixtureGroup), "--per")
         check_choice(self.by, get_args(DrawBy), "--by")
         check_size(self.name, self.share, self.count, self.tokens)
@@ -105,21 +106,23 @@ class Mixture(Rule):
     def draw_groups(self, candidates: Candidates) -> list[GroupDraw]:
         """Draw from each group with a target, and from the rest; raises RuleError."""
         scored = scored_positions(candidates)
-        codes, names = self._group_scored(candidates)
+        codes, names = group_mixture(candidates, self.per, Bands(self.low, self.high))
         if unknown := [name for name, _ in self.target if name not in names]:
             known = ", ".join(names) or "none"
             raise RuleError(f"Unknown {self.per} {unknown[0]!r} in --target. Choose from: {known}")
         shares = [share for _, share in self.target]
         numbers = [names.index(name) for name, _ in self.target]
         members = [codes == number for number in numbers]
-        if (rest := 1 - sum(shares)) > _TOLERANCE:
+        if (rest := 1 - sum(shares)) > TOLERANCE:
             shares.append(rest)
             members.append(~np.isin(codes, numbers))
         budget = self.count or self.tokens or int(cast(float, self.share) * len(scored))
         titles = [name for name, _ in self.target] + [REST]
         return [
             self._draw_group(candidates, title, quota, scored[inside])
-            for title, quota, inside in zip(titles, _split(budget, shares), members, strict=False)
+            for title, quota, inside in zip(
+                titles, split_budget(budget, shares), members, strict=False
+            )
         ]
 
     def _draw_group(
@@ -152,19 +155,6 @@ class Mixture(Rule):
                 repeats[group.positions] = group.counts
         return repeats
 
-    def _group_scored(self, candidates: Candidates) -> tuple[Ints, Sequence[str]]:
-        """Return the group of each scored sample as a position in the names, and the names."""
-        scored = candidates.eligible
-        if self.per == "source":
-            return candidates.source[scored].astype(np.int64), candidates.sources
-        if self.per == "answer-type":
-            return candidates.answer_kind[scored].astype(np.int64), ANSWER_KINDS
-        if self.per == "category":
-            categories = Bands(self.low, self.high).category_codes(candidates.visnec[scored])
-            return categories.astype(np.int64), [str(category) for category in CATEGORIES]
-        numbers, codes = np.unique(group_scored(candidates, "cluster"), return_inverse=True)
-        return codes.astype(np.int64), [str(number) for number in numbers]
-
     def describe_issues(self, candidates: Candidates) -> list[str]:
         """Return a line for each group below its target, and for each that is repeated often."""
         unit = "samples" if self.tokens is None else "answer tokens"
@@ -177,8 +167,8 @@ class Mixture(Rule):
                 lines.append(
                     f"{group.name} gets {group.drawn:,} of {group.quota:,} {unit}: it has "
                     f"{group.n_available:,} samples in the band, repeated at most "
-                    f"{self.max_repeat:,} times. Lower its target or the budget, or raise "
-                    "--max-repeat"
+                    f"{self.max_repeat:,} times. Lower its target or the budget, or allow "
+                    "more repeats"
                 )
             if group.most_repeats > REPEATS_TO_WARN_OF:
                 lines.append(
@@ -188,45 +178,15 @@ class Mixture(Rule):
         return lines
 
 
-def parse_targets(texts: Iterable[str]) -> list[list[Any]]:
-    """Parse ``NAME=SHARE`` into [name, share]. Raises RuleError."""
-    targets = []
-    for text in texts:
-        name, _, share = text.rpartition("=")
-        try:
-            targets.append([name, float(share)])
-        except ValueError:
-            name = ""
-        if not name:
-            raise RuleError(f"Invalid target {text!r}. Write NAME=SHARE, like charts=0.3")
-    return targets
-
-
-def _normalize_targets(value: object) -> Targets:
-    """Return targets from JSON or Python, in ascending order of names. Raises RuleError."""
-    targets: dict[str, float] = {}
-    for pair in cast(Iterable[Any], value):
-        if isinstance(pair, str) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise RuleError(f"Each target needs a group and a share, got {pair!r}")
-        name, share = pair
-        if not is_finite(share) or not 0 <= share <= 1:
-            raise RuleError(
-                f"The share of {name!r} must be from 0 to 1 (0.3 is 30 %), got {share!r}"
-            )
-        if name in targets:
-            raise RuleError(f"Duplicate target for {name!r}")
-        targets[name] = share
-    if not targets:
-        raise RuleError("Rule mixture needs at least one --target NAME=SHARE")
-    if (total := sum(targets.values())) > 1 + _TOLERANCE:
-        raise RuleError(f"The targets add up to {total:g}; they can add up to at most 1")
-    return tuple((name, targets[name]) for name in sorted(targets))
-
-
-def _split(budget: int, shares: Sequence[float]) -> list[int]:
-    """Split a budget by shares; what rounding down leaves goes to the largest remainders."""
-    exact = np.round(np.array(shares) * budget, 6)
-    quotas = np.floor(exact).astype(np.int64)
-    left = round(float(exact.sum())) - int(quotas.sum())
-    quotas[np.argsort(quotas - exact, kind="stable")[:left]] += 1
-    return [int(quota) for quota in quotas]
+def group_mixture(candidates: Candidates, per: str, bands: Bands) -> tuple[Ints, Sequence[str]]:
+    """Return the group of each sample that may be selected as a position in the names, and the names."""
+    scored = candidates.eligible
+    if per == "source":
+        return candidates.source[scored].astype(np.int64), candidates.sources
+    if per == "answer-type":
+        return candidates.answer_kind[scored].astype(np.int64), ANSWER_KINDS
+    if per == "category":
+        categories = bands.category_codes(candidates.visnec[scored])
+        return categories.astype(np.int64), [str(category) for category in CATEGORIES]
+    numbers, codes = np.unique(group_scored(candidates, "cluster"), return_inverse=True)
+    return codes.astype(np.int64), [str(number) for number in numbers]

@@ -49,6 +49,8 @@ from scoring.rules.evidence import RULES_BY_EVIDENCE
 from scoring.subsets.definitions import SubsetDefinition, delete_subset, list_subsets, save_subset
 from scoring.subsets.selection import Reason
 
+BANDS = Bands(0.0, 0.25)
+
 
 def test_every_rule_and_reason_is_named() -> None:
     assert set(RULE_NAMES) == set(RULE_MEANINGS) == set(RuleKind)
@@ -57,22 +59,35 @@ def test_every_rule_and_reason_is_named() -> None:
 
 def test_rules_are_offered_in_the_order_of_the_evidence() -> None:
     offered = [str(kind) for family in FAMILIES for kind in family.rules]
-    assert offered == [name for name in RULES_BY_EVIDENCE if name != "mixture"]
+    assert offered == list(RULES_BY_EVIDENCE)
 
 
 def test_rules_from_the_view() -> None:
-    assert read_rule(View(), 0.25) == Threshold(min=0.25)
-    assert read_rule(View(maximum=0.0), 0.25) == Threshold(max=0.0)
-    assert read_rule(View(minimum=-1.0, maximum=0.5), 0.25) == Threshold(-1.0, 0.5)
-    assert read_rule(View(rule=RuleKind.TOP_SHARE, share=0.3), 0.25) == TopShare(0.3)
-    assert read_rule(View(rule=RuleKind.TOP_COUNT, count=7), 0.25) == TopCount(7)
+    assert read_rule(View(), BANDS) == Threshold(min=0.25)
+    assert read_rule(View(maximum=0.0), BANDS) == Threshold(max=0.0)
+    assert read_rule(View(minimum=-1.0, maximum=0.5), BANDS) == Threshold(-1.0, 0.5)
+    assert read_rule(View(rule=RuleKind.TOP_SHARE, share=0.3), BANDS) == TopShare(0.3)
+    assert read_rule(View(rule=RuleKind.TOP_COUNT, count=7), BANDS) == TopCount(7)
     random = View(rule=RuleKind.RANDOM, share=0.5, seed=3)
-    assert read_rule(random, 0.25) == RandomShare(share=0.5, seed=3)
+    assert read_rule(random, BANDS) == RandomShare(share=0.5, seed=3)
     with pytest.raises(RuleError):
-        read_rule(View(minimum=1.0, maximum=0.0), 0.25)
+        read_rule(View(minimum=1.0, maximum=0.0), BANDS)
 
 
 VIEWS = [
+    View(rule=RuleKind.MIXTURE, target=(("scenes", 0.5),), amount="count", count=5, max_repeat=2),
+    View(
+        rule=RuleKind.MIXTURE,
+        mix_per="category",
+        target=(("misaligned", 0.0), ("vision-critical", 0.75)),
+        low=0.0,
+        high=0.5,
+        amount="tokens",
+        tokens=70,
+        maximum=0.9,
+        draw_by="visnec",
+        seed=4,
+    ),
     View(minimum=-0.5, maximum=0.75),
     View(rule=RuleKind.TOP_SHARE, share=0.35, text_only=True),
     View(rule=RuleKind.TOP_COUNT, count=12, unscored=True),
@@ -115,7 +130,7 @@ def test_a_saved_subset_opens_as_the_view_it_was_made_from(context: Context, vie
         Control(Control(TopShare(0.5)), "visnec"),
         Control(RandomShare(share=0.5, seed=1), "random", seed=2),
         Control(Ablation("text-loss", per="cluster"), "random", "source"),
-        Mixture((("scenes", 0.5),), count=5, max_repeat=2),
+        Mixture(tuple((f"a long name of a source {n}", 0.001) for n in range(900)), count=5),
         AnswerThresholds(limits=tuple((kind, 0.1, None) for kind in ANSWER_KINDS)),
     ],
     ids=str,

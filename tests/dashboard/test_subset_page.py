@@ -64,6 +64,25 @@ RULES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "paper-code": ({"share": "0.1"}, {"share": 0.1}),
     "per-cluster": ({"share": "0.2", "at_least": "2"}, {"share": 0.2, "at_least": 2}),
     "per-source": ({"share": "0.2", "at_least": "1"}, {"share": 0.2, "at_least": 1}),
+    "mixture": (
+        {
+            "mix_per": "answer-type",
+            "target": '[["word",0.5]]',
+            "amount": "count",
+            "count": "40",
+            "minimum": "0.0",
+            "max_repeat": "3",
+            "draw_by": "visnec",
+        },
+        {
+            "per": "answer-type",
+            "target": [["word", 0.5]],
+            "count": 40,
+            "min": 0.0,
+            "max_repeat": 3,
+            "by": "visnec",
+        },
+    ),
     "budget": (
         {"count": "30", "floor": "3", "ceiling": "9", "source_limits": '[["charts",null,5]]'},
         {"count": 30, "floor": 3, "ceiling": 9, "limits": [["charts", None, 5]]},
@@ -197,7 +216,7 @@ def test_a_filter_that_cannot_be_pinned_stays_in_the_field_with_the_reason(
 
 def test_a_family_starts_with_its_first_rule(root: Path, draw: Draw) -> None:
     app = draw("subset")
-    app.selectbox("rule_family").set_value(FAMILIES[5]).run()
+    app.selectbox("rule_family").set_value(FAMILIES[6]).run()
     assert app.query_params["rule"] == "budget"
     assert "with a floor and a ceiling per source" in written(app)
     assert "Not measured; within its groups" in written(app)

@@ -127,7 +127,7 @@ def test_groups_below_their_target_and_many_repeats_are_named() -> None:
     rule = mix({"a": 0.5, "b": 0.5}, count=20, max_repeat=2)
     assert rule.describe_issues(TEN) == [
         "b gets 4 of 10 samples: it has 2 samples in the band, repeated at most 2 times. Lower "
-        "its target or the budget, or raise --max-repeat"
+        "its target or the budget, or allow more repeats"
     ]
     assert mix({"b": 1.0}, count=8, max_repeat=4).describe_issues(TEN) == []
     assert mix({"b": 1.0}, count=10, max_repeat=5).describe_issues(TEN) == [

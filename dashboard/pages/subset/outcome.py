@@ -16,6 +16,7 @@ from dashboard.pages.subset.rule_choices import REASON_NAMES
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
 from dashboard.widgets.figures import Bar, Cell
+from scoring.rules import Mixture
 from scoring.subsets.definitions import ResolvedSubset
 from scoring.subsets.selection import Reason
 
@@ -33,7 +34,8 @@ def show_outcome(context: Context, outcome: ResolvedSubset) -> None:
     if vanishing := outcome.find_vanishing():
         lines = "\n".join(f"{line}." for line in vanishing[:_MAX_WARNINGS])
         notices.show_note("The composition changes strongly", lines)
-    _show_weights(context, outcome)
+    if not isinstance(outcome.definition.rule, Mixture):
+        _show_weights(context, outcome)
     left, right = figures.pair_columns("outcome", 1, 1)
     clustered = context.scope.clustering_id is not None
     with left:

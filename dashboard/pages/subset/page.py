@@ -8,6 +8,8 @@ from dashboard.data.context import Context
 from dashboard.data.subsets import read_subset_outcome
 from dashboard.pages.subset import (
     exports,
+    mixture_outcome,
+    mixture_targets,
     outcome,
     panels,
     rule_controls,
@@ -16,8 +18,8 @@ from dashboard.pages.subset import (
 )
 from dashboard.pages.subset.rule_choices import read_definition
 from dashboard.view.navigation import PageName, go_to
-from dashboard.view.state import View
-from dashboard.widgets import notices, page_frame
+from dashboard.view.state import RuleKind, View
+from dashboard.widgets import figures, notices, page_frame
 from scoring.errors import VisnecError
 
 
@@ -44,11 +46,21 @@ def _show_selection(context: Context, view: View) -> None:
         with others:
             rule_controls.show_unscored(context, view)
             saved_subsets.show_save_form(context, view)
+    if view.rule is RuleKind.MIXTURE:
+        targets, groups = figures.pair_columns("mixture", 4, 9)
+        with targets:
+            mixture_targets.show_targets(context, view)
+    else:
+        groups = st.container()
     try:
         result = read_subset_outcome(context, read_definition(context, view))
     except VisnecError as error:
-        notices.show_problem(error, "This rule cannot be applied")
+        with groups:
+            notices.show_problem(error, "This rule cannot be applied")
         return
+    if view.rule is RuleKind.MIXTURE:
+        with groups:
+            mixture_outcome.show_mixture(context, view, result)
     outcome.show_outcome(context, result)
     opened = panels.show_panel(context, view, result)
     if opened is not None:

@@ -10,9 +10,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dashboard.data.context import Context
-from dashboard.view.state import ACCOMPANIED, AMOUNTS, RuleKind, View
+from dashboard.data.subsets import GroupSize, read_mixture_groups
+from dashboard.view.state import (
+    ACCOMPANIED,
+    AMOUNTS,
+    RuleKind,
+    View,
+    read_view,
+    write_view,
+)
 from scoring.database.filters import parse_filter
 from scoring.errors import RuleError
+from scoring.necessity import DEFAULT_BANDS, Bands
 from scoring.rules import (
     Ablation,
     Band,
@@ -25,10 +34,13 @@ from scoring.rules import (
     rule_from_dict,
     rule_options,
 )
+from scoring.rules.targets import Targets, spread_targets
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.subsets.selection import Reason
 
 UNSAVED: Final = "unsaved"
+MAX_TARGETS: Final = 300
+"""Groups that get a target of their own; all smaller ones share the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,11 @@ FAMILIES: Final = (  # in the order of the evidence, as in scoring.rules.evidenc
         ),
     ),
     Family(
+        "Mixture of groups",
+        "Give each group a share of a budget, with repeats for small groups.",
+        (RuleKind.MIXTURE,),
+    ),
+    Family(
         "Highest scores per group",
         "Keep the highest scores of each cluster or source.",
         (
@@ -100,6 +117,7 @@ RULE_NAMES: Final = {
     RuleKind.TOP_SHARE: "Share",
     RuleKind.TOP_COUNT: "Number",
     RuleKind.TOP_TOKENS: "Answer tokens",
+    RuleKind.MIXTURE: "Mixture",
     RuleKind.BUDGET: "Budget",
     RuleKind.PER_CLUSTER: "Per cluster",
     RuleKind.PER_SOURCE: "Per source",
@@ -127,6 +145,8 @@ RULE_MEANINGS: Final = {
     RuleKind.TOP_COUNT: "The highest scores of the whole dataset, by number of samples.",
     RuleKind.TOP_TOKENS: "The highest scores whose answer tokens together fit the budget: training "
     "cost grows with tokens.",
+    RuleKind.MIXTURE: "Repeats count toward the budget. A group that has too few samples is "
+    "repeated as a whole, up to the limit, and then stays below its target.",
     RuleKind.BUDGET: "The highest scores up to a number of samples, with a floor and a ceiling per "
     "source. Floors are filled first.",
     RuleKind.PER_CLUSTER: "The highest scores of each cluster, including negative ones.",
@@ -152,9 +172,23 @@ REASON_NAMES: Final = {
 }
 BY_SHARE: Final = tuple(kind for kind in RuleKind if "share" in rule_options(kind))
 AT_LEAST: Final = tuple(kind for kind in RuleKind if "at_least" in rule_options(kind))
-BY_LIMITS: Final = (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD, RuleKind.BAND)
-_BY_FIELD: Final = {RuleKind.ABLATION: "loss", RuleKind.CONTROL: "arm", RuleKind.WEIGHTS: "weigh"}
+BY_LIMITS: Final = (
+    RuleKind.THRESHOLD,
+    RuleKind.ANSWER_THRESHOLD,
+    RuleKind.BAND,
+    RuleKind.MIXTURE,
+)
+BY_AMOUNT: Final = (RuleKind.BAND, RuleKind.MIXTURE)
 _FIELDS: Final = {"min": "minimum", "max": "maximum"}  # options whose field has another name
+_RULE_FIELDS: Final = {  # the same for single rules
+    (RuleKind.ABLATION, "by"): "loss",
+    (RuleKind.CONTROL, "by"): "arm",
+    (RuleKind.WEIGHTS, "by"): "weigh",
+    (RuleKind.MIXTURE, "by"): "draw_by",
+    (RuleKind.MIXTURE, "per"): "mix_per",
+    (RuleKind.ANSWER_THRESHOLD, "limits"): "answer_limits",
+    (RuleKind.BUDGET, "limits"): "source_limits",
+}
 
 
 def family_of(kind: RuleKind) -> Family:
@@ -163,14 +197,17 @@ def family_of(kind: RuleKind) -> Family:
 
 
 def read_limits(view: View, threshold: float) -> tuple[float | None, float | None]:
-    """Return the score limits of the view; without any, the threshold is the lower limit."""
-    if view.minimum is None and view.maximum is None:
+    """Return the score limits of the view.
+
+    Without any, the threshold is the lower limit, except for a mixture, which draws from all.
+    """
+    if view.minimum is None and view.maximum is None and view.rule is not RuleKind.MIXTURE:
         return threshold, None
     return view.minimum, view.maximum
 
 
-def read_rule(view: View, threshold: float) -> Rule:
-    """Return the rule that the view describes.
+def read_rule(view: View, bands: Bands) -> Rule:
+    """Return the rule that the view describes; ``bands`` are the workspace's band limits.
 
     Raises:
         RuleError: The options do not fit together.
@@ -180,27 +217,52 @@ def read_rule(view: View, threshold: float) -> Rule:
     values = {option: getattr(view, _field_of(kind, option), None) for option in options}
     values["rule"] = str(kind)
     if kind in BY_LIMITS:
-        values["min"], values["max"] = read_limits(view, threshold)
+        values["min"], values["max"] = read_limits(view, view.threshold(bands))
     if kind is RuleKind.RANDOM:
         values["share" if view.by_count else "count"] = None
-    if kind is RuleKind.BAND:
+    if kind in BY_AMOUNT:
         values |= {amount: None for amount in AMOUNTS if amount != view.amount}
+    if kind is RuleKind.MIXTURE:
+        limits = view.bands(bands) if view.mix_per == "category" else DEFAULT_BANDS
+        values |= {"low": limits.low, "high": limits.high}
     if kind is RuleKind.WEIGHTS and view.max_weight == 0:
         values["max_weight"] = None
     if kind is RuleKind.CONTROL:
-        values["of"] = read_rule(replace(view, rule=view.of), threshold).to_dict()
+        values["of"] = read_rule(replace(view, rule=view.of), bands).to_dict()
     if values.get("per", "") is None:
         del values["per"]
     return rule_from_dict(values)
 
 
+def fill_targets(context: Context, view: View) -> View:
+    """Return the view; a mixture without targets keeps the proportions of its groups."""
+    if view.rule is not RuleKind.MIXTURE or view.target:
+        return view
+    return replace(view, target=spread_over_groups(context, view, 1.0))
+
+
+def read_groups(context: Context, view: View) -> dict[str, GroupSize]:
+    """Return the groups that a mixture can have targets for."""
+    return read_mixture_groups(
+        context, view.mix_per, view.bands(context.workspace.bands), str(view.where)
+    )
+
+
+def spread_over_groups(context: Context, view: View, power: float) -> Targets:
+    """Return targets of the largest groups in proportion to a power of their sizes.
+
+    Sizes are in the unit of the budget. Beyond ``MAX_TARGETS``, the other groups have no targets of
+    their own; together they get what they would have.
+    """
+    unit = "tokens" if view.amount == "tokens" else "samples"
+    sizes = {name: getattr(size, unit) for name, size in read_groups(context, view).items()}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:MAX_TARGETS]
+    return tuple(target for target in spread_targets(sizes, power) if target[0] in largest)
+
+
 def _field_of(kind: RuleKind, option: str) -> str:
     """Return the field of the view for an option of a rule."""
-    if option == "by":
-        return _BY_FIELD[kind]
-    if option == "limits":
-        return "answer_limits" if kind is RuleKind.ANSWER_THRESHOLD else "source_limits"
-    return _FIELDS.get(option, option)
+    return _RULE_FIELDS.get((kind, option), _FIELDS.get(option, option))
 
 
 def uses_clusters(rule: Rule) -> bool:
@@ -222,7 +284,7 @@ def read_definition(context: Context, view: View, name: str = UNSAVED) -> Subset
     scope = context.scope
     return SubsetDefinition(
         name=name,
-        rule=read_rule(view, view.threshold(context.workspace.bands)),
+        rule=read_rule(fill_targets(context, view), context.workspace.bands),
         run_id=scope.run_id,
         baseline=scope.baseline,
         clustering_id=scope.clustering_id,
@@ -241,11 +303,12 @@ def view_changes(definition: SubsetDefinition) -> dict[str, Any] | None:
     changes = _rule_changes(definition.rule.to_dict())
     if changes is None:
         return None
+    view = replace(View(), **changes)
     try:
-        converted = read_rule(replace(View(), **changes), threshold=0.0)
+        converted = read_rule(view, DEFAULT_BANDS)
     except RuleError:
         return None
-    if converted != definition.rule:
+    if converted != definition.rule or read_view(write_view(view)) != (view, []):
         return None
     return changes | {
         "run": definition.run_id,
@@ -272,13 +335,15 @@ def _rule_changes(rule: Mapping[str, Any]) -> dict[str, Any] | None:
     for option, value in rule.items():
         if option in ("rule", "of"):
             continue
-        if option == "limits":
+        if option in ("low", "high") and rule["per"] != "category":
+            continue  # the band limits of the view stay
+        if option in ("limits", "target"):
             value = tuple(map(tuple, value))
         if value is not None or option in ("min", "max", "ceiling"):
             changes[_field_of(kind, option)] = value
     if kind is RuleKind.RANDOM:
         changes["by_count"] = rule["share"] is None
-    if kind is RuleKind.BAND:
+    if kind in BY_AMOUNT:
         changes["amount"] = next(amount for amount in AMOUNTS if rule[amount] is not None)
     if kind is RuleKind.WEIGHTS:
         changes["max_weight"] = rule["max_weight"] or 0.0

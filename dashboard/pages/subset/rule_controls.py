@@ -13,14 +13,17 @@ import streamlit as st
 from dashboard.data.context import Context
 from dashboard.data.facts import read_clusterings
 from dashboard.data.subsets import read_candidate_counts
+from dashboard.pages.subset import mixture_targets
 from dashboard.pages.subset.rule_choices import (
     AT_LEAST,
+    BY_AMOUNT,
     BY_LIMITS,
     BY_SHARE,
     FAMILIES,
     RULE_MEANINGS,
     RULE_NAMES,
     family_of,
+    fill_targets,
     read_limits,
     read_rule,
     uses_clusters,
@@ -78,6 +81,7 @@ _COUNTS: Final = {  # label, lowest, highest
     "count": ("Samples to keep", 1, MAX_COUNT),
     "tokens": ("Answer tokens to keep", 1, MAX_COUNT),
     "floor": ("Floor per source", 0, MAX_COUNT),
+    "max_repeat": ("Repeats at most", 1, MAX_COUNT),
     "seed": ("Seed", 0, MAX_SEED),
 }
 _NUMBERS: Final[dict[str, dict[str, Any]]] = {
@@ -152,7 +156,7 @@ def show_rule(context: Context, view: View) -> None:
 def _show_clustering(context: Context, view: View) -> None:
     """Show the clustering that the rule uses, and for the paper's rules if it is not theirs."""
     try:
-        rule = read_rule(view, view.threshold(context.workspace.bands))
+        rule = read_rule(fill_targets(context, view), context.workspace.bands)
     except RuleError:
         return
     if not uses_clusters(rule):
@@ -178,6 +182,8 @@ def _show_clustering(context: Context, view: View) -> None:
 
 def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
     """Show the options of a rule; for a control, those of the other rule."""
+    if kind is RuleKind.MIXTURE:
+        mixture_targets.choose_groups(view)
     if kind is RuleKind.WEIGHTS:
         names = _WEIGHING_NAMES.__getitem__
         url_widgets.choose_option("weigh", "Weights by", list(WEIGHINGS), view.weigh, names)
@@ -187,17 +193,9 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
     elif kind in _OPTIONS:
         _show_row(view, *_OPTIONS[kind])
     if kind in BY_LIMITS:
-        low, high = read_limits(view, view.threshold(context.workspace.bands))
-        number = url_widgets.choose_number
-        left, right = st.columns(2)
-        with left:
-            number("minimum", "Score from", low, optional=True, placeholder="no limit")
-        with right:
-            number("maximum", "Score below", high, optional=True, placeholder="no limit")
-    if kind is RuleKind.BAND:
-        names = _AMOUNT_NAMES.__getitem__
-        url_widgets.choose_segment("amount", "Size by", AMOUNTS, view.amount, names)
-        _show_row(view, view.amount, "per", "seed")
+        _choose_limits(context, view)
+    if kind in BY_AMOUNT:
+        _choose_amount(view, "per" if kind is RuleKind.BAND else "max_repeat", "seed")
     if kind is RuleKind.ANSWER_THRESHOLD:
         column = partial(st.column_config.NumberColumn, format="%.3f", step=0.001)
         ends = column("Score from"), column("Score below")
@@ -210,8 +208,26 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
         _show_limits("source_limits", "source", counts, view.source_limits, ends)
     if kind in AT_LEAST:
         _show_row(view, "share", "at_least")
-    elif kind in BY_SHARE and kind not in (RuleKind.RANDOM, RuleKind.BAND):
+    elif kind in BY_SHARE and kind not in (RuleKind.RANDOM, *BY_AMOUNT):
         _show_row(view, "share")
+
+
+def _choose_limits(context: Context, view: View) -> None:
+    """Show the score limits."""
+    low, high = read_limits(view, view.threshold(context.workspace.bands))
+    number = url_widgets.choose_number
+    left, right = st.columns(2)
+    with left:
+        number("minimum", "Score from", low, optional=True, placeholder="no limit")
+    with right:
+        number("maximum", "Score below", high, optional=True, placeholder="no limit")
+
+
+def _choose_amount(view: View, *fields: str) -> None:
+    """Show the size of a draw in one of its units, next to other fields."""
+    names = _AMOUNT_NAMES.__getitem__
+    url_widgets.choose_segment("amount", "Size by", AMOUNTS, view.amount, names)
+    _show_row(view, view.amount, *fields)
 
 
 def _show_row(view: View, *fields: str) -> None:

@@ -1,0 +1,119 @@
+"""A mixture is designed, saved, opened again, exported with its repeats, and verified."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import Page, expect
+
+from scoring.exports.manifest import read_manifest
+from scoring.exports.verify import verify_manifest
+from scoring.rules import Mixture
+from scoring.subsets.definitions import read_subset
+from scoring.workspace import open_workspace
+from tests.browser.conftest import Watched
+
+
+def targets(page: Page) -> dict[str, float]:
+    """The targets in the URL."""
+    return dict(json.loads(parse_qs(urlsplit(page.url).query)["target"][0]))
+
+
+def type_target(page: Page, row: int, value: str) -> None:
+    """Type into a cell of the last of three columns; rows are 35 pixels high."""
+    table = page.locator('[data-testid="stDataFrame"]')
+    table.scroll_into_view_if_needed()
+    box = table.bounding_box()
+    assert box is not None
+    table.click(position={"x": box["width"] * 0.8, "y": 35 * (row + 1.5)})
+    page.keyboard.type(value[0])  # opens the field
+    field = page.locator("#portal input")
+    expect(field).to_have_value(value[0])
+    field.fill(value)
+    page.keyboard.press("Enter")
+    expect(field).to_have_count(0)
+
+
+def cells(page: Page, group: str) -> list[str]:
+    """The cells of a group before and after; those of bars are empty."""
+    row = page.locator(".st-key-pair-mixture .vn-table tr", has_text=group)
+    return [" ".join(cell.split()) for cell in row.locator("td").all_inner_texts()]
+
+
+def test_targets_are_typed_normalized_saved_and_exported(demo: Watched) -> None:
+    page = demo.open("subset", "?rule=threshold")
+    page.get_by_label("Select by").click()
+    page.get_by_role("option", name="Mixture of groups").click()
+    expect(page).to_have_url(re.compile("rule=mixture$"))
+    expect(page.get_by_text("The targets add up to 100 %.")).to_be_visible()
+    for label, value in (("Repeats at most", "6"), ("Samples to keep", "100")):
+        if label == "Samples to keep":
+            page.get_by_role("radio", name="Number", exact=True).click()
+            demo.settle()
+        page.get_by_label(label).fill(value)
+        page.get_by_label(label).press("Enter")
+        demo.settle()
+    page.get_by_role("button", name="Equal").click()
+    expect(page).to_have_url(re.compile("target="))
+    demo.settle()
+    assert set(targets(page).values()) == {0.25}
+    assert cells(page, "charts")[5] == "25.0 %"
+
+    type_target(page, 0, "75")  # the largest source
+    expect(page.get_by_text("The targets add up to 150 %")).to_be_visible()
+    expect(page.get_by_text("This rule cannot be applied")).to_be_visible()
+    demo.settle()
+    page.get_by_role("button", name="Normalize to 100 %").click()
+    expect(page.get_by_text("The targets add up to 100 %.")).to_be_visible()
+    demo.settle()
+    shares = targets(page)
+    largest = max(shares, key=lambda name: shares[name])
+    assert shares[largest] == 0.5
+    row = cells(page, largest)
+    assert [row[3], row[5], row[7]] == ["50.0 %", "50.0 %", "50"]
+
+    page.get_by_label("Save as").fill("blend")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Saved as blend")).to_be_visible()
+    rule = read_subset(open_workspace(demo.server.root), "blend").rule
+    assert rule == Mixture(tuple(shares.items()), count=100, max_repeat=6, seed=1)
+    link = page.url
+    demo.open("subset", "?rule=threshold")
+    page.locator(".st-key-saved-blend").get_by_role("button", name="Open").click()
+    expect(page).to_have_url(re.compile("rule=mixture"))
+    demo.settle()
+    assert parse_qs(urlsplit(page.url).query).items() >= parse_qs(urlsplit(link).query).items()
+    demo.assert_sound()
+
+
+def test_groups_below_their_target_are_named_and_repeats_exported(demo: Watched) -> None:
+    target = json.dumps([["misaligned", 0.9], ["vision-critical", 0.1]])
+    query = f"?rule=mixture&mix_per=category&amount=count&count=2000&max_repeat=6&target={target}"
+    page = demo.open("subset", query)
+    note = page.get_by_text(re.compile(r"misaligned gets [\d,]+ of 1,800 samples"))
+    expect(note).to_be_visible()
+    expect(note).to_contain_text("misaligned is repeated up to 6 times")
+    page.get_by_label("Targets by").click()
+    page.get_by_role("option", name="Answer type").click()
+    expect(page).not_to_have_url(re.compile("target="))
+    demo.settle()
+    assert cells(page, "yes/no")
+    page.go_back()
+    expect(note).to_be_visible()
+    demo.settle()
+    page.get_by_label("Save as").fill("upsampled")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Saved as upsampled")).to_be_visible()
+    page.locator(".st-key-saved-upsampled").get_by_role("button", name="Export").click()
+    page.get_by_label("Weights", exact=True).click()
+    page.get_by_role("option", name="as repeated records").click()
+    demo.settle()
+    page.get_by_role("button", name="Export now").click()
+    expect(page.get_by_text(re.compile("^Exported .* of upsampled"))).to_be_visible()
+    folder = demo.server.root / "exports" / "upsampled"
+    manifest = read_manifest(folder)
+    assert manifest.counts["written"]["repeats"]["records"] > 1000
+    verify_manifest(folder)
+    demo.assert_sound()
