@@ -179,7 +179,7 @@ class Mixture(Rule):
 
 
 def group_mixture(candidates: Candidates, per: str, bands: Bands) -> tuple[Ints, Sequence[str]]:
-    """Return the group of each sample that may be selected as a position in the names, and the names."""
+    """Return the group of each eligible sample as a position in the names, and the names."""
     scored = candidates.eligible
     if per == "source":
         return candidates.source[scored].astype(np.int64), candidates.sources
