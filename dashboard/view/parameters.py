@@ -13,6 +13,7 @@ from typing import Any, Final
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.values import Cursor
 from scoring.rules.base import NamedLimits, is_finite, is_int, normalize_limits
+from scoring.rules.combination import format_combination, parse_combination
 from scoring.rules.targets import read_targets
 
 MAX_ROW: Final = 2**62
@@ -90,6 +91,9 @@ def format_cursor(cursor: Cursor) -> str:
     return f"{'<' if cursor.backward else '>'}{value},{cursor.row_idx}"
 
 
+RANKING: Final = Parameter(
+    lambda text: format_combination(parse_combination(text[:_MAX_TEXT])), bool, "a weighted sum"
+)
 FILTER: Final = Parameter(
     _read_filter,
     lambda where: all(0 <= cluster <= _MAX_CLUSTER for cluster in where.cluster),

@@ -21,6 +21,7 @@ from dashboard.view.parameters import (
     MAX_COUNT,
     NAME,
     NUMBER,
+    RANKING,
     ROW,
     SCORE_LIMITS,
     SHARE,
@@ -36,6 +37,7 @@ from scoring.errors import VisnecError
 from scoring.necessity import LOW_TOLERANCE, Bands
 from scoring.rules import LOSSES, RANKINGS, Per, WeightBy
 from scoring.rules.base import NamedLimits
+from scoring.rules.combination import Normalise
 from scoring.rules.mixture import DrawBy, MixtureGroup
 from scoring.rules.targets import Targets
 
@@ -48,6 +50,7 @@ WEIGHINGS: Final[tuple[str, ...]] = get_args(WeightBy)
 AMOUNTS: Final = ("share", "count", "tokens")
 MIXTURE_GROUPS: Final[tuple[str, ...]] = get_args(MixtureGroup)
 DRAWS: Final[tuple[str, ...]] = get_args(DrawBy)
+NORMALISATIONS: Final[tuple[str, ...]] = get_args(Normalise)
 
 
 class Tiles(StrEnum):
@@ -209,6 +212,8 @@ class View:
     unscored: Annotated[bool, FLAG] = False
     hand: Annotated[bool, FLAG] = True
     where: Annotated[Filter, FILTER] = field(default=Filter())
+    rank_by: Annotated[str | None, RANKING] = None
+    normalise: Annotated[str, choice_parameter(NORMALISATIONS)] = NORMALISATIONS[0]
     by_count: Annotated[bool, FLAG] = False
     amount: Annotated[str, choice_parameter(AMOUNTS)] = AMOUNTS[0]
     tokens: Annotated[int, integer_parameter(1, MAX_COUNT)] = 100_000

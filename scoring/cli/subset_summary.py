@@ -111,6 +111,8 @@ def summarize_subset(resolved: ResolvedSubset, bands: Bands) -> dict[str, Any]:
     values |= {"n_hand_kept": subset.n_hand_kept, "n_hand_dropped": subset.n_hand_dropped}
     if (filtered := resolved.describe_filter()) is not None:
         values["filter"] = filtered
+    if (unranked := resolved.describe_unranked()) is not None:
+        values["not_ranked"] = unranked
     values["reasons"] = resolved.reasons().to_dict(orient="records")
     values["shares"] = {
         grouping: console.frame_records(
@@ -139,10 +141,11 @@ def _show_headline(resolved: ResolvedSubset) -> None:
     )
     if (filtered := resolved.describe_filter()) is not None:
         console.show_message(filtered)
+    if (unranked := resolved.describe_unranked()) is not None:
+        console.show_warning(unranked)
     name = definition.rule.name
-    console.show_message(
-        f"Evidence for {name} on synthetic data ({EVIDENCE_SECTION}): {find_evidence(name)}"
-    )
+    measured = find_evidence(name, getattr(definition.rule, "rank_by", None))
+    console.show_message(f"Evidence for {name} on synthetic data ({EVIDENCE_SECTION}): {measured}")
 
 
 def _list_size_warnings(resolved: ResolvedSubset) -> list[str]:

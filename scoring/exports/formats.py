@@ -61,6 +61,7 @@ _DROPPED_BY = {
     Reason.NOT_POSITIVE: "rule",
     Reason.NO_TURN: "turns",
     Reason.FILTER: "filter",
+    Reason.NOT_RANKED: "rule",
 }  # any other reason is a choice for samples without a score
 
 

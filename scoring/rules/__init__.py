@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from scoring.errors import RuleError
 from scoring.rules.arms import LOSSES, RANKINGS, Ablation, Control, RandomShare, ablation_arms
-from scoring.rules.base import Rule, parse_ranges
+from scoring.rules.base import Rule, option_fields, parse_ranges
+from scoring.rules.combination import RankingRule, parse_combination
 from scoring.rules.evidence import EVIDENCE_MEANING, EVIDENCE_SECTION, FINDINGS
 from scoring.rules.limits import AnswerThresholds, Band, Budget, DropMisaligned, Threshold
 from scoring.rules.mixture import Mixture
@@ -50,6 +51,7 @@ __all__ = [
     "PaperTopShare",
     "Per",
     "RandomShare",
+    "RankingRule",
     "RelativeShare",
     "Rule",
     "SourceShare",
@@ -61,6 +63,7 @@ __all__ = [
     "Weights",
     "ablation_arms",
     "describe_rules",
+    "parse_combination",
     "parse_ranges",
     "parse_targets",
     "rule_from_dict",
@@ -100,7 +103,7 @@ def rule_options(name: str) -> tuple[str, ...]:
     """Return the option names of a rule, in order. Raises RuleError listing the known rules."""
     if name not in _RULES:
         raise RuleError(f"Unknown rule {name!r}. Choose one of: {', '.join(RULE_NAMES)}")
-    return tuple(field.name for field in fields(cast(Any, _RULES[name])))
+    return tuple(field.name for field in option_fields(_RULES[name]))
 
 
 def rule_from_dict(value: Mapping[str, Any]) -> Rule:

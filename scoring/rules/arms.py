@@ -124,6 +124,10 @@ class Control(Rule):
         check_choice(self.per, get_args(Per), "--per")
         check_seed(self.seed)
 
+    def list_columns(self) -> tuple[str, ...]:
+        """Return the columns of the other rule."""
+        return self.of.list_columns()
+
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the same number of samples as the other rule."""
         selected = self.of.select_mask(candidates)[scored_positions(candidates)]

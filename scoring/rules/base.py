@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any, ClassVar, cast
 
 from scoring.errors import RuleError
@@ -36,11 +36,26 @@ class Rule(ABC):
         del candidates
         return None
 
+    def list_columns(self) -> tuple[str, ...]:
+        """Return the names of the imported columns that the rule uses."""
+        return ()
+
+    def find_unranked(self, candidates: Candidates) -> Mask | None:
+        """Return the scored samples that the rule cannot rank; None if it ranks all."""
+        del candidates
+        return None
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the rule as JSON values, with its name under ``rule``."""
+        """Return the rule as JSON values, with its name under ``rule``.
+
+        Options by keyword only came later: without a value they are left out, so that rules that do
+        not use them are saved as before.
+        """
         saved: dict[str, Any] = {"rule": self.name}
-        for field in fields(cast(Any, self)):
+        for field in option_fields(type(self)):
             value = getattr(self, field.name)
+            if field.kw_only and value is None:
+                continue
             if isinstance(value, Rule):
                 value = value.to_dict()
             elif isinstance(value, tuple):
@@ -50,7 +65,7 @@ class Rule(ABC):
 
     def __str__(self) -> str:
         words = [self.name]
-        for field in fields(cast(Any, self)):
+        for field in option_fields(type(self)):
             value = getattr(self, field.name)
             if isinstance(value, Rule):
                 words.append(f"{field.name}=({value})")
@@ -62,6 +77,11 @@ class Rule(ABC):
             elif value is not None:
                 words.append(f"{field.name}={value}")
         return " ".join(words)
+
+
+def option_fields(rule: type[Rule]) -> list[Field[Any]]:
+    """Return the fields of a rule's options; those by keyword only are last."""
+    return sorted(fields(cast(Any, rule)), key=lambda field: field.kw_only is True)
 
 
 def format_range(low: float | None, high: float | None) -> str:

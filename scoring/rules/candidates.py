@@ -6,7 +6,8 @@ them would take gigabytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,8 @@ class Candidates:
     ``row_idx`` is ascending. ``status`` holds positions in ``STATUSES``, ``source`` positions in
     ``sources``, ``answer_kind`` positions in ``ANSWER_KINDS``. Losses and scores are in nats per
     answer token and NaN where missing. ``cluster_id`` is -1 for samples without a cluster.
-    ``inside`` are the samples that the filter of a subset leaves; None without a filter. Raises
+    ``inside`` are the samples that the filter of a subset leaves; None without a filter.
+    ``columns`` are the imported columns that a rule uses, by name, NaN where missing. Raises
     RuleError for inconsistent columns.
     """
 
@@ -47,9 +49,11 @@ class Candidates:
     cluster_id: NDArray[np.int32]
     answer_kind: NDArray[np.int8]
     inside: Mask | None = None
+    columns: Mapping[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        columns = [getattr(self, field.name) for field in fields(self) if field.name != "sources"]
+        own = [each.name for each in fields(self) if each.name not in ("sources", "columns")]
+        columns = [*(getattr(self, name) for name in own), *self.columns.values()]
         if {len(column) for column in columns if column is not None} != {len(self.row_idx)}:
             raise RuleError(
                 "The columns of the candidates differ in length. Rebuild them with: visnec build"

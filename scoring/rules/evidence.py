@@ -90,6 +90,8 @@ FINDINGS: Final = (
 RULES_BY_EVIDENCE: Final = tuple(name for finding in FINDINGS for name in finding.rules)
 
 
-def find_evidence(rule: str) -> str:
-    """Return the line on what was measured about a rule."""
+def find_evidence(rule: str, rank_by: str | None = None) -> str:
+    """Return the line on what was measured about a rule, with another ranking than by the score."""
+    if rank_by is not None:
+        return "Not measured with a combined ranking."
     return next(finding.measured for finding in FINDINGS if rule in finding.rules)

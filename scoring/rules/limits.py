@@ -24,6 +24,7 @@ from scoring.rules.base import (
     normalize_limits,
 )
 from scoring.rules.candidates import ANSWER_KINDS, Candidates, Ints, Mask
+from scoring.rules.combination import RankingRule, check_ranking
 from scoring.rules.ranking import (
     Per,
     group_scored,
@@ -186,7 +187,7 @@ def is_between(candidates: Candidates, low: float | None, high: float | None) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Budget(Rule):
+class Budget(RankingRule):
     """The ``count`` highest scores, with at least ``floor`` and at most ``ceiling`` per source.
 
     ``limits`` holds (source, floor, ceiling) for sources with limits of their own; None keeps the
@@ -206,6 +207,7 @@ class Budget(Rule):
         check_count(self.floor, lowest=0, what="The floor")
         if self.ceiling is not None:
             check_count(self.ceiling, what="The ceiling")
+        check_ranking(self)
         limits = normalize_limits(self.limits, lambda end: is_int(end) and end >= 0)  # type: ignore[operator]
         object.__setattr__(self, "limits", limits)
         ends = {"every source": (self.floor, self.ceiling)}
@@ -237,6 +239,7 @@ class Budget(Rule):
         ceilings = np.array(
             [len(candidates) if ceiling is None else ceiling for _, ceiling in ends], np.int64
         )
+        candidates = self.rank(candidates)
         ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         source = candidates.source[ranked]
         rank, _ = rank_within_groups(source)

@@ -10,6 +10,7 @@ import numpy as np
 from scoring.errors import RuleError
 from scoring.rules.base import Rule, check_count, check_share
 from scoring.rules.candidates import Candidates, Floats, Ints, Mask
+from scoring.rules.combination import RankingRule, check_ranking
 from scoring.rules.ranking import (
     Per,
     rank_within_groups,
@@ -29,27 +30,38 @@ class _ShareRule(Rule):
 
 
 @dataclass(frozen=True, slots=True)
-class _GroupShare(_ShareRule):
+class _RankedShare(RankingRule):
+    share: float
+
+    def __post_init__(self) -> None:
+        check_share(self.share)
+        check_ranking(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _GroupShare(_RankedShare):
     at_least: int = 0
     per: ClassVar[Per]
 
     def __post_init__(self) -> None:
-        _ShareRule.__post_init__(self)  # super() does not work with slots
+        _RankedShare.__post_init__(self)  # super() does not work with slots
         check_count(self.at_least, lowest=0, what=f"The minimum per {self.per}")
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the highest scores of each group."""
+        candidates = self.rank(candidates)
         return select_share(candidates, candidates.visnec, self.per, self.share, self.at_least)
 
 
 @dataclass(frozen=True, slots=True)
-class TopShare(_ShareRule):
+class TopShare(_RankedShare):
     """The ``int(share * scored samples)`` highest scores."""
 
     name: ClassVar[str] = "top-share"
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the highest scores of the dataset."""
+        candidates = self.rank(candidates)
         return select_share(candidates, candidates.visnec, "dataset", self.share)
 
 
@@ -71,7 +83,7 @@ class RelativeShare(_ShareRule):
 
 
 @dataclass(frozen=True, slots=True)
-class TopCount(Rule):
+class TopCount(RankingRule):
     """The ``count`` highest scores, or all scored samples if there are fewer."""
 
     count: int
@@ -79,15 +91,17 @@ class TopCount(Rule):
 
     def __post_init__(self) -> None:
         check_count(self.count)
+        check_ranking(self)
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the highest scores of the dataset."""
+        candidates = self.rank(candidates)
         ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         return to_mask(candidates, ranked[: self.count])
 
 
 @dataclass(frozen=True, slots=True)
-class TopTokens(Rule):
+class TopTokens(RankingRule):
     """The highest scores whose answer tokens add up to at most ``tokens``.
 
     It ends before the first sample that would exceed the budget, so a larger budget contains a
@@ -99,9 +113,11 @@ class TopTokens(Rule):
 
     def __post_init__(self) -> None:
         check_count(self.tokens, what="The number of answer tokens")
+        check_ranking(self)
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the highest scores of the dataset, up to a number of answer tokens."""
+        candidates = self.rank(candidates)
         ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         return to_mask(candidates, fit_tokens(candidates, ranked, self.tokens))
 
@@ -155,7 +171,7 @@ class PaperCodeTopShare(_ShareRule):
 
 
 @dataclass(frozen=True, slots=True)
-class LengthCorrected(_ShareRule):
+class LengthCorrected(_RankedShare):
     """The ``int(share * scored samples)`` best by rank among answers of similar length.
 
     Means over few tokens vary more, so short answers crowd both ends of the scores. Here a score
@@ -168,6 +184,7 @@ class LengthCorrected(_ShareRule):
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the best of each stratum of answer lengths."""
+        candidates = self.rank(candidates)
         ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         ranked = ranked[np.argsort(length_rank(candidates)[ranked], kind="stable")]
         return to_mask(candidates, ranked[: int(self.share * len(ranked))])

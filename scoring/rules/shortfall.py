@@ -13,10 +13,11 @@ from scoring.rules.shares import TopCount, TopTokens
 def describe_shortfall(rule: Rule, candidates: Candidates) -> str | None:
     """Return how far a rule stays below the size that it asks for; None if it reaches it."""
     if isinstance(rule, Band | TopTokens) and rule.tokens is not None:
-        eligible = candidates.eligible
         if isinstance(rule, Band):
             every = replace(rule, tokens=None, count=len(candidates) + 1)
             eligible = every.select_mask(candidates)
+        else:
+            eligible = rule.rank(candidates).eligible
         n, asked = int(candidates.n_answer_tokens[eligible].sum()), rule.tokens
         option, unit = f"--tokens {rule.tokens}", "answer tokens"
     elif isinstance(rule, Band | TopCount | Budget) and rule.count is not None:

@@ -20,6 +20,7 @@ from scoring.rules import (
     parse_targets,
     rule_from_dict,
 )
+from scoring.rules.combination import EXAMPLE, Normalise
 from scoring.runs.record import read_run_or_latest, utc_now
 from scoring.subsets.definitions import (
     ResolvedSubset,
@@ -37,7 +38,7 @@ _rule, _choice = partial(Option, panel=_RULE), partial(Option, panel=_CHOICES)
 _RULE_FIELDS = (
     *("below", "min", "max", "limits", "share", "count", "tokens", "at_least", "floor", "ceiling"),
     *("by", "per", "of", "temperature", "min_weight", "max_weight", "seed"),
-    *("target", "max_repeat"),
+    *("target", "max_repeat", "rank_by", "normalise"),
 )
 
 
@@ -104,6 +105,22 @@ class SelectOptions:
     ] = None
     max_repeat: Annotated[
         int | None, _rule("mixture: most repeats of a sample of a small group (default: 1).")
+    ] = None
+    rank_by: Annotated[
+        str | None,
+        Option(
+            "What a rule ranks by instead of the score: a sum of visnec, loss_text, "
+            f"loss_multimodal and imported columns of numbers, for example '{EXAMPLE}'.",
+            panel=_RULE,
+            metavar="SUM",
+        ),
+    ] = None
+    normalise: Annotated[
+        Normalise | None,
+        _rule(
+            "Scale of the terms of --rank-by: z (mean 0, standard deviation 1; default) or rank "
+            "(from 0 to 1)."
+        ),
     ] = None
     of: Annotated[
         str | None, _rule("Saved subset that a control is compared with; its choices are used.")

@@ -35,7 +35,12 @@ from scoring.subsets.composition import (
     compare_mixture,
     describe_vanishing,
 )
-from scoring.subsets.rule_inputs import apply_filter, list_columns_of, parse_pinned_filter
+from scoring.subsets.rule_inputs import (
+    apply_filter,
+    list_columns_of,
+    parse_pinned_filter,
+    read_rule_columns,
+)
 from scoring.subsets.selection import Subset, Treatment, select
 from scoring.workspace import Workspace, check_name, is_valid_name, write_json
 
@@ -80,7 +85,7 @@ class SubsetDefinition:
 
     def find_columns(self, known: Collection[str]) -> set[str]:
         """Return which of the ``known`` imported columns it depends on."""
-        return list_columns_of(parse_pinned_filter(self.where), known)
+        return list_columns_of(self.rule, parse_pinned_filter(self.where), known)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the definition as JSON values."""
@@ -184,6 +189,17 @@ class ResolvedSubset:
         return (
             f"The filter {self.definition.where} leaves {int(inside.sum()):,} of {len(inside):,} "
             f"samples, {n_scored:,} of them scored; shares and numbers are of these"
+        )
+
+    def describe_unranked(self) -> str | None:
+        """Return how many scored samples the rule does not rank; None if it ranks all."""
+        unranked = self.definition.rule.find_unranked(self.candidates)
+        if unranked is None or not unranked.any():
+            return None
+        n, n_scored = int(unranked.sum()), int(self.candidates.eligible.sum())
+        return (
+            f"{n:,} of {n_scored:,} scored samples lack a value that the rule ranks by and are not "
+            "ranked; shares are of the others"
         )
 
     def by_source(self) -> pd.DataFrame:
@@ -300,13 +316,14 @@ def read_outcome(
 def read_rule_inputs(
     store: Store, definition: SubsetDefinition, scored: Candidates | None = None
 ) -> Candidates:
-    """Return what a definition selects from: all samples, with those that its filter leaves.
+    """Return what a definition selects from: all samples, its columns, and what its filter leaves.
 
     ``scored`` are the candidates of its scope, if they were read before. Raises FilterError or
-    InputError where the database cannot answer the filter.
+    InputError for a column or a filter that the database cannot answer.
     """
     pinned = store.pin()
     candidates = scored or read_candidates(pinned, definition.scope)
+    candidates = read_rule_columns(pinned, definition.rule, candidates)
     return apply_filter(pinned, definition.scope, definition.where, candidates)
 
 

@@ -1,4 +1,4 @@
-"""What the filter of a subset reads: the parts of it that an export can pin, and its samples."""
+"""What a subset reads besides scores: the samples of its filter, and the columns of its rule."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.browse import matching_rows
+from scoring.database.queries.column_rows import column_numbers
 from scoring.database.values import Scope
 from scoring.errors import FilterError
+from scoring.rules import Rule
 from scoring.rules.candidates import Candidates
 
 _MOVING: Final = {
@@ -47,10 +49,17 @@ def parse_pinned_filter(text: str) -> Filter:
     return where
 
 
-def list_columns_of(where: Filter, known: Collection[str]) -> set[str]:
-    """Return the imported columns that a filter reads, of those ``known``."""
-    names = {condition.name for condition in where.col}
+def list_columns_of(rule: Rule, where: Filter, known: Collection[str]) -> set[str]:
+    """Return the imported columns that a rule and a filter read, of those ``known``."""
+    names = {*rule.list_columns(), *(condition.name for condition in where.col)}
     return {name if name in known else name.rpartition(".")[0] for name in names}
+
+
+def read_rule_columns(store: Store, rule: Rule, candidates: Candidates) -> Candidates:
+    """Return the candidates with the columns that the rule uses. Raises FilterError."""
+    snapshot = store.snapshot()
+    columns = {name: column_numbers(snapshot, name) for name in rule.list_columns()}
+    return replace(candidates, columns=columns)
 
 
 def apply_filter(store: Store, scope: Scope, where: str, candidates: Candidates) -> Candidates:

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     BAD_RECORD = "bad_record"  # could not be parsed: out unless a person keeps it
     NO_TURN = "no_turn"  # an export by turns kept none of its answers
     FILTER = "filter"  # the filter of the subset leaves it out, with or without a score
+    NOT_RANKED = "not_ranked"  # it has no value for a term that the rule ranks by
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)
@@ -121,6 +122,8 @@ def select(
     why = np.full(len(candidates), REASONS.index(Reason.RULE), np.int8)
     if isinstance(rule, PaperTopShare):
         why[~kept & (candidates.visnec <= 0)] = REASONS.index(Reason.NOT_POSITIVE)
+    if (unranked := rule.find_unranked(candidates)) is not None:
+        why[unranked] = REASONS.index(Reason.NOT_RANKED)
     treatments = {
         Status.BAD_RECORD: (Reason.BAD_RECORD, False),
         Status.TEXT_ONLY: (Reason.TEXT_ONLY, text_only == "keep"),

@@ -32,6 +32,7 @@ from scoring.rules import (
     PaperCodeTopShare,
     PaperTopShare,
     RandomShare,
+    RankingRule,
     RelativeShare,
     Rule,
     SourceShare,
@@ -302,6 +303,8 @@ def _inclusion_over_draws(
 
 def format_near_threshold(rule: Rule, candidates: Candidates, noise: Noise | None) -> str | None:
     """Return the count in words; None if it is 0, and for rules without a threshold."""
+    if isinstance(rule, RankingRule) and rule.rank_by is not None:
+        return None
     if noise is None:
         has_threshold = isinstance(rule, (DropMisaligned, *_BY_LIMITS, *_BY_RANK))
         return f"Noise of the scores: {UNKNOWN}" if has_threshold else None

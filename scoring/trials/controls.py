@@ -19,7 +19,7 @@ import numpy as np
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.reviews.decision_log import Decision
-from scoring.rules import Rule
+from scoring.rules import RankingRule, Rule
 from scoring.rules.candidates import STATUSES, Candidates, Floats, Ints, Mask
 from scoring.rules.ranking import random_numbers, rank_within_groups
 from scoring.samples import Status
@@ -153,9 +153,13 @@ def _own_filter(rule: Rule, candidates: Candidates, bands: Bands) -> Mask | None
     """Return the samples inside which a rule ranks, None for a rule that has no such filter.
 
     ``paper`` drops scores of at most 0. Other rankings by score have no filter in their definition;
-    a small share of them is taken from the vision-critical band, so that is theirs. Where the
+    a small share of them is taken from the vision-critical band, so that is theirs. A combined
+    ranking has the samples that it ranks. Where the
     subset has a filter of its own, ``band`` draws inside both.
     """
+    if isinstance(rule, RankingRule) and rule.rank_by is not None:
+        ranked = rule.rank(candidates).eligible
+        return None if np.array_equal(ranked, candidates.scored) else ranked
     if rule.name == "paper":
         return np.asarray(candidates.visnec > 0)
     if rule.name in _RANKED_IN_BAND:

@@ -31,7 +31,7 @@ from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.filters import parse_filter
 from scoring.dataset.records import read_dataset_info
-from scoring.rules import TopShare, rule_from_dict
+from scoring.rules import TopCount, TopShare, rule_from_dict
 from scoring.schemas import CLUSTERS
 from scoring.subsets.definitions import SubsetDefinition, list_subsets, read_outcome, save_subset
 from scoring.workspace import Workspace, open_workspace, write_json
@@ -198,13 +198,37 @@ def test_a_filter_narrows_any_rule_and_is_in_the_url(root: Path, draw: Draw) -> 
     assert (view_changes(definition) or {})["where"] == parse_filter(where)
 
 
+def test_a_combined_ranking_is_typed_and_in_the_url(root: Path, draw: Draw) -> None:
+    app = draw("subset", {"rule": "top-count", "count": "9"})
+    app.text_input("subset.rank_by").set_value("visnec  -  .5*loss_text").run()
+    assert app.query_params["rank_by"] == "visnec - 0.5*loss_text"
+    app.selectbox("view.normalise").set_value("rank").run()
+    assert app.query_params["normalise"] == "rank"
+    rule = TopCount(9, rank_by="visnec - 0.5*loss_text", normalise="rank")
+    outcome = read_outcome(
+        open_workspace(root), Store(open_workspace(root)), SubsetDefinition("it", rule, RUN_ID)
+    )
+    shown = written(app)
+    assert "Measured: Not measured with a combined ranking." in shown
+    assert f'<div class="vn-value">{len(outcome.subset.selected)}<' in shown
+    changes = view_changes(SubsetDefinition("it", rule, RUN_ID)) or {}
+    assert (changes["rank_by"], changes["normalise"]) == ("visnec - 0.5*loss_text", "rank")
+    plain = view_changes(SubsetDefinition("it", TopCount(9), RUN_ID)) or {}
+    assert plain["rank_by"] is None  # opening it replaces the sum that was typed
+    app.text_input("subset.rank_by").set_value("visnec+clip").run()
+    assert "with spaces around" in written(app)
+    other = draw("subset", {"rule": "paper", "rank_by": "visnec - 0.5*loss_text"})
+    assert "subset.rank_by" not in [field.key for field in other.text_input]
+    assert "As published" in written(other)
+
+
 def test_a_filter_that_cannot_be_pinned_stays_in_the_field_with_the_reason(
     root: Path, draw: Draw
 ) -> None:
     app = draw("subset", {"rule": "top-share"})
     for text in ("decision:keep", "colour:red"):
         app.text_input("subset.where").set_value(text).run()
-        assert "Invalid filter" in written(app)
+        assert "Not valid" in written(app)
         assert text in [field.value for field in app.text_input]
         assert "where" not in app.query_params
     linked = draw("subset", {"rule": "top-share", "where": "decision:keep"})

@@ -79,6 +79,8 @@ def _show_size(context: Context, outcome: ResolvedSubset) -> None:
     )
     if (filtered := outcome.describe_filter()) is not None:
         figures.show_caption(f"{filtered}.")
+    if (unranked := outcome.describe_unranked()) is not None:
+        figures.show_caption(f"{unranked}.")
     near = describe_near_threshold(context, outcome)
     if near is not None:
         figures.show_caption(f"{near}.")

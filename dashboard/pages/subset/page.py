@@ -13,7 +13,7 @@ from dashboard.pages.subset import (
     outcome,
     panels,
     rule_controls,
-    rule_filter,
+    rule_texts,
     saved_subsets,
 )
 from dashboard.pages.subset.rule_choices import read_definition
@@ -42,7 +42,7 @@ def _show_selection(context: Context, view: View) -> None:
         rule, others = st.columns([6, 5], gap="large")
         with rule:
             rule_controls.show_rule(context, view)
-            rule_filter.show_filter(view)
+            rule_texts.show_filter(view)
         with others:
             rule_controls.show_unscored(context, view)
             saved_subsets.show_save_form(context, view)

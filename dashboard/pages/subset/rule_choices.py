@@ -169,6 +169,7 @@ REASON_NAMES: Final = {
     Reason.BAD_RECORD: "bad record",
     Reason.NO_TURN: "no answer left by an export by turns",
     Reason.FILTER: "does not match the filter",
+    Reason.NOT_RANKED: "no value to rank by",
 }
 BY_SHARE: Final = tuple(kind for kind in RuleKind if "share" in rule_options(kind))
 AT_LEAST: Final = tuple(kind for kind in RuleKind if "at_least" in rule_options(kind))
@@ -229,6 +230,8 @@ def read_rule(view: View, bands: Bands) -> Rule:
         values["max_weight"] = None
     if kind is RuleKind.CONTROL:
         values["of"] = read_rule(replace(view, rule=view.of), bands).to_dict()
+    if values.get("rank_by") is None:
+        values.pop("normalise", None)
     if values.get("per", "") is None:
         del values["per"]
     return rule_from_dict(values)
@@ -303,6 +306,7 @@ def view_changes(definition: SubsetDefinition) -> dict[str, Any] | None:
     changes = _rule_changes(definition.rule.to_dict())
     if changes is None:
         return None
+    changes = {"rank_by": None, **changes}  # left out of a rule that ranks by the score
     view = replace(View(), **changes)
     try:
         converted = read_rule(view, DEFAULT_BANDS)

@@ -28,6 +28,7 @@ from dashboard.pages.subset.rule_choices import (
     read_rule,
     uses_clusters,
 )
+from dashboard.pages.subset.rule_texts import show_ranking
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.parameters import MAX_COUNT
@@ -45,7 +46,7 @@ from dashboard.view.state import (
 from dashboard.widgets import figures, notices
 from scoring.clustering.clusters import embedder_note
 from scoring.errors import RuleError
-from scoring.rules import LOSSES, PAPER_RULES, Control
+from scoring.rules import LOSSES, PAPER_RULES, Control, rule_options
 from scoring.rules.base import NamedLimits
 from scoring.rules.evidence import EVIDENCE_SECTION, find_evidence
 from scoring.samples import Status
@@ -134,7 +135,9 @@ def show_rule(context: Context, view: View) -> None:
     if len(family.rules) > 1:
         url_widgets.choose_segment("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
     figures.show_caption(RULE_MEANINGS[view.rule])
-    figures.show_caption(f"Measured: {find_evidence(view.rule)} ({EVIDENCE_SECTION})")
+    rank_by = view.rank_by if "rank_by" in rule_options(view.rule) else None
+    measured = find_evidence(view.rule, rank_by)
+    figures.show_caption(f"Measured: {measured} ({EVIDENCE_SECTION})")
     if view.rule is RuleKind.CONTROL:
         url_widgets.choose_option(
             "of",
@@ -144,12 +147,14 @@ def show_rule(context: Context, view: View) -> None:
             lambda kind: f"{family_of(kind).name}: {RULE_NAMES[kind]}",
         )
         _choose_options(context, view, view.of)
+        show_ranking(view, view.of)
         per = () if view.of in (RuleKind.ABLATION, RuleKind.BAND) else ("per",)
         is_seeded = view.of in (RuleKind.RANDOM, RuleKind.BAND)
         seed = ("seed",) if view.arm == "random" and not is_seeded else ()
         _show_row(view, "arm", *per, *seed)
     else:
         _choose_options(context, view, view.rule)
+        show_ranking(view, view.rule)
     _show_clustering(context, view)
 
 

@@ -1,4 +1,4 @@
-"""The samples that meet a condition on an imported column.
+"""The samples that meet a condition on an imported column, and the numbers in one.
 
 A column with one value per answer is compared by its lowest, highest or mean value if it has
 numbers; texts and booleans match if any answer has the value.
@@ -7,6 +7,9 @@ numbers; texts and booleans match if any answer has the value.
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scoring.database.connection import Snapshot
 from scoring.database.filters import ColumnCondition
@@ -19,6 +22,13 @@ _ROWS_PER_ANSWER = """
     GROUP BY row_idx HAVING {condition}
 """
 _ROWS = "SELECT row_idx FROM column_values WHERE name = $column AND {condition}"
+_NUMBERS = "SELECT row_idx, number FROM column_values WHERE name = $column AND number IS NOT NULL"
+# A mean over a list adds in the order of the answers, whatever the number of threads.
+_NUMBERS_PER_ANSWER = """
+    SELECT row_idx, list_{summary}(list(number ORDER BY turn)) AS number
+    FROM column_values WHERE name = $column AND number IS NOT NULL GROUP BY row_idx
+"""
+_LIST_SUMMARIES = {"min": "min", "max": "max", "mean": "avg"}
 
 
 def column_query(snapshot: Snapshot, condition: ColumnCondition) -> tuple[str, dict[str, Any]]:
@@ -51,6 +61,33 @@ def column_query(snapshot: Snapshot, condition: ColumnCondition) -> tuple[str, d
         comparison = f"NOT ({comparison})"
     query = _ROWS_PER_ANSWER if is_per_turn else _ROWS
     return query.format(condition=comparison), {"column": name, **values}
+
+
+def column_numbers(snapshot: Snapshot, text: str) -> NDArray[np.float64]:
+    """Return the numbers of a column by row_idx, NaN without a finite one.
+
+    ``text`` is the name, with ``.min``, ``.max`` or ``.mean`` for one value per answer. Raises
+    FilterError for an unknown column and for one without numbers.
+    """
+    name, summary, column_type, is_per_turn = _resolve_column(snapshot, text)
+    _check_is_number(name, summary, column_type, is_per_turn)
+    query = _NUMBERS
+    if summary is not None:
+        query = _NUMBERS_PER_ANSWER.format(summary=_LIST_SUMMARIES[summary])
+    numbers = np.full(snapshot.fetch_value("SELECT n_samples FROM build_info"), np.nan)
+    for batch in snapshot.fetch_batches(query, {"column": name}):
+        numbers[batch["row_idx"]] = batch["number"]
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def _check_is_number(name: str, summary: str | None, column_type: str, is_per_turn: bool) -> None:
+    if _VALUES[column_type] != "number":
+        raise FilterError(f"The column {name!r} has {column_type} values, not numbers.")
+    if is_per_turn and summary is None:
+        raise FilterError(
+            f"The column {name!r} has one value per answer. Use {name}.min, {name}.max or "
+            f"{name}.mean."
+        )
 
 
 def _resolve_column(snapshot: Snapshot, text: str) -> tuple[str, str | None, str, bool]:
