@@ -116,14 +116,11 @@ def export(
     if trainer := result.manifest.options.trains_with:
         console.show_message(f"Train with {trainer.title} (replace the words in capitals):")
         console.show_message(result.start_command)
-        if "assistant_only_loss" in trainer.command:
-            console.show_message(
-                "This needs a chat template with {% generation %} marks, which most models lack; "
-                "for those, pass TrainingCollator to SFTTrainer as data_collator (docs/training.md)"
-            )
         if trainer.side_file == "axolotl.yaml":
             console.show_message("Or add its lines to a configuration of your own:")
             console.show_message((result.folder / trainer.side_file).read_text("utf-8").rstrip())
+    for note in result.manifest.use_notes():
+        console.show_message(note)
     if json:
         values = {"folder": str(result.folder), "start_command": result.start_command or None}
         console.print_json(values | result.manifest.to_dict())
@@ -244,8 +241,3 @@ def _show_changes(manifest: Manifest) -> None:
     if manifest.derived:
         derived = ", ".join(manifest.name_derived())
         console.show_message(f"Derived data: {derived} differ from the import")
-    if manifest.options.folder is not None:
-        console.show_message(
-            "Files of this export give absolute paths in its folder, so it cannot be moved; to "
-            "have it elsewhere, export there"
-        )

@@ -53,6 +53,11 @@ def show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> 
         "dropped"
     )
     if isinstance(definition.rule, Mixture):
+        unit = "samples" if definition.rule.tokens is None else "answer tokens"
+        console.show_message(
+            f"Shares of the mixture are of {unit}; after, repeats included. Epochs: how often a "
+            "group's samples are seen on average"
+        )
         for line in definition.rule.describe_issues(resolved.candidates):
             console.show_warning(line)
     elif subset.weights is not None:
@@ -67,17 +72,21 @@ def show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> 
 
 
 def _format_mixture(frame: pd.DataFrame, by_tokens: bool) -> pd.DataFrame:
-    """Return the table of a mixture for a terminal, with shares in the unit of the budget."""
-    shares = frame["token_share_after" if by_tokens else "share_after"]
+    """Return the table of a mixture for a terminal, with shares in the unit of the budget.
+
+    Samples and tokens after include repeats.
+    """
+    unit = "token_share" if by_tokens else "share"
     columns = {
-        "samples": frame["samples"],
-        "tokens": frame["tokens"],
-        "kept": frame["kept"],
-        "repeated": frame["repeated"],
-        "their tokens": frame["repeated_tokens"],
-        "epochs": frame["epochs"].map("{:.2f}".format),
-        "share": shares.map("{:.1%}".format),
+        "samples before": frame["samples"],
+        "samples after": frame["repeated"],
+        "tokens before": frame["tokens"],
+        "tokens after": frame["repeated_tokens"],
+        "share before": frame[f"{unit}_before"].map(_format_share),
+        "share after": frame[f"{unit}_after"].map(_format_share),
         "target": frame["target"].map(_format_share),
+        "epochs": frame["epochs"].map("{:.2f}".format),
+        "most repeats": frame["most_repeats"],
     }
     return pd.DataFrame(columns)[frame["samples"] > 0]
 

@@ -136,6 +136,23 @@ class Manifest:
             )
         return notes
 
+    def use_notes(self) -> list[str]:
+        """Return sentences about what limits the use of the export."""
+        notes = []
+        if self.options.folder is not None:
+            notes.append(
+                "Files of this export give absolute paths in its folder, so it cannot be moved; to "
+                "have it elsewhere, export there"
+            )
+        trainer = self.options.trains_with
+        if trainer and "assistant_only_loss" in trainer.command:
+            notes.append(
+                f"{trainer.title} needs a chat template with {{% generation %}} marks, which most "
+                "models lack; for those, pass TrainingCollator to SFTTrainer as data_collator "
+                "(docs/training.md)"
+            )
+        return notes
+
     def name_derived(self) -> list[str]:
         """Return ``derived`` in words: only the paths of images change, never the images."""
         return ["image paths" if kind == "images" else kind for kind in self.derived]

@@ -9,10 +9,12 @@ import pytest
 
 from dashboard.data.context import Context
 from dashboard.data.exports import default_export_folder, list_export_jobs, start_export
+from dashboard.pages.subset.exports import describe_result
 from dashboard.pages.subset.rule_choices import read_definition
 from dashboard.view.state import RuleKind, View
 from scoring.dataset.records import read_samples
 from scoring.exports.manifest import read_manifest
+from scoring.exports.options import ExportOptions
 from scoring.subsets.definitions import read_outcome, save_subset
 from tests.dashboard.conftest import Draw, written
 
@@ -101,6 +103,19 @@ def test_an_export_for_a_trainer_shows_how_to_start(
     assert (options.trainer, options.format, options.images) == ("trl", "messages", "embed")
     said = written(app) + written(app.run())  # at once, or in the list of exports
     assert f"Train with TRL: trl sft --model_name_or_path MODEL --dataset_name {folder}" in said
+    assert "TRL needs a chat template with {% generation %} marks" in said
+    assert "cannot be moved" not in said  # its images are embedded
+
+
+def test_an_export_that_cannot_be_moved_reports_it(root: Path, context: Context) -> None:
+    definition = read_definition(context, View(rule=RuleKind.TOP_COUNT, count=5, hand=False), "it")
+    chosen = ExportOptions(trainer="llamafactory")
+    folder = default_export_folder(context.workspace, "it", chosen.format)
+    job = start_export(context, definition, chosen, folder, allow_missing_images=True)
+    assert job.wait_for_end(60)
+    title, text = describe_result(job)
+    assert title == "Exported 5 samples of it"
+    assert "absolute paths in its folder, so it cannot be moved" in text
 
 
 def test_two_exports_side_by_side(root: Path, context: Context, draw: Draw) -> None:
@@ -125,8 +140,6 @@ def test_two_exports_side_by_side(root: Path, context: Context, draw: Draw) -> N
 
 
 def options() -> Any:
-    from scoring.exports.options import ExportOptions
-
     return ExportOptions("llava")
 
 

@@ -394,7 +394,7 @@ def test_the_command_prints_the_limits_of_an_export(
     assert result.exit_code == 0, result.output
     said = " ".join(result.stderr.split())
     assert ("in its folder, so it cannot be moved" in said) is is_fixed
-    assert ("needs a chat template with {% generation %} marks" in said) is needs_marks
+    assert ("TRL needs a chat template with {% generation %} marks" in said) is needs_marks
     assert "images differ" not in said
     if trainer == "llamafactory":
         assert "image paths differ from the import" in said

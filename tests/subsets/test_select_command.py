@@ -126,6 +126,26 @@ def test_weights_report_the_resulting_mixture(workspace: Workspace) -> None:
     assert mixture["digits"]["kept"] == 2
 
 
+def test_the_table_of_a_mixture_names_before_and_after(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    command = ["select", "-w", str(workspace.root), "--name", "m", "--rule", "mixture"]
+    command += ["--target", "charts=0.8", "--target", "scenes=0.2", "--tokens", "50"]
+    done = CliRunner().invoke(cli.app, [*command, "--max-repeat", "6"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    lines = [" ".join(re.findall(r"[^\s│┃]+", line)) for line in done.stderr.splitlines()]
+    assert (
+        "source samples before samples after tokens before tokens after share before share after "
+        "target epochs most repeats"
+    ) in lines
+    # charts: 8 tokens in two samples, 40 are five passes over both; scenes: 4, and 16 do not fit
+    assert "charts 2 10 8 40 19.0% 90.9% 80.0% 5.00 5" in lines
+    said = " ".join(lines)
+    assert "Shares of the mixture are of answer tokens" in said
+    assert "charts is repeated up to 5 times; more than 4" in said
+
+
 def test_diff_reports_what_only_one_subset_contains(workspace: Workspace) -> None:
     size(workspace, "a", "--rule", "top-count", "--count", "3")  # 0, 3, 5
     open_review_log(workspace, "ada", "desk").append([DecisionDraft(1, Decision.KEEP)])

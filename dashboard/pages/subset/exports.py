@@ -80,7 +80,7 @@ def show_export_button(context: Context, definition: SubsetDefinition, section: 
             return
         if job.state == "done":
             dismiss_export_job(root, job)
-            notices.set_message("done", *_describe_result(job), section)
+            notices.set_message("done", *describe_result(job), section)
         st.rerun()
 
 
@@ -139,7 +139,7 @@ def _show_job(job: ExportJob) -> None:
     if job.state == "running":
         figures.show_progress_bar(job.done, job.total, describe_progress(job))
     elif job.state == "done":
-        notices.show_notice("done", *_describe_result(job))
+        notices.show_notice("done", *describe_result(job))
     elif job.state == "stopped":
         notices.show_note(f"The export of {job.name} was stopped", "No files were kept.")
     else:
@@ -147,7 +147,7 @@ def _show_job(job: ExportJob) -> None:
         notices.show_notice("problem", f"{job.name} was not {verb}", job.error)
 
 
-def _describe_result(job: ExportJob) -> tuple[str, str]:
+def describe_result(job: ExportJob) -> tuple[str, str]:
     """Return title and text about a finished export or push."""
     result = job.result
     if result is None:
@@ -159,6 +159,7 @@ def _describe_result(job: ExportJob) -> tuple[str, str]:
         lines.insert(0, "The export is empty.")
     if trainer := result.manifest.options.trains_with:
         lines.append(f"Train with {trainer.title}: {result.start_command}")
+    lines += result.manifest.use_notes()
     return f"Exported {result.manifest.describe_content()} of {job.name}", "\n".join(lines)
 
 
