@@ -233,6 +233,9 @@ def _describe_changes(manifest: Manifest) -> str:
         sentences.append(f"{n:,} records were rewritten as LLaVA records.")
     if manifest.options.scores:
         sentences.append("Losses and scores are added to each record.")
+    if names := manifest.options.add_columns:
+        keys = ", ".join(code_span(f"col:{name}") for name in names)
+        sentences.append(f"Imported values are added to each record: {keys}.")
     if n := written.get("records_with_new_image_paths"):
         sentences.append(f"{n:,} records name the copies of their images by new paths.")
     return " ".join([_LISTS.get(manifest.format, "**Derived data.**"), *sentences])

@@ -111,15 +111,15 @@ def export_subset(
     with _explain_os_errors(folder), _lock_exports(workspace, folder, on_wait):
         _clear_leftovers(folder, owner)
         check_folder(folder, overwrite)
-        while True:  # until no build has changed the database between the two reads
+        while True:  # until no build has changed the database between the reads
             generation = store.generation
             rows, parts = read_rule_inputs(store, definition), store.part_names()
+            offsets: Mapping[str, int] = log_offsets(workspace) if definition.hand_wins else {}
+            outcome = resolve_definition(workspace, definition, rows, offsets)
+            plan = plan_export(workspace, store, outcome, options)
             if store.generation == generation:
                 break
-        offsets: Mapping[str, int] = log_offsets(workspace) if definition.hand_wins else {}
-        outcome = resolve_definition(workspace, definition, rows, offsets)
-        inputs = read_inputs(workspace, definition, parts, offsets)
-        plan = plan_export(workspace, store, outcome, options)
+        inputs = read_inputs(workspace, definition, parts, offsets, options.add_columns)
         manifest = build_manifest(plan, inputs, asdict(workspace.bands))
         missing = folder.with_name(f"{folder.name}.missing-images.jsonl")
         with _stage_folder(folder, owner) as temporary:

@@ -15,6 +15,7 @@ from scoring.database.connection import Store
 from scoring.database.queries.export import turns_outside
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import RuleError, WorkspaceError
+from scoring.exports.added_columns import AddedColumn, read_added_columns
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
 from scoring.exports.source_weights import SourceFile, plan_source_files
 from scoring.readers.detect import JSON
@@ -57,6 +58,7 @@ class ExportPlan:
         decoded: By position, whether a model has seen the images, which then need no trial
             decoding before they are embedded.
         source_files: The file of each source, where sources are weighed; else empty.
+        added: Imported columns that are added to the records.
     """
 
     workspace: Workspace
@@ -69,6 +71,7 @@ class ExportPlan:
     bad_rows: frozenset[int]
     decoded: NDArray[np.bool_] | None
     source_files: tuple[SourceFile, ...] = ()
+    added: tuple[AddedColumn, ...] = ()
     stats: ExportStats = field(default_factory=ExportStats)
 
     @property
@@ -184,6 +187,7 @@ class ExportPlan:
             "records": bool(self.stats.rebuilt or self.stats.rewritten)
             or options.format == "messages",
             "scores": options.scores,
+            "columns": bool(options.add_columns),
             "encoding": any(file.encoding and file.container in JSON for file in files),
             "images": bool(self.stats.repointed) or options.path_prefix is not None,
         }
@@ -193,9 +197,10 @@ class ExportPlan:
 def plan_export(
     workspace: Workspace, store: Store, outcome: ResolvedSubset, options: ExportOptions
 ) -> ExportPlan:
-    """Apply the options to a resolved subset; ``store`` provides the turn scores.
+    """Apply the options to a resolved subset; ``store`` provides the turn scores and the columns.
 
-    Raises RuleError if the subset has weights and the options do not use them, or the reverse.
+    Raises RuleError if the subset has weights and the options do not use them, or the reverse, and
+    InputError for an unknown column.
     """
     hits: dict[int, tuple[int, ...]] = {}
     emptied = np.empty(0, np.int64)
@@ -241,6 +246,7 @@ def plan_export(
         bad_rows,
         decoded,
         source_files,
+        read_added_columns(store, options.add_columns, subset.selected),
     )
 
 

@@ -7,12 +7,13 @@ dataset's parts; a record that nothing changes keeps its bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from scoring.dataset.records import read_dataset_info, sample_from_row
 from scoring.errors import InputError, RecordError, WorkspaceError
+from scoring.exports.added_columns import read_added_values
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.images import add_prefix, exported_path, image_name
 from scoring.exports.json_edits import (
@@ -99,7 +100,9 @@ def build_record(
     else:
         record = _edit_record(plan, row_idx, original, sample, images)
     if plan.options.scores:
-        record = _add_scores(plan, position, record)
+        record = _add_values(plan, position, record, read_scores(plan, position))
+    if plan.added and plan.options.format in RECORDS:  # tables have columns for them
+        record = _add_values(plan, position, record, read_added_values(plan, position))
     return _add_weight(plan, position, record) if plan.options.weights == "column" else record
 
 
@@ -125,14 +128,16 @@ def _add_weight(plan: ExportPlan, position: int, record: bytes) -> bytes:
         ) from problem
 
 
-def _add_scores(plan: ExportPlan, position: int, record: bytes) -> bytes:
+def _add_values(
+    plan: ExportPlan, position: int, record: bytes, values: Mapping[str, object]
+) -> bytes:
     try:
-        for name, value in read_scores(plan, position).items():
+        for name, value in values.items():
             record = add_key(record, name, json.dumps(value))
     except _EDIT_FAILURES as problem:
         raise RecordError(
-            f"Cannot add scores to row {plan.rows[position]}: {problem}. Export without them, or "
-            "as parquet, which has columns for them."
+            f"Cannot add {', '.join(values)} to row {plan.rows[position]}: {problem}. Export "
+            "without them, or as parquet, which has columns for them."
         ) from problem
     return record
 

@@ -49,7 +49,7 @@ class ExportInputs:
     """Everything an export was made from.
 
     ``dataset``, ``run`` and ``clustering`` describe them for people; ``parts`` are the files with
-    the records, scores, clusters, and columns that the subset is filtered by.
+    the records, scores, clusters, and columns that the subset is filtered by or the export adds.
     """
 
     workspace_id: str
@@ -71,9 +71,9 @@ class Manifest:
 
     Attributes:
         derived: In which ways records differ from the imported ones: ``turns``, ``weights``,
-            ``records`` (rewritten, because their file was not JSON), ``encoding`` (converted to
-            UTF-8 on import), ``images`` (records name the copies of images whose own paths lead
-            outside of a folder).
+            ``records`` (rewritten, because their file was not JSON), ``scores`` and ``columns``
+            (added to records), ``encoding`` (converted to UTF-8 on import), ``images`` (records
+            name the copies of images whose own paths lead outside of a folder).
         bands: The band limits of the categories.
         counts: Numbers of samples before and after, and of changes to records.
         selected_sha256: Digest of the selected row_idx, one decimal number per line.
@@ -269,16 +269,18 @@ def read_inputs(
     definition: SubsetDefinition,
     parts: Iterable[str],
     until: Mapping[str, int],
+    columns: Iterable[str] = (),
 ) -> ExportInputs:
     """Read the inputs of a subset as they are now, with each decision log up to an event.
 
-    Of ``parts`` (names inside the workspace), those that the subset does not use are left out.
+    Of ``parts`` (names inside the workspace), those that neither the subset nor the export with
+    ``columns`` uses are left out.
     Raises FileNotFoundError if one is gone.
     """
     scores, clusters = f"runs/{definition.run_id}/scores/", f"clusters/{definition.clustering_id}/"
     known = {part.split("/")[1] for part in parts if part.startswith("columns/")}
-    columns = [f"columns/{name}/" for name in definition.find_columns(known)]
-    used = ("dataset/", scores, clusters, *columns)
+    used_columns = sorted(definition.find_columns(known).union(columns))
+    used = ("dataset/", scores, clusters, *(f"columns/{name}/" for name in used_columns))
     names = sorted(part for part in parts if part.startswith(used))
     digests = log_digests(workspace, until) if definition.hand_wins else {}
     return ExportInputs(

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from scoring.dataset.records import sample_from_row
 from scoring.errors import RecordError
+from scoring.exports.added_columns import read_added_values
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.export_records import (
     SAMPLE_COLUMNS,
@@ -48,6 +49,7 @@ def message_chunks(plan: ExportPlan) -> Iterator[Chunk]:
                 record[plan.options.weight_key] = float(plan.weights[position])
             if plan.options.scores:
                 record |= read_scores(plan, position)
+            record |= read_added_values(plan, position)
             line = json.dumps(record, ensure_ascii=False).encode()
             for _ in range(plan.n_repeats(position)):
                 yield sample.row_idx, line

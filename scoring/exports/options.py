@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from scoring.errors import InputError
 from scoring.exports.trainers import TRAINERS, Trainer, check_options
-from scoring.option_descriptions import Option
+from scoring.option_descriptions import Option, split_keys
 from scoring.readers.inputs import EXPORTED_DATA
 
 VERSION: Final = 4
@@ -61,6 +61,10 @@ _NAME = re.compile(
     r"|(dataset_dict|croissant|internvl_meta)\.json|(llava_next|axolotl)\.yaml"
     r"|(ids|row_idx)\.txt|(dropped|images)\.jsonl|README\.md|plots/[a-z_]+\.svg"
 )
+
+
+def _split_names(text: str) -> tuple[str, ...]:
+    return tuple(split_keys(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,16 @@ class ExportOptions:
             "null without a score. Tables always have them as columns."
         ),
     ] = False
+    add_columns: Annotated[
+        tuple[str, ...],
+        Option(
+            "Imported columns to add to each record, separated by commas, as keys col:NAME, null "
+            "without a value. Tables get columns of these names.",
+            "--add-columns",
+            parse=_split_names,
+            metavar="NAMES",
+        ),
+    ] = ()
     weights: Annotated[
         Weighting | None,
         _weight(
@@ -190,6 +204,7 @@ class ExportOptions:
 
     def _set_defaults(self) -> None:
         """Set what was left open to what the trainer reads."""
+        object.__setattr__(self, "add_columns", tuple(self.add_columns))  # a manifest has a list
         trainer = self.trains_with
         open_format = trainer.formats[0] if trainer else "llava"
         object.__setattr__(self, "format", self.format or open_format)
@@ -234,6 +249,12 @@ class ExportOptions:
                 f"{self.format}."
             )
         is_list = self.format in ("ids", "dropped")
+        if self.add_columns and (is_list or self.columns == "source"):
+            what = "the columns of the source" if self.columns == "source" else self.format
+            raise InputError(
+                f"Columns are added to the records of {', '.join(RECORDS)} and messages and to "
+                f"tables with the columns understood, not to {what}."
+            )
         if is_list and self.images != "none":
             raise InputError(f"The format {self.format} has no images. Leave them out.")
         if is_list and self.weights == "column":

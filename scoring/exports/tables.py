@@ -29,6 +29,7 @@ from scoring.dataset.records import (
     sample_from_row,
 )
 from scoring.errors import InputError, RecordError, WorkspaceError
+from scoring.exports.added_columns import added_fields, read_added_values
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.export_records import (
     build_record,
@@ -72,7 +73,7 @@ def table_schema(plan: ExportPlan) -> pa.Schema:
     if options.format == "messages":
         messages = ("messages", pa.list_(message_type(options)))
         fields = [("id", _TEXT), ("source", _TEXT), messages, images, *weights]
-        return pa.schema([*fields, *scores] if options.scores else fields)
+        return pa.schema([*fields, *(scores if options.scores else ()), *added_fields(plan)])
     fields = [
         ("row_idx", pa.int64()),
         ("id", _TEXT),
@@ -82,6 +83,7 @@ def table_schema(plan: ExportPlan) -> pa.Schema:
         ("status", _TEXT),
         *scores,
         *weights,
+        *added_fields(plan),
     ]
     if options.turns == "mask":
         fields.append(("turn_mask", pa.list_(pa.bool_())))
@@ -198,6 +200,9 @@ def _build_table(
         columns[name] = pa.array(getattr(candidates, name)[indices], from_pandas=True)
     if plan.weights is not None:
         columns[plan.options.weight_key] = plan.weights[start : start + len(rows)]
+    added = [read_added_values(plan, start + offset) for offset in range(len(rows))]
+    for column in plan.added:
+        columns[column.name] = [values[column.name] for values in added]
     arrays = {field.name: pa.array(columns[field.name], field.type) for field in schema}
     return pa.Table.from_pydict(arrays, schema)
 
@@ -260,7 +265,8 @@ def resolve_columns(workspace: Workspace, options: ExportOptions) -> ExportOptio
         source_schema(workspace)
     is_open = options.format == "parquet" and options.columns is None
     is_open = is_open and options.image_prefix is None and not options.absolute_images
-    if is_open and options.images != "embed" and options.turns == "keep":
+    is_open = is_open and options.images != "embed" and not options.add_columns
+    if is_open and options.turns == "keep":
         with suppress(InputError, WorkspaceError, RecordError):
             source_schema(workspace)
             return replace(options, columns="source")

@@ -317,7 +317,13 @@ def resolve_manifest(workspace: Workspace, store: Store, manifest: Manifest) -> 
             f"{manifest.inputs.workspace_id}, and {workspace.root} is workspace "
             f"{workspace.settings.workspace_id}. Name the right one with -w."
         )
-    inputs = read_inputs(workspace, manifest.subset, store.part_names(), manifest.inputs.log_ends)
+    inputs = read_inputs(
+        workspace,
+        manifest.subset,
+        store.part_names(),
+        manifest.inputs.log_ends,
+        manifest.options.add_columns,
+    )
     if inputs.parts == manifest.inputs.parts:  # the database was built from them
         rows = read_rule_inputs(store, manifest.subset)
         outcome = resolve_definition(workspace, manifest.subset, rows, manifest.inputs.log_ends)

@@ -13,6 +13,7 @@ from dashboard.pages.subset.exports import describe_result
 from dashboard.pages.subset.rule_choices import read_definition
 from dashboard.view.state import RuleKind, View
 from scoring.dataset.records import read_samples
+from scoring.exchange.imported_columns import import_columns
 from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
 from scoring.subsets.definitions import read_outcome, save_subset
@@ -50,6 +51,10 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"image-prefix": "/data", "card": False},
         {"image_prefix": "/data"},
     ),
+    "imported columns": (
+        {"format": "jsonl", "add-columns": ["made"], "card": False},
+        {"add_columns": ("made",)},
+    ),
     "masked turns": (
         {"turns": "mask", "turn_max": 0.5, "mask-key": "train", "card": False},
         {"turns": "mask", "turn_min": 0.0, "turn_max": 0.5, "mask_key": "train"},
@@ -63,6 +68,10 @@ def test_what_is_chosen_is_what_is_exported(
     root: Path, context: Context, draw: Draw, name: str
 ) -> None:
     chosen, expected = CHOICES[name]
+    if "add-columns" in chosen:
+        values = root.parent / "made.csv"
+        values.write_text("row_idx,made\n0,5\n")
+        import_columns(context.workspace, values)
     rule = RuleKind.WEIGHTS if "weights" in chosen else RuleKind.TOP_SHARE
     save_subset(context.workspace, read_definition(context, View(rule=rule), "it"))
     app = draw("subset")

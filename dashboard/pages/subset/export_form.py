@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -36,8 +36,11 @@ _TURNS = {
 }
 
 
-def choose_options(definition: SubsetDefinition) -> dict[str, Any]:
-    """Return the arguments of ``ExportOptions``, and whether images may be missing."""
+def choose_options(definition: SubsetDefinition, columns: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the arguments of ``ExportOptions``, and whether images may be missing.
+
+    ``columns`` are the imported columns that can be added.
+    """
     name = definition.name
     titles: dict[str | None, str] = {None: "any"}
     titles |= {key: trainer.title for key, trainer in TRAINERS.items()}
@@ -66,6 +69,10 @@ def choose_options(definition: SubsetDefinition) -> dict[str, Any]:
     chosen |= _choose_turns(form, can_mask=not trainer or trainer.mask_key is not None)
     if file_format not in TABLES:
         chosen["scores"] = st.checkbox("Add scores to the records", key=f"scores-{name}")
+    if columns:
+        chosen["add_columns"] = st.multiselect(
+            "Add columns", columns, key=f"add-columns-{name}", placeholder="none"
+        )
     chosen["card"] = st.checkbox(
         "Dataset card",
         value=True,

@@ -26,6 +26,7 @@ from dashboard.pages.subset.push import show_push
 from dashboard.text import formatting
 from dashboard.view.state import Key
 from dashboard.widgets import figures, notices, poller
+from scoring.columns.parts import list_columns
 from scoring.errors import VisnecError
 from scoring.exports.options import MANIFEST, ExportOptions
 from scoring.exports.push import PushResult
@@ -53,7 +54,8 @@ def show_export_button(context: Context, definition: SubsetDefinition, section: 
     """Show a button that unfolds the options; ``section`` shows the outcome of a short export."""
     name, root = definition.name, context.workspace.root
     with st.popover("Export", icon=":material/download:"):
-        chosen = choose_options(definition)
+        columns = [column.name for column in list_columns(context.workspace)]
+        chosen = choose_options(definition, columns)
         allow_missing = chosen.pop("allow_missing_images", False)
         default = default_export_folder(context.workspace, name, chosen["format"])
         typed = st.text_input(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -133,6 +134,23 @@ def _read_column(
         else:
             values.setdefault(row_idx, []).append(value)
     return values
+
+
+def read_column_values(store: Store, field: pa.Field, rows: NDArray[np.int64]) -> pa.ChunkedArray:
+    """Return the values of a column of ``column_fields`` for samples, null where there is none.
+
+    ``rows`` are ascending.
+    """
+    snapshot, chunks = store.snapshot(), []
+    for first in range(0, int(rows[-1]) + 1 if len(rows) else 0, _BLOCK_ROWS):
+        block = {"first_row": first, "end_row": first + _BLOCK_ROWS}
+        low, high = np.searchsorted(rows, list(block.values()))
+        if low < high:
+            values = _read_column(snapshot, field, "sample", block)
+            chunks.append(
+                pa.array([values.get(row) for row in rows[low:high].tolist()], field.type)
+            )
+    return pa.chunked_array(chunks, field.type)
 
 
 def read_score_rows(
