@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 SOURCES = ("scenes", "digits", "charts", "words", "documents", "chat")
@@ -23,7 +25,7 @@ N_IMAGES = 2_000
 _SLICE = 50_000
 
 
-def make_workspace(folder: Path, rows: int) -> dict[str, float]:
+def make_workspace(folder: Path, rows: int, with_columns: bool = False) -> dict[str, float]:
     """Create ``folder/workspace`` with ``rows`` records; return seconds per step."""
     folder.mkdir(parents=True, exist_ok=True)
     took: dict[str, float] = {}
@@ -40,6 +42,13 @@ def make_workspace(folder: Path, rows: int) -> dict[str, float]:
     )
     records.unlink()
     scores.unlink()
+    if with_columns:
+        values = folder / "columns.parquet"
+        write_columns(values, rows)
+        took["import-columns"] = _time_step(
+            lambda: run_visnec("import-columns", str(values), "-w", str(workspace))
+        )
+        values.unlink()
     return took
 
 
@@ -77,6 +86,27 @@ def write_files(records: Path, scores: Path, rows: int) -> None:
             n = min(_SLICE, rows - start)
             out.writelines(_records(start, n, draw))
             writer.writerows(_scores(start, n, draw))
+
+
+def write_columns(path: Path, rows: int) -> None:
+    """Write eight columns; every tenth sample has no value in ``clip``."""
+    draw = np.random.default_rng(13)
+    clip = draw.normal(0.28, 0.05, rows)
+    ratings = draw.integers(1, 6, rows)
+    table = {
+        "row_idx": np.arange(rows),
+        "clip": pa.array(clip, mask=np.arange(rows) % 10 == 0),
+        "aesthetics": draw.gamma(9.0, 0.6, rows),
+        "difficulty": draw.random(rows, np.float32),
+        "relevance_min": ratings,
+        "visual_dependency_ratings": pa.ListArray.from_arrays(
+            pa.array(np.arange(rows + 1, dtype=np.int32)), pa.array(ratings)
+        ),
+        "n_words": draw.poisson(40, rows),
+        "origin": [("web", "coco", "synthetic")[kind] for kind in draw.integers(3, size=rows)],
+        "has_text": draw.random(rows) < 0.3,
+    }
+    pq.write_table(pa.table(table), path)
 
 
 def image_of(row: int) -> str:

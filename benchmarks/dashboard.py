@@ -1,6 +1,7 @@
 """Measures how long a curator waits for the dashboard, in a real browser with a real server.
 
-    python -m benchmarks.dashboard [--rows 665000] [--keep FOLDER] [--repeat 40] [--browsers 5]
+    python -m benchmarks.dashboard [--rows 665000] [--columns] [--keep FOLDER] [--repeat 40]
+        [--browsers 5]
 
 Creates a workspace of that size with the public commands (or uses an earlier one in FOLDER), serves
 it, drives Chromium, and prints a Markdown table: median / 95th percentile in milliseconds, from the
@@ -23,12 +24,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks import _dashboard_setup as setup
 from benchmarks._dashboard_browser import Busy, Figures, Tab, open_tab, percentile
+from scoring.columns.parts import list_columns
 from scoring.database.connection import Store
+from scoring.database.filters import parse_filter
 from scoring.database.score_index.thresholds import count_kept
 from scoring.database.values import Scope
 from scoring.reviews.decisions import read_events
@@ -38,6 +42,9 @@ from tests.browser.conftest import ARGUMENTS, Served, serving
 from tests.chromium import find_chromium
 
 FILTER = "filter=source:scenes,charts,words"
+ON_COLUMNS = "col:relevance_min>=3 col:clip>0.25"
+COLUMN_FILTER = f"filter={quote(ON_COLUMNS)}"
+BY_COLUMN = "sort=-col:aesthetics"
 COLD, WARM = "not cached", "cached"
 START = 0.03 + time.time_ns() % 97 * 1e-4  # so that no earlier run has cached these
 KEYS = {"k": "keep", "d": "drop", "u": "unsure"}
@@ -45,6 +52,7 @@ BARS = {
     "first page after the server is up": 2000,
     "threshold typed: exact counts": 150,
     "threshold typed under a filter: exact counts": 150,
+    "threshold typed under a filter on columns: exact counts": 150,
     "threshold dragged: exact counts": 150,
     f"threshold moved: 24 images, {COLD}": 250,
     f"threshold moved: 24 images, {WARM}": 250,
@@ -149,14 +157,34 @@ def measure_filters(tab: Tab, address: str, figures: Figures) -> None:
             tab.wait_until_idle()
 
 
-def measure_pages(tab: Tab, address: str, figures: Figures, n: int) -> None:
+def measure_pages(
+    tab: Tab, address: str, figures: Figures, n: int, where: str = FILTER, name: str = "next page"
+) -> None:
     """Open the next page of 24, with its images."""
-    tab.open(f"{address}/explore?size=24&{FILTER}")
+    tab.open(f"{address}/explore?size=24&{where}")
     for _ in range(n):
         button = tab.page.get_by_role("button", name="Next").first
         took = tab.measure("VNB.newPictures(24)", button.click, prepare=True)
-        figures.add("next page: 24 images", took)
+        figures.add(f"{name}: 24 images", took)
         tab.wait_until_idle()
+
+
+def measure_columns(tab: Tab, served: Served, figures: Figures, n: int) -> None:
+    """Type thresholds under a filter on imported columns, and page through the order of one."""
+    address = served.address
+    tab.open(f"{address}/?{COLUMN_FILTER}")
+    tab.until("() => VNB.exact() !== null")
+    busy = Busy(server_pid())
+    name = "typed under a filter on columns"
+    type_thresholds(tab, figures, name, spread_thresholds(n))
+    figures.notes.append(busy.describe(f"threshold {name}", n))
+    checked = check_counts(served.root, figures.kept, ON_COLUMNS)
+    figures.notes.append(f"Under the filter on columns: {checked}")
+    for where, what in (
+        (BY_COLUMN, "next page in the order of a column"),
+        (f"{COLUMN_FILTER}&{BY_COLUMN}", "next page in the order of a column, under the filter"),
+    ):
+        measure_pages(tab, address, figures, n, where, what)
 
 
 def measure_samples(tab: Tab, address: str, figures: Figures, n: int) -> None:
@@ -237,6 +265,11 @@ def run_steps(browser: Browser, served: Served, repeat: int, only: str) -> Figur
     steps: list[tuple[str, Callable[[Tab], None]]] = [
         ("first", lambda tab: measure_first_page(tab, address, figures)),
         ("first", lambda tab: measure_first_page(tab, address, figures)),
+        *(
+            [("columns", lambda tab: measure_columns(tab, served, figures, repeat))]
+            if list_columns(open_workspace(root))
+            else []
+        ),
         ("thresholds", lambda tab: _measure_thresholds(tab, served, figures, repeat)),
         (
             "pictures",
@@ -284,14 +317,14 @@ def _measure_thresholds(tab: Tab, served: Served, figures: Figures, repeat: int)
     step_thresholds(tab, figures, min(repeat, 12))
 
 
-def check_counts(root: Path, kept: dict[float, int]) -> str:
+def check_counts(root: Path, kept: dict[float, int], where: str = "") -> str:
     """Compare the counts on the page with the library's."""
     store = Store(open_workspace(root))
-    scope = Scope(*store.snapshot().scopes[-1])
+    selection = store.selection(Scope(*store.snapshot().scopes[-1]), parse_filter(where))
     wrong = [
         threshold
         for threshold, n in kept.items()
-        if count_kept(store.selection(scope), threshold, None).n_kept != n
+        if count_kept(selection, threshold, None).n_kept != n
     ]
     return f"{len(kept) - len(wrong)} of {len(kept)} counts on the page equal the library's."
 
@@ -407,6 +440,9 @@ def measure_workspace(root: Path, options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=665_000)
+    parser.add_argument(
+        "--columns", action="store_true", help="with eight imported columns, and their steps"
+    )
     parser.add_argument("--keep", type=Path, help="folder to create the workspace in and to keep")
     parser.add_argument("--repeat", type=int, default=40)
     parser.add_argument("--browsers", type=int, default=5)
@@ -420,7 +456,7 @@ def main() -> None:
         folder = options.keep or Path(temporary)
         print(f"## {options.rows:,} samples\n")
         if not (folder / "workspace" / "visnec.duckdb").exists():
-            took = setup.make_workspace(folder, options.rows)
+            took = setup.make_workspace(folder, options.rows, options.columns)
             print(
                 "Created by",
                 ", ".join(f"{name} {s:.0f} s" for name, s in took.items()),

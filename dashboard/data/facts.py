@@ -12,6 +12,7 @@ from dashboard.data.cache import APP_CACHE
 from scoring.clustering.clusters import list_clusterings
 from scoring.database.connection import Store
 from scoring.database.queries import overview
+from scoring.database.queries.column_rows import sortable_columns
 from scoring.dataset.records import read_dataset_info
 
 T = TypeVar("T")
@@ -32,6 +33,12 @@ read_scopes = _cached_fact(overview.fetch_scopes)
 read_prediction_counts = _cached_fact(overview.prediction_counts)
 read_clusterings = _cached_fact(overview.fetch_clusterings)
 read_dataset_counts = _cached_fact(overview.dataset_counts)
+
+
+@_cached_fact
+def read_sortable_columns(store: Store) -> list[str]:
+    """Return the imported columns that samples can be sorted by."""
+    return sortable_columns(store.snapshot())
 
 
 @_cached_fact

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from dashboard.data.cache import APP_CACHE
@@ -16,11 +17,12 @@ from scoring.database.queries.browse import (
     is_slow_search,
     read_rows,
 )
+from scoring.database.queries.column_rows import sort_query
 from scoring.database.queries.detail import sample_details, token_scores_of
 from scoring.database.queries.overview import sample_count, score_noise
-from scoring.database.values import Cursor, Page, Sort
+from scoring.database.values import ColumnSort, Cursor, Order, Page
 from scoring.dataset.records import read_dataset_info, read_samples
-from scoring.errors import InputError
+from scoring.errors import FilterError, InputError
 from scoring.images.decode import ImageProblem, open_image, resolve_image
 from scoring.images.thumbnails import encode_image, load_thumbnail
 from scoring.samples import Sample, Status
@@ -35,13 +37,23 @@ def count_samples(context: Context) -> int:
     return sample_count(context.selection)
 
 
+def resolve_order(context: Context, view: View) -> tuple[View, str]:
+    """Return the view in an order that the database has, and what is wrong with the view's own."""
+    try:
+        if isinstance(view.sort, ColumnSort):
+            sort_query(context.store.snapshot(), view.sort.column)
+    except FilterError as error:
+        return replace(view, sort=View().sort), str(error)
+    return view, ""
+
+
 def read_page(context: Context, view: View) -> Page:
     """Return the view's page of samples."""
     return read_page_at(context, view.sort, view.page, view.size)
 
 
 @cached_read()
-def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int) -> Page:
+def read_page_at(context: Context, sort: Order, cursor: Cursor | None, limit: int) -> Page:
     """Return at most ``limit`` samples from a position in an order."""
     return fetch_page(context.selection, sort, cursor, limit)
 

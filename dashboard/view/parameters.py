@@ -6,12 +6,13 @@ Values come from outside: reading raises ValueError for anything unexpected, and
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from scoring.database.filters import Filter, parse_filter
-from scoring.database.values import Cursor
+from scoring.database.values import Cursor, parse_order
 from scoring.rules.base import NamedLimits, is_finite, is_int, normalize_limits
 from scoring.rules.combination import format_combination, parse_combination
 from scoring.rules.targets import read_targets
@@ -70,6 +71,10 @@ NAME: Final = Parameter(_read_name, lambda name: 0 < len(name) <= 200, "a name")
 ROW: Final = integer_parameter(0, MAX_ROW - 1, "an integer of 0 or more")
 
 
+_VALUE: Final = Parameter(float, math.isfinite, "a finite number", repr)  # of a column: any size
+ORDER: Final = Parameter(parse_order, lambda _: True, "an order")
+
+
 def _read_filter(text: str) -> Filter:
     if len(text) > _MAX_TEXT:
         raise ValueError(text)
@@ -82,7 +87,7 @@ def _read_cursor(text: str) -> Cursor:
     if direction not in ("<", ">"):
         raise ValueError(text)
     row_idx = -1 if row == "-1" else ROW.read(row)  # -1: before the first row
-    return Cursor(None if value == "-" else NUMBER.read(value), row_idx, direction == "<")
+    return Cursor(None if value == "-" else _VALUE.read(value), row_idx, direction == "<")
 
 
 def format_cursor(cursor: Cursor) -> str:

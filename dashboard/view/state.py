@@ -22,6 +22,7 @@ from dashboard.view.parameters import (
     NAME,
     NUMBER,
     RANKING,
+    ORDER,
     ROW,
     SCORE_LIMITS,
     SHARE,
@@ -32,7 +33,7 @@ from dashboard.view.parameters import (
     integer_parameter,
 )
 from scoring.database.filters import Filter
-from scoring.database.values import Cursor, Sort
+from scoring.database.values import Cursor, Order, Sort
 from scoring.errors import VisnecError
 from scoring.necessity import LOW_TOLERANCE, Bands
 from scoring.rules import LOSSES, RANKINGS, Per, WeightBy
@@ -189,7 +190,7 @@ class View:
     cut: Annotated[float | None, NUMBER] = None
     log: Annotated[bool, FLAG] = False
     group: Annotated[Group, choice_parameter(Group)] = Group.SOURCE
-    sort: Annotated[Sort, choice_parameter(Sort)] = Sort.VISNEC_DESC
+    sort: Annotated[Order, ORDER] = Sort.VISNEC_DESC
     page: Annotated[Cursor | None, CURSOR] = None
     size: Annotated[int, choice_parameter(PAGE_SIZES)] = 48
     tiles: Annotated[Tiles, choice_parameter(Tiles)] = Tiles.MEDIUM

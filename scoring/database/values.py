@@ -6,6 +6,7 @@ nats per answer token.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.errors import InputError
 from scoring.necessity import Category
+
+_COLUMN_SORT = re.compile(r"(?P<minus>-?)col:(?P<column>[\w.-]{1,200})")
 
 Record = dict[str, Any]
 """One row of a result by column; NULL is None."""
@@ -38,6 +42,37 @@ class Sort(StrEnum):
     LOSS_TEXT_DESC = "-loss_text"
     LOSS_MULTIMODAL_DESC = "-loss_multimodal"
     TOKENS_DESC = "-tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSort:
+    """An order by the numbers of an imported column, named as in a filter.
+
+    Of a column with one number per answer, the mean counts unless ``.min`` or ``.max`` is named.
+    """
+
+    column: str
+    is_descending: bool = True
+
+    def __str__(self) -> str:
+        """Return the written form: ``col:clip``, or ``-col:clip`` if it is descending."""
+        return f"{'-' if self.is_descending else ''}col:{self.column}"
+
+
+Order = Sort | ColumnSort
+
+
+def parse_order(text: str) -> Order:
+    """Return the order of a page from its written form. Raises InputError."""
+    column = _COLUMN_SORT.fullmatch(text)
+    if column is not None:
+        return ColumnSort(column["column"], is_descending=bool(column["minus"]))
+    try:
+        return Sort(text)
+    except ValueError:
+        raise InputError(
+            f"Unknown order {text!r}. Choose one of: {', '.join(Sort)}, col:NAME, -col:NAME."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def test_what_is_chosen_is_what_is_exported(
 
 def find(app: Any, key: str) -> Any:
     """Return the widget of this key, of any kind."""
-    kinds = (app.selectbox, app.number_input, app.text_input, app.checkbox)
+    kinds = (app.selectbox, app.number_input, app.text_input, app.checkbox, app.multiselect)
     [found] = [one for kind in kinds for one in kind if one.key == key]
     return found
 

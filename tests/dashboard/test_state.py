@@ -18,7 +18,7 @@ from dashboard.view.state import (
     write_view,
 )
 from scoring.database.filters import Filter, Range
-from scoring.database.values import Cursor, Sort
+from scoring.database.values import ColumnSort, Cursor, Order, Sort
 from scoring.necessity import Bands, Category
 from scoring.samples import Status
 
@@ -43,7 +43,7 @@ bands = st.tuples(numbers, numbers).map(sorted)
     bands,
     st.none() | numbers,
     st.builds(Cursor, st.none() | numbers, rows, st.booleans()),
-    st.sampled_from(Sort),
+    st.sampled_from(Sort) | st.builds(ColumnSort, st.from_regex(r"[A-Z][a-z_.-]+", fullmatch=True)),
     st.sampled_from(Queue),
     st.sampled_from(RuleKind),
     st.booleans(),
@@ -54,7 +54,7 @@ def test_a_view_reads_back_from_its_url(
     limits: list[float],
     cut: float | None,
     page: Cursor,
-    sort: Sort,
+    sort: Order,
     queue: Queue,
     rule: RuleKind,
     flag: bool,
@@ -104,6 +104,9 @@ HOSTILE = [
     ("page", "0.5,3"),
     ("page", ">,,,"),
     ("sort", "visnec; DROP TABLE scores"),
+    ("sort", "col:"),
+    ("sort", "--col:a"),
+    ("sort", "col:a'b"),
     ("queue", "random\x00"),
     ("share", "0"),
     ("share", "15"),

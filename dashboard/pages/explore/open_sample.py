@@ -9,7 +9,14 @@ import streamlit as st
 from dashboard.data.cards import Card
 from dashboard.data.context import Context, open_view_context
 from dashboard.data.reviews import read_own_decisions
-from dashboard.data.samples import read_card, read_page, read_page_at, read_record, read_tiles
+from dashboard.data.samples import (
+    read_card,
+    read_page,
+    read_page_at,
+    read_record,
+    read_tiles,
+    resolve_order,
+)
 from dashboard.frontend import assets
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to, page_link
@@ -17,9 +24,10 @@ from dashboard.view.state import Key, Tiles, View, change_view, current_view
 from dashboard.widgets import decision_buttons, figures, gallery, notices, reviewer
 from dashboard.widgets.gallery import is_row
 from scoring.database.filters import Filter
+from scoring.database.queries.browse import read_column_value
 from scoring.database.queries.detail import sample_detail
 from scoring.database.queries.prediction_correctness import imported_answers
-from scoring.database.values import Cursor, Sort
+from scoring.database.values import ColumnSort, Cursor, Order, Sort
 from scoring.errors import InputError
 from scoring.reviews.decisions import decision_feed
 
@@ -127,19 +135,23 @@ def read_action(value: object) -> tuple[str, int | None]:
     return value["action"], row if is_row(row) else None
 
 
-def _make_cursor(card: Card, sort: Sort, backward: bool = False) -> Cursor:
+def _make_cursor(context: Context, card: Card, sort: Order, backward: bool = False) -> Cursor:
     """Return the position in the list right after a sample, or before it."""
-    value = card[_SORT_VALUES[sort]]
+    if isinstance(sort, ColumnSort):
+        value = read_column_value(context.store, sort.column, card["row_idx"])
+    else:
+        value = card[_SORT_VALUES[sort]]
     return Cursor(None if value is None else float(value), card["row_idx"], backward)
 
 
-def _read_neighbours(context: Context, sort: Sort, card: Card) -> dict[str, int | None]:
+def _read_neighbours(context: Context, sort: Order, card: Card) -> dict[str, int | None]:
     """Return the rows before and after this sample in the list, even if it is not in the list."""
-    before = read_page_at(context, sort, _make_cursor(card, sort, backward=True), limit=1).records
-    after = read_page_at(context, sort, _make_cursor(card, sort), limit=1).records
+    after = _make_cursor(context, card, sort)
+    before_records = read_page_at(context, sort, replace(after, backward=True), limit=1).records
+    after_records = read_page_at(context, sort, after, limit=1).records
     return {
-        "previous": before[-1]["row_idx"] if before else None,
-        "next": after[0]["row_idx"] if after else None,
+        "previous": before_records[-1]["row_idx"] if before_records else None,
+        "next": after_records[0]["row_idx"] if after_records else None,
     }
 
 
@@ -155,13 +167,14 @@ def _close_sample(card: Card | None) -> None:
     context = open_view_context(view).context
     page = view.page
     if card is not None and context is not None:
+        view, _ = resolve_order(context, view)
         st.session_state[Key.GALLERY_FOCUS] = card["row_idx"]
         listed = {record["row_idx"] for record in read_page(context, view).records}
         if card["row_idx"] not in listed:
             previous_row = _read_neighbours(context, view.sort, card)["previous"]
             page = None
             if previous_row is not None:
-                page = _make_cursor(read_card(context, previous_row), view.sort)
+                page = _make_cursor(context, read_card(context, previous_row), view.sort)
     change_view(sample=None, page=page)
 
 
@@ -206,7 +219,7 @@ def _show_cluster(context: Context, card: Card) -> None:
     sort = Sort.VISNEC_DESC
     tiles: list[Card] = []
     for backward in (True, False):
-        cursor = _make_cursor(card, sort, backward)
+        cursor = _make_cursor(context, card, sort, backward)
         tiles += read_tiles(similar, read_page_at(similar, sort, cursor, _N_SIMILAR))
     if not tiles:
         return

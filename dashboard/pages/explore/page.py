@@ -11,7 +11,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data.cards import Card
 from dashboard.data.context import Context
-from dashboard.data.samples import read_first_hits, read_page, read_page_at, read_tiles
+from dashboard.data.facts import read_sortable_columns
+from dashboard.data.samples import (
+    read_first_hits,
+    read_page,
+    read_page_at,
+    read_tiles,
+    resolve_order,
+)
 from dashboard.pages.explore import bulk, open_sample
 from dashboard.text import formatting
 from dashboard.view import url_widgets
@@ -19,14 +26,14 @@ from dashboard.view.navigation import Fragment, rerun_fragment
 from dashboard.view.state import PAGE_SIZES, Key, Layout, Tiles, View, change_view
 from dashboard.widgets import figures, filter_bar, gallery, notices, page_frame, reviewer
 from scoring.database.filters import Range
-from scoring.database.values import Page, Sort
+from scoring.database.values import ColumnSort, Order, Page, Sort
 from scoring.reviews.decision_log import Decision
 
 _LAYOUTS = {Layout.PAGES: "All samples", Layout.THRESHOLD: "Both sides"}
 # Widgets that an open sample replaces.
 _LIST_WIDGETS = ("filter.", "view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
 _SELECT_SEVERAL = "Keep or drop several samples"
-_SORTS = {
+_SORTS: dict[Order, str] = {
     Sort.VISNEC_DESC: "Highest VisNec",
     Sort.VISNEC_ASC: "Lowest VisNec",
     Sort.ROW_IDX: "Dataset order",
@@ -47,7 +54,7 @@ def render() -> None:
 def _show_samples(context: Context, view: View) -> None:
     if view.sample is not None:
         url_widgets.forget_widgets(*_LIST_WIDGETS)
-        open_sample.show_open_sample(context, view, view.sample)
+        open_sample.show_open_sample(context, resolve_order(context, view)[0], view.sample)
         return
     filter_bar.show_filter_bar(context)
     _show_list()
@@ -56,6 +63,9 @@ def _show_samples(context: Context, view: View) -> None:
 @page_frame.view_fragment(Fragment.LISTED)
 def _show_list(context: Context, view: View) -> None:
     """Show the samples without the filter bar, which paging and a new threshold do not change."""
+    view, problem = resolve_order(context, view)
+    if problem:
+        notices.show_notice("problem", "The order of the link was ignored", problem)
     if view.layout is Layout.THRESHOLD:
         _show_both_sides(context, view)
     else:
@@ -71,7 +81,7 @@ def _show_page(context: Context, view: View) -> None:
             formatting.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
         )
     with order:
-        url_widgets.choose_option("sort", "Sort by", list(_SORTS), view.sort, _SORTS.__getitem__)
+        _choose_order(context, view.sort)
     with pager:
         _show_pager("above", page)
     if page.records:
@@ -85,6 +95,16 @@ def _show_page(context: Context, view: View) -> None:
         notices.show_empty("No matching samples", "Remove part of the filter, or clear it above.")
     else:
         notices.show_empty("The dataset is empty", "There are no samples to show.")
+
+
+def _choose_order(context: Context, order: Order) -> None:
+    names = dict(_SORTS)
+    for column in read_sortable_columns(context.store):
+        names[ColumnSort(column)] = f"Highest {column}"
+        names[ColumnSort(column, is_descending=False)] = f"Lowest {column}"
+    if order not in names and isinstance(order, ColumnSort):  # such as rating.min, from a link
+        names[order] = f"{'Highest' if order.is_descending else 'Lowest'} {order.column}"
+    url_widgets.choose_option("sort", "Sort by", list(names), order, names.__getitem__)
 
 
 def _show_page_line(view: View, widths: list[int], size_label: str) -> list[DeltaGenerator]:

@@ -28,9 +28,19 @@ from scoring.database.conditions import (
 )
 from scoring.database.connection import Selection, Snapshot, Store
 from scoring.database.filters import Filter
+from scoring.database.queries.column_rows import sort_query
 from scoring.database.queries.overview import sample_count
 from scoring.database.score_index.index import ScoreIndex, cached_score_index
-from scoring.database.values import Cursor, Page, Record, Scope, Sort
+from scoring.database.values import (
+    ColumnSort,
+    Cursor,
+    Order,
+    Page,
+    Record,
+    Scope,
+    Sort,
+    parse_order,
+)
 from scoring.errors import InputError
 from scoring.rules.candidates import STATUSES, Candidates
 
@@ -48,16 +58,22 @@ _ORDERS = {  # (column, whether descending)
     Sort.TOKENS_DESC: ("n_answer_tokens", True),
 }
 _KEYS_WITH_VALUE = """
-    SELECT {column}, row_idx FROM matching
+    SELECT {column}, row_idx FROM {rows}
     WHERE {column} IS NOT NULL AND {after_cursor}
     ORDER BY {column} {direction}, row_idx {row_direction}
     LIMIT $limit
 """
 _KEYS_WITHOUT_VALUE = """
-    SELECT NULL, row_idx FROM matching
+    SELECT NULL, row_idx FROM {rows}
     WHERE {column} IS NULL AND {after_cursor}
     ORDER BY row_idx {row_direction}
     LIMIT $limit
+"""
+_WITH_COLUMN = """
+    , with_column AS NOT MATERIALIZED (
+        SELECT s.row_idx, n.value AS column_value
+        FROM matching s LEFT JOIN {numbers} n ON n.row_idx = s.row_idx
+    )
 """
 # The first comparison alone lets DuckDB skip blocks of the table.
 _AFTER_VALUE = (
@@ -84,7 +100,7 @@ _RECORDS = """
 
 def fetch_page(
     selection: Selection,
-    sort: Sort | str = Sort.VISNEC_ASC,
+    sort: Order | str = Sort.VISNEC_ASC,
     after: Cursor | None = None,
     limit: int = 24,
     total: int | None = None,
@@ -92,13 +108,15 @@ def fetch_page(
     """Return at most ``limit`` samples of an order, from a cursor that an earlier page returned.
 
     ``total`` is counted unless it is passed on from an earlier page of the same filter. Raises
-    InputError for an unknown sort.
+    InputError for an unknown sort, FilterError for one by a column without numbers.
     """
-    try:
-        column, descending = _ORDERS[Sort(sort)]
-    except ValueError:
-        raise InputError(f"Unknown order {sort!r}. Choose one of: {', '.join(Sort)}.") from None
+    order = parse_order(str(sort))
     query = compile_query(selection)
+    if isinstance(order, ColumnSort):
+        column, descending = "column_value", order.is_descending
+        query = _join_column(query, order.column)
+    else:
+        column, descending = _ORDERS[order]
     is_by_score = column == "visnec"
     index = cached_score_index(selection) if is_by_score else None
     keys = _next_keys(query, index, column, descending, after, limit + 1)
@@ -117,6 +135,14 @@ def fetch_page(
         if keys and (has_more if backward else after is not None)
         else None,
     )
+
+
+def read_column_value(store: Store, column: str, row_idx: int) -> float | None:
+    """Return the value by which a sample is sorted in the order of a column; None without one."""
+    numbers, values = sort_query(store.snapshot(), column)
+    statement = f"SELECT value FROM ({numbers}) WHERE row_idx = $row_idx"
+    rows = store.snapshot().fetch_rows(statement, values | {"row_idx": row_idx})
+    return float(rows[0][0]) if rows else None
 
 
 def read_rows(store: Store, scope: Scope, rows: list[int]) -> list[Record]:
@@ -146,6 +172,16 @@ def _fetch_records(
     return snapshot.fetch_records(statement, values)
 
 
+def _join_column(query: Query, column: str) -> Query:
+    """Return the query with the relation ``with_column``, of row_idx and column_value.
+
+    The numbers of the column are looked up once and kept while they fit.
+    """
+    numbers = query.snapshot.match_rows(*sort_query(query.snapshot, column))
+    relations = query.relations + _WITH_COLUMN.format(numbers=numbers.table)
+    return replace(query, relations=relations, matches=[*query.matches, numbers])
+
+
 def _next_keys(
     query: Query,
     index: ScoreIndex | None,
@@ -166,6 +202,7 @@ def _next_keys(
     descends = descending is not backward
     words = {
         "column": column,
+        "rows": "with_column" if column == "column_value" else "matching",
         "beyond": "<" if descends else ">",
         "direction": "DESC" if descends else "ASC",
         "after": "<" if backward else ">",

@@ -30,6 +30,11 @@ _NUMBERS_PER_ANSWER = """
 """
 _LIST_SUMMARIES = {"min": "min", "max": "max", "mean": "avg"}
 
+_SORT_VALUES = """
+    SELECT row_idx, {value} AS value FROM column_values
+    WHERE name = $column AND number IS NOT NULL GROUP BY row_idx
+"""
+
 
 def column_query(snapshot: Snapshot, condition: ColumnCondition) -> tuple[str, dict[str, Any]]:
     """Return a query for the row_idx of samples that meet a condition, and its values.
@@ -121,3 +126,22 @@ def _read_value(condition: ColumnCondition, text: str, column_type: str) -> floa
     if text not in ("true", "false"):
         raise FilterError(f"The column {name!r} is true or false, not {text!r}.")
     return text == "true"
+
+
+def sort_query(snapshot: Snapshot, text: str) -> tuple[str, dict[str, Any]]:
+    """Return a query for row_idx and value to sort samples by a column, and its parameters.
+
+    Of a column with one number per answer this is the mean unless another summary is named. Raises
+    FilterError for an unknown column and for one without numbers.
+    """
+    name, summary, column_type, is_per_turn = _resolve_column(snapshot, text)
+    if _VALUES[column_type] != "number":
+        raise FilterError(f"The column {name!r} has no numbers to sort by.")
+    value = _SUMMARIES[summary or "mean"] if is_per_turn else "any_value(number)"
+    return _SORT_VALUES.format(value=value), {"column": name}
+
+
+def sortable_columns(snapshot: Snapshot) -> list[str]:
+    """Return the columns with numbers by name."""
+    rows = snapshot.fetch_rows("SELECT name, type FROM columns WHERE n_values > 0 ORDER BY name")
+    return [name for name, column_type in rows if _VALUES[column_type] == "number"]

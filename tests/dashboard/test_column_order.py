@@ -1,0 +1,40 @@
+"""Explore in the order of a column: the choice, the list, an open sample, and an outdated link."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dashboard.data.context import Context
+from scoring.exchange.imported_columns import import_columns
+from tests.dashboard.conftest import Draw, data_of, written
+
+
+@pytest.fixture
+def with_column(root: Path, context: Context) -> None:
+    values = root.parent / "made.csv"
+    values.write_text("row_idx,made\n4,5\n1,7\n2,6\n")
+    import_columns(context.workspace, values)
+
+
+@pytest.mark.usefixtures("with_column")
+def test_samples_are_listed_in_the_order_of_a_column(draw: Draw) -> None:
+    app = draw("explore", {"sort": "-col:made"})
+    assert not app.exception, app.exception
+    (order,) = (box for box in app.selectbox if box.label == "Sort by")
+    assert order.options[-2:] == ["Highest made", "Lowest made"]
+    assert [tile["row_idx"] for tile in data_of(app, "gallery")["tiles"]][:4] == [1, 2, 4, 0]
+    opened = draw("explore", {"sort": "-col:made", "sample": "2"})
+    assert not opened.exception, opened.exception
+    assert (data_of(opened, "sample_view")["previous"], data_of(opened, "sample_view")["next"]) == (
+        True,
+        True,
+    )
+
+
+@pytest.mark.usefixtures("with_column")
+def test_a_link_in_the_order_of_a_column_that_is_gone(draw: Draw) -> None:
+    app = draw("explore", {"sort": "-col:gone"})
+    assert not app.exception, app.exception
+    assert "No column 'gone'. Columns: made" in written(app).replace("&#x27;", "'")
