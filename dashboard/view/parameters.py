@@ -16,6 +16,7 @@ from scoring.database.values import Cursor, parse_order
 from scoring.rules.base import NamedLimits, is_finite, is_int, normalize_limits
 from scoring.rules.combination import format_combination, parse_combination
 from scoring.rules.targets import read_targets
+from scoring.subsets.rule_inputs import parse_pinned_filter
 
 MAX_ROW: Final = 2**62
 MAX_COUNT: Final = 10**9
@@ -96,6 +97,14 @@ def format_cursor(cursor: Cursor) -> str:
     return f"{'<' if cursor.backward else '>'}{value},{cursor.row_idx}"
 
 
+def read_conditions(text: str) -> tuple[str, ...]:
+    """Return the filters of a text, one a line, in their written form. Raises FilterError."""
+    if len(text) > _MAX_TEXT:
+        raise ValueError(text)
+    return tuple(str(parse_pinned_filter(line)) for line in text.splitlines() if line.strip())
+
+
+CONDITIONS: Final = Parameter(read_conditions, bool, "filters, one a line", "\n".join)
 RANKING: Final = Parameter(
     lambda text: format_combination(parse_combination(text[:_MAX_TEXT])), bool, "a weighted sum"
 )

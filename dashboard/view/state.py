@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 import streamlit as st
 
 from dashboard.view.parameters import (
+    CONDITIONS,
     CURSOR,
     FILTER,
     FLAG,
@@ -108,6 +109,7 @@ class RuleKind(StrEnum):
     DROP_MISALIGNED = "drop-misaligned"
     THRESHOLD = "threshold"
     ANSWER_THRESHOLD = "answer-threshold"
+    FILTER = "filter"
     BAND = "band"
     RELATIVE = "relative"
     TOP_SHARE = "top-share"
@@ -214,6 +216,8 @@ class View:
     hand: Annotated[bool, FLAG] = True
     where: Annotated[Filter, FILTER] = field(default=Filter())
     rank_by: Annotated[str | None, RANKING] = None
+    all_of: Annotated[tuple[str, ...], CONDITIONS] = ()
+    any_of: Annotated[tuple[str, ...], CONDITIONS] = ()
     normalise: Annotated[str, choice_parameter(NORMALISATIONS)] = NORMALISATIONS[0]
     by_count: Annotated[bool, FLAG] = False
     amount: Annotated[str, choice_parameter(AMOUNTS)] = AMOUNTS[0]

@@ -3,9 +3,9 @@
     source:scenes,"my set" category:misaligned visnec:-1..0.25 decision:none text:"what colour"
 
 Parts are joined by "and", the values of one part by "or"; a range includes its lower limit and not
-its upper one. Columns have conditions of their own: ``col:clip>0.3 col:origin=web,coco``. A filter
-has one written form, so that ``parse_filter(str(f)) == f``: its text can be a URL, a cache key and
-a line in a manifest.
+its upper one and can also be written ``visnec>=0.25``. Columns have conditions of their own:
+``col:clip>0.3 col:origin=web,coco``. A filter has one written form, so that ``parse_filter(str(f))
+== f``: its text can be a URL, a cache key and a line in a manifest.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _EXAMPLES = {
 }
 _NAMES = ("other", "model", "measure")  # written without quotation marks where possible
 _PATTERN = re.compile(r"~/(.*)/(c?)", re.DOTALL)
-_KEY = re.compile(r"([A-Za-z_]+):")
+_KEY = re.compile(rf"([A-Za-z_]+):|({'|'.join(_RANGES)})(?=[<>=])")
 _BARE = re.compile(r'[^\s,":]+')
 _COMPARED = re.compile(r"(>=|<=|>|<|=)(.*)")
 _COLUMN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(>=|<=|!=|>|<|=)")
@@ -237,7 +237,7 @@ def parse_filter(text: str) -> Filter:
                 f"{word!r} is not a part of a filter. Write name:value with one of "
                 f"{', '.join(names)} (to search for a word: text:{_quote_value(word)})."
             )
-        name = match[1]
+        name = match[1] or match[2]
         if name not in names:
             raise FilterError(f"A filter has no {name!r}. Use one of: {', '.join(names)}.")
         if name == "col":

@@ -15,6 +15,7 @@ from scoring.errors import RuleError
 from scoring.rules.arms import LOSSES, RANKINGS, Ablation, Control, RandomShare, ablation_arms
 from scoring.rules.base import Rule, option_fields, parse_ranges
 from scoring.rules.combination import RankingRule, parse_combination
+from scoring.rules.conditions import Conditions
 from scoring.rules.evidence import EVIDENCE_MEANING, EVIDENCE_SECTION, FINDINGS
 from scoring.rules.limits import AnswerThresholds, Band, Budget, DropMisaligned, Threshold
 from scoring.rules.mixture import Mixture
@@ -43,6 +44,7 @@ __all__ = [
     "Band",
     "Budget",
     "ClusterShare",
+    "Conditions",
     "Control",
     "DropMisaligned",
     "LengthCorrected",
@@ -78,6 +80,7 @@ _RULES: dict[str, type[Rule]] = {
         Band,
         Threshold,
         AnswerThresholds,
+        Conditions,
         RelativeShare,
         LengthCorrected,
         TopShare,

@@ -6,7 +6,7 @@ A fair comparison needs arms of one size; ``Control`` gives any other rule an ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast, get_args
 
 import numpy as np
@@ -127,6 +127,14 @@ class Control(Rule):
     def list_columns(self) -> tuple[str, ...]:
         """Return the columns of the other rule."""
         return self.of.list_columns()
+
+    def list_filters(self) -> tuple[str, ...]:
+        """Return the filters of the other rule."""
+        return self.of.list_filters()
+
+    def map_filters(self, convert: Callable[[str], str]) -> Rule:
+        """Return the control of the converted rule."""
+        return replace(self, of=self.of.map_filters(convert))
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the same number of samples as the other rule."""

@@ -40,6 +40,15 @@ class Rule(ABC):
         """Return the names of the imported columns that the rule uses."""
         return ()
 
+    def list_filters(self) -> tuple[str, ...]:
+        """Return the filters that the rule uses, in their written form."""
+        return ()
+
+    def map_filters(self, convert: Callable[[str], str]) -> Rule:
+        """Return the rule with each of its filters converted."""
+        del convert
+        return self
+
     def find_unranked(self, candidates: Candidates) -> Mask | None:
         """Return the scored samples that the rule cannot rank; None if it ranks all."""
         del candidates
@@ -59,7 +68,7 @@ class Rule(ABC):
             if isinstance(value, Rule):
                 value = value.to_dict()
             elif isinstance(value, tuple):
-                value = [list(item) for item in value]
+                value = [item if isinstance(item, str) else list(item) for item in value]
             saved[field.name] = value
         return saved
 
@@ -69,6 +78,8 @@ class Rule(ABC):
             value = getattr(self, field.name)
             if isinstance(value, Rule):
                 words.append(f"{field.name}=({value})")
+            elif isinstance(value, tuple) and isinstance(next(iter(value), ()), str):
+                words += [f"{field.name}=({text})" for text in value]
             elif isinstance(value, tuple):
                 words += [
                     f"{group}={format_range(*ends) if len(ends) == 2 else ends[0]}"

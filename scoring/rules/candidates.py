@@ -34,8 +34,8 @@ class Candidates:
     ``sources``, ``answer_kind`` positions in ``ANSWER_KINDS``. Losses and scores are in nats per
     answer token and NaN where missing. ``cluster_id`` is -1 for samples without a cluster.
     ``inside`` are the samples that the filter of a subset leaves; None without a filter.
-    ``columns`` are the imported columns that a rule uses, by name, NaN where missing. Raises
-    RuleError for inconsistent columns.
+    ``columns`` are the imported columns that a rule uses, by name, NaN where missing, ``matching``
+    the samples that match each filter of a rule. Raises RuleError for inconsistent columns.
     """
 
     row_idx: Ints
@@ -50,10 +50,12 @@ class Candidates:
     answer_kind: NDArray[np.int8]
     inside: Mask | None = None
     columns: Mapping[str, Floats] = field(default_factory=dict)
+    matching: Mapping[str, Mask] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        own = [each.name for each in fields(self) if each.name not in ("sources", "columns")]
-        columns = [*(getattr(self, name) for name in own), *self.columns.values()]
+        others = ("sources", "columns", "matching")
+        own = [getattr(self, each.name) for each in fields(self) if each.name not in others]
+        columns = [*own, *self.columns.values(), *self.matching.values()]
         if {len(column) for column in columns if column is not None} != {len(self.row_idx)}:
             raise RuleError(
                 "The columns of the candidates differ in length. Rebuild them with: visnec build"

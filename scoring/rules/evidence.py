@@ -49,6 +49,10 @@ FINDINGS: Final = (
         "Measured only as drop-misaligned and as the band from 0.25: a limit filters well.",
     ),
     Finding(
+        ("filter",),
+        "Not measured; without a ranking it keeps all samples that meet its conditions.",
+    ),
+    Finding(
         ("relative",),
         "Not measured with these seeds.",
     ),

@@ -38,7 +38,7 @@ _rule, _choice = partial(Option, panel=_RULE), partial(Option, panel=_CHOICES)
 _RULE_FIELDS = (
     *("below", "min", "max", "limits", "share", "count", "tokens", "at_least", "floor", "ceiling"),
     *("by", "per", "of", "temperature", "min_weight", "max_weight", "seed"),
-    *("target", "max_repeat", "rank_by", "normalise"),
+    *("target", "max_repeat", "rank_by", "normalise", "all", "any"),
 )
 
 
@@ -105,6 +105,27 @@ class SelectOptions:
     ] = None
     max_repeat: Annotated[
         int | None, _rule("mixture: most repeats of a sample of a small group (default: 1).")
+    ] = None
+    all: Annotated[
+        Sequence[str] | None,
+        Option(
+            "filter: a filter that samples have to match, such as 'visnec>=0.25 col:clip>=0.3' "
+            "(repeatable).",
+            panel=_RULE,
+            parse=tuple,
+            repeatable=True,
+            metavar="FILTER",
+        ),
+    ] = None
+    any: Annotated[
+        Sequence[str] | None,
+        Option(
+            "filter: of several such filters, samples have to match at least one (repeatable).",
+            panel=_RULE,
+            parse=tuple,
+            repeatable=True,
+            metavar="FILTER",
+        ),
     ] = None
     rank_by: Annotated[
         str | None,

@@ -69,7 +69,10 @@ class SubsetDefinition:
 
     def __post_init__(self) -> None:
         check_name(self.name, "subset")
-        object.__setattr__(self, "where", str(parse_pinned_filter(self.where)))  # one written form
+        # Filters have one written form.
+        object.__setattr__(self, "where", str(parse_pinned_filter(self.where)))
+        rule = self.rule.map_filters(lambda text: str(parse_pinned_filter(text)))
+        object.__setattr__(self, "rule", rule)
         for option in ("text_only", "unscored"):
             if getattr(self, option) not in get_args(Treatment):
                 raise InputError(f"{option} must be drop or keep, got {getattr(self, option)!r}")
@@ -82,6 +85,11 @@ class SubsetDefinition:
     def describe_rule(self) -> str:
         """Return the rule and the filter as text."""
         return f"{self.rule} where {self.where}" if self.where else str(self.rule)
+
+    def uses_cluster_filter(self) -> bool:
+        """Return whether a filter names clusters."""
+        texts = (self.where, *self.rule.list_filters())
+        return any(parse_pinned_filter(text).cluster for text in texts)
 
     def find_columns(self, known: Collection[str]) -> set[str]:
         """Return which of the ``known`` imported columns it depends on."""
@@ -323,7 +331,7 @@ def read_rule_inputs(
     """
     pinned = store.pin()
     candidates = scored or read_candidates(pinned, definition.scope)
-    candidates = read_rule_columns(pinned, definition.rule, candidates)
+    candidates = read_rule_columns(pinned, definition.scope, definition.rule, candidates)
     return apply_filter(pinned, definition.scope, definition.where, candidates)
 
 

@@ -15,7 +15,7 @@ from scoring.database.queries.column_rows import column_numbers
 from scoring.database.values import Scope
 from scoring.errors import FilterError
 from scoring.rules import Rule
-from scoring.rules.candidates import Candidates
+from scoring.rules.candidates import Candidates, Mask
 
 _MOVING: Final = {
     "category": "the band limits can be moved. Write the limits: visnec:0.25..",
@@ -51,15 +51,20 @@ def parse_pinned_filter(text: str) -> Filter:
 
 def list_columns_of(rule: Rule, where: Filter, known: Collection[str]) -> set[str]:
     """Return the imported columns that a rule and a filter read, of those ``known``."""
-    names = {*rule.list_columns(), *(condition.name for condition in where.col)}
+    filters = [where, *map(parse_pinned_filter, rule.list_filters())]
+    names = {*rule.list_columns(), *(each.name for part in filters for each in part.col)}
     return {name if name in known else name.rpartition(".")[0] for name in names}
 
 
-def read_rule_columns(store: Store, rule: Rule, candidates: Candidates) -> Candidates:
-    """Return the candidates with the columns that the rule uses. Raises FilterError."""
+def read_rule_columns(store: Store, scope: Scope, rule: Rule, candidates: Candidates) -> Candidates:
+    """Return the candidates with the columns and the matches of the filters that the rule uses.
+
+    Raises FilterError or InputError where the database cannot answer one.
+    """
     snapshot = store.snapshot()
     columns = {name: column_numbers(snapshot, name) for name in rule.list_columns()}
-    return replace(candidates, columns=columns)
+    matching = {text: _match_filter(store, scope, text, candidates) for text in rule.list_filters()}
+    return replace(candidates, columns=columns, matching=matching)
 
 
 def apply_filter(store: Store, scope: Scope, where: str, candidates: Candidates) -> Candidates:
@@ -69,5 +74,9 @@ def apply_filter(store: Store, scope: Scope, where: str, candidates: Candidates)
     """
     if not where:
         return candidates
+    return replace(candidates, inside=_match_filter(store, scope, where, candidates))
+
+
+def _match_filter(store: Store, scope: Scope, where: str, candidates: Candidates) -> Mask:
     rows = matching_rows(store.selection(scope, parse_pinned_filter(where)))
-    return replace(candidates, inside=np.isin(candidates.row_idx, rows, assume_unique=True))
+    return np.isin(candidates.row_idx, rows, assume_unique=True)

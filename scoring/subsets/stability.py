@@ -27,6 +27,7 @@ from scoring.rules import (
     AnswerThresholds,
     Band,
     ClusterShare,
+    Conditions,
     Control,
     DropMisaligned,
     PaperCodeTopShare,
@@ -203,7 +204,7 @@ def inclusion_probabilities(
     """
     check_count(n_draws, what="The number of draws")
     check_seed(seed)
-    if isinstance(rule, (Ablation, Control, RandomShare, RelativeShare, Weights)):
+    if isinstance(rule, (Ablation, Conditions, Control, RandomShare, RelativeShare, Weights)):
         raise RuleError(
             f"Stability needs a rule that selects samples by the score alone, got: {rule}"
         )

@@ -33,7 +33,7 @@ _RANKED_IN_BAND = (
     *("top-share", "top-count", "top-tokens", "per-cluster", "per-source"),
     *("paper-code", "length-corrected", "budget", "relative"),
 )
-_BETWEEN_LIMITS = ("threshold", "answer-threshold", "drop-misaligned")
+_BETWEEN_LIMITS = ("threshold", "answer-threshold", "drop-misaligned", "filter")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,7 +31,7 @@ from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.filters import parse_filter
 from scoring.dataset.records import read_dataset_info
-from scoring.rules import TopCount, TopShare, rule_from_dict
+from scoring.rules import Conditions, TopCount, TopShare, rule_from_dict
 from scoring.schemas import CLUSTERS
 from scoring.subsets.definitions import SubsetDefinition, list_subsets, read_outcome, save_subset
 from scoring.workspace import Workspace, open_workspace, write_json
@@ -43,6 +43,13 @@ RULES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "answer-threshold": (
         {"minimum": "0.2", "answer_limits": '[["word",0.05,null]]'},
         {"min": 0.2, "max": None, "limits": [["word", 0.05, None]]},
+    ),
+    "filter": (
+        {"all_of": "tokens:3..", "any_of": "visnec:0.5..\nsource:charts,digits visnec:..0"},
+        {
+            "all": ["tokens:3.."],
+            "any": ["visnec:0.5..", "source:charts,digits visnec:..0"],
+        },
     ),
     "drop-misaligned": ({"below": "0.02"}, {"below": 0.02}),
     "relative": ({"share": "0.25"}, {"share": 0.25}),
@@ -222,6 +229,22 @@ def test_a_combined_ranking_is_typed_and_in_the_url(root: Path, draw: Draw) -> N
     assert "As published" in written(other)
 
 
+def test_conditions_are_typed_one_a_line(root: Path, draw: Draw) -> None:
+    app = draw("subset", {"rule": "filter"})
+    assert "needs at least one --all FILTER" in written(app)
+    app.text_area("subset.any_of").set_value("visnec>=0.5\n\nsource:charts visnec:..0").run()
+    assert app.query_params["any_of"] == "visnec:0.5..\nsource:charts visnec:..0"
+    rule = Conditions(any=("visnec:0.5..", "source:charts visnec:..0"))
+    definition = SubsetDefinition("it", rule, RUN_ID)
+    workspace = open_workspace(root)
+    n = len(read_outcome(workspace, Store(workspace), definition).subset.selected)
+    assert f'<div class="vn-value">{n}<' in written(app)
+    changes = view_changes(definition) or {}
+    assert (changes["rule"], changes["all_of"], changes["any_of"]) == ("filter", (), rule.any)
+    app.text_area("subset.all_of").set_value("decision:keep").run()
+    assert "cannot have decision" in written(app)
+
+
 def test_a_filter_that_cannot_be_pinned_stays_in_the_field_with_the_reason(
     root: Path, draw: Draw
 ) -> None:
@@ -240,7 +263,7 @@ def test_a_filter_that_cannot_be_pinned_stays_in_the_field_with_the_reason(
 
 def test_a_family_starts_with_its_first_rule(root: Path, draw: Draw) -> None:
     app = draw("subset")
-    app.selectbox("rule_family").set_value(FAMILIES[6]).run()
+    app.selectbox("rule_family").set_value(FAMILIES[7]).run()
     assert app.query_params["rule"] == "budget"
     assert "with a floor and a ceiling per source" in written(app)
     assert "Not measured; within its groups" in written(app)

@@ -273,7 +273,7 @@ def _show_clusterings(context: Context, definition: SubsetDefinition) -> None:
             f"visnec cluster -w {context.workspace.root} --sweep 10,20,30",
         )
         return
-    if not uses_clusters(definition.rule):
+    if not uses_clusters(definition.rule) and not definition.uses_cluster_filter():
         figures.show_caption("This rule does not use clusters. Its subset is the same with any.")
         return
     names = _name_clusterings(frame.to_dict("records"))

@@ -74,6 +74,11 @@ FAMILIES: Final = (  # in the order of the evidence, as in scoring.rules.evidenc
         (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD),
     ),
     Family(
+        "Conditions",
+        "Keep every sample that meets conditions on scores, columns and texts.",
+        (RuleKind.FILTER,),
+    ),
+    Family(
         "Highest scores",
         "Keep the highest scores of the whole dataset.",
         (
@@ -112,6 +117,7 @@ RULE_NAMES: Final = {
     RuleKind.BAND: "Random draw",
     RuleKind.THRESHOLD: "Common limits",
     RuleKind.ANSWER_THRESHOLD: "By answer type",
+    RuleKind.FILTER: "Conditions",
     RuleKind.RELATIVE: "Relative",
     RuleKind.LENGTH_CORRECTED: "Length-corrected",
     RuleKind.TOP_SHARE: "Share",
@@ -137,6 +143,8 @@ RULE_MEANINGS: Final = {
     RuleKind.THRESHOLD: "Scores from the lower limit up to, but not including, the upper limit.",
     RuleKind.ANSWER_THRESHOLD: "Limits by answer type: yes/no and A/B/C/D answers reach lower "
     "scores than free-form ones. Types without their own limits use the common ones.",
+    RuleKind.FILTER: "Each line is a filter, such as visnec>=0.25 col:clip>=0.3. A scored sample "
+    "has to match all lines of the first field and at least one of the second.",
     RuleKind.RELATIVE: "The highest score / text-only loss, the part of that loss that the image "
     "removes, as a share of all scored samples.",
     RuleKind.LENGTH_CORRECTED: "The highest ranks among answers of similar length. Means over few "
@@ -180,7 +188,12 @@ BY_LIMITS: Final = (
     RuleKind.MIXTURE,
 )
 BY_AMOUNT: Final = (RuleKind.BAND, RuleKind.MIXTURE)
-_FIELDS: Final = {"min": "minimum", "max": "maximum"}  # options whose field has another name
+_FIELDS: Final = {  # options whose field has another name
+    "min": "minimum",
+    "max": "maximum",
+    "all": "all_of",
+    "any": "any_of",
+}
 _RULE_FIELDS: Final = {  # the same for single rules
     (RuleKind.ABLATION, "by"): "loss",
     (RuleKind.CONTROL, "by"): "arm",
@@ -341,8 +354,8 @@ def _rule_changes(rule: Mapping[str, Any]) -> dict[str, Any] | None:
             continue
         if option in ("low", "high") and rule["per"] != "category":
             continue  # the band limits of the view stay
-        if option in ("limits", "target"):
-            value = tuple(map(tuple, value))
+        if isinstance(value, list):
+            value = tuple(tuple(item) if isinstance(item, list) else item for item in value)
         if value is not None or option in ("min", "max", "ceiling"):
             changes[_field_of(kind, option)] = value
     if kind is RuleKind.RANDOM:

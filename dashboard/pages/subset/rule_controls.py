@@ -28,7 +28,7 @@ from dashboard.pages.subset.rule_choices import (
     read_rule,
     uses_clusters,
 )
-from dashboard.pages.subset.rule_texts import show_ranking
+from dashboard.pages.subset.rule_texts import show_texts
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.parameters import MAX_COUNT
@@ -147,14 +147,14 @@ def show_rule(context: Context, view: View) -> None:
             lambda kind: f"{family_of(kind).name}: {RULE_NAMES[kind]}",
         )
         _choose_options(context, view, view.of)
-        show_ranking(view, view.of)
+        show_texts(view, view.of)
         per = () if view.of in (RuleKind.ABLATION, RuleKind.BAND) else ("per",)
         is_seeded = view.of in (RuleKind.RANDOM, RuleKind.BAND)
         seed = ("seed",) if view.arm == "random" and not is_seeded else ()
         _show_row(view, "arm", *per, *seed)
     else:
         _choose_options(context, view, view.rule)
-        show_ranking(view, view.rule)
+        show_texts(view, view.rule)
     _show_clustering(context, view)
 
 

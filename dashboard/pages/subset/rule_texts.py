@@ -8,6 +8,7 @@ from typing import Any, Final
 import streamlit as st
 
 from dashboard.view import url_widgets
+from dashboard.view.parameters import read_conditions
 from dashboard.view.state import NORMALISATIONS, RuleKind, View, change_view
 from dashboard.widgets import notices
 from scoring.database.filters import EVERYTHING
@@ -33,10 +34,26 @@ def show_filter(view: View) -> None:
     )
 
 
-def show_ranking(view: View, kind: RuleKind) -> None:
-    """Show what a rule ranks by, for a rule that ranks; a valid sum goes into the view."""
-    if "rank_by" not in rule_options(kind):
-        return
+def show_texts(view: View, kind: RuleKind) -> None:
+    """Show the options of a rule that are typed: its conditions, or what it ranks by."""
+    if kind is RuleKind.FILTER:
+        for field, label in (("all_of", "Match all of"), ("any_of", "Match at least one of")):
+            _show_text(
+                field,
+                "\n".join(getattr(view, field)),
+                read_conditions,
+                (),
+                st.text_area,
+                label=label,
+                placeholder="visnec>=0.25 col:clip>=0.3",
+                help="One filter a line; a sample has to match all parts of a line.",
+                height=80,
+            )
+    if "rank_by" in rule_options(kind):
+        _show_ranking(view)
+
+
+def _show_ranking(view: View) -> None:
     _show_text(
         "rank_by",
         view.rank_by or "",
@@ -55,7 +72,12 @@ def show_ranking(view: View, kind: RuleKind) -> None:
 
 
 def _show_text(
-    field: str, value: str, parse: Callable[[str], Any], empty: object, **options: Any
+    field: str,
+    value: str,
+    parse: Callable[[str], Any],
+    empty: object,
+    show: Callable[..., Any] = st.text_input,
+    **options: Any,
 ) -> None:
     """Show a field of text for a field of the view; an invalid text stays to be corrected."""
     name = f"subset.{field}"
@@ -71,6 +93,6 @@ def _show_text(
 
     typed = url_widgets.current_value(name) if problem else None
     bound = url_widgets.bind_widget(name, value if typed is None else typed, change)
-    st.text_input(max_chars=1000, **options, **bound)
+    show(max_chars=1000, **options, **bound)
     if problem:
         notices.show_problem(InputError(problem), "Not valid")

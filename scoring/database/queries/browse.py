@@ -348,7 +348,9 @@ def read_candidates(store: Store, scope: Scope) -> Candidates:
         for name, column in columns.items():
             column[batch["row_idx"]] = batch[name]
     sources = tuple(query.snapshot.source_names())
-    return Candidates(row_idx=np.arange(n_samples), sources=sources, columns={}, **columns)
+    return Candidates(
+        row_idx=np.arange(n_samples), sources=sources, columns={}, matching={}, **columns
+    )
 
 
 def score_column(store: Store, scope: Scope) -> NDArray[np.float64]:

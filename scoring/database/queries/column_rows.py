@@ -23,7 +23,7 @@ _ROWS_PER_ANSWER = """
 """
 _ROWS = "SELECT row_idx FROM column_values WHERE name = $column AND {condition}"
 _NUMBERS = "SELECT row_idx, number FROM column_values WHERE name = $column AND number IS NOT NULL"
-# A mean over a list adds in the order of the answers, whatever the number of threads.
+# A mean over a list adds in the order of the answers, with any number of threads.
 _NUMBERS_PER_ANSWER = """
     SELECT row_idx, list_{summary}(list(number ORDER BY turn)) AS number
     FROM column_values WHERE name = $column AND number IS NOT NULL GROUP BY row_idx
