@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal, get_args
@@ -98,7 +99,7 @@ class RankingRule(Rule):
             return candidates
         terms = parse_combination(self.rank_by)
         values = [_read_term(candidates, term.name) for term in terms]
-        ranked = candidates.eligible & np.isfinite(values).all(axis=0)
+        ranked = _find_ranked(candidates, values)
         scale = _rank_fractions if self.normalise == "rank" else _z_scores
         combined = np.zeros(int(ranked.sum()))
         for term, column in zip(terms, values, strict=True):
@@ -111,7 +112,9 @@ class RankingRule(Rule):
         """Return the scored samples that are not ranked; None where all are."""
         if self.rank_by is None:
             return None
-        return candidates.eligible & ~self.rank(candidates).eligible
+        terms = parse_combination(self.rank_by)
+        values = [_read_term(candidates, term.name) for term in terms]
+        return candidates.eligible & ~_find_ranked(candidates, values)
 
 
 def check_ranking(rule: RankingRule) -> None:
@@ -135,6 +138,14 @@ def _read_term(candidates: Candidates, name: str) -> Floats:
     if column not in candidates.columns:
         raise RuleError(f"The column {column!r} was not read for this ranking")
     return candidates.columns[column]
+
+
+def _find_ranked(candidates: Candidates, values: Iterable[Floats]) -> Mask:
+    """Return the scored samples that have a value for every term."""
+    mask = candidates.eligible
+    for column in values:
+        mask = mask & np.isfinite(column)
+    return mask
 
 
 def _z_scores(values: Floats) -> Floats:

@@ -155,6 +155,7 @@ def test_treatments_apply_inside_the_filter_and_decisions_anywhere(workspace: Wo
         ("certainty:sure", "cannot have certainty: the band limits"),
         ("decision:keep", "cannot have decision: decisions change"),
         ("reviewer:ada", "cannot have reviewer: decisions change"),
+        ("image:a.png", "cannot have image: images are compared by content once"),
         ("baselines:differ", "cannot have baselines"),
         ("other:big runs:differ", "cannot have other: another run can grow"),
         ("blind:right", "cannot have blind: predictions can be"),

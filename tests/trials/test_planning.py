@@ -69,6 +69,23 @@ def test_a_plan_pins_arms_and_evaluation_sets(
     assert (sample.question, sample.answer) == ("Which colour is this?", "blue")
 
 
+def test_arms_of_subsets_with_a_filter_and_a_combined_ranking(
+    workspace: Workspace, save: Save, make_plan: Callable[..., TrialPlan]
+) -> None:
+    save("long", TopCount(6), where="tokens:>2 visnec:..1")  # every third row has 2 tokens
+    save("sum", TopCount(6, rank_by="visnec - loss_text"), where="tokens:>2")
+    plan = make_plan(subsets=("long", "sum"), controls=("random", "band"), seeds=9)
+    arms = read_arms(workspace, plan)
+    scored = [row for row in range(60) if row % 3]
+    assert arm_rows(arms, "long", 1).row_idx.tolist() == [47, 49, 50, 52, 53, 55]
+    drawn = np.concatenate([arm_rows(arms, "long-band", seed).row_idx for seed in range(1, 10)])
+    assert set(drawn) <= {row for row in scored if 32 <= row < 56}  # 0.25 <= visnec < 1
+    drawn = np.concatenate([arm_rows(arms, "sum-band", seed).row_idx for seed in range(1, 10)])
+    assert set(drawn) <= set(scored)
+    assert plan.arm("long").definition is not None
+    assert plan.arm("long").definition["rule"]["where"] == "visnec:..1 tokens:3.."
+
+
 def test_planning_again_changes_nothing_and_other_settings_are_refused(
     workspace: Workspace, make_plan: Callable[..., TrialPlan]
 ) -> None:
