@@ -60,6 +60,7 @@ _HOMES = {
     "import_scores": "scoring.exchange.imported_scores",
     "import_columns": "scoring.exchange.imported_columns",
     "find_duplicates": "scoring.duplicates.find",
+    "check_leakage": "scoring.duplicates.leakage",
     "export_scores": "scoring.exchange.score_export",
     "load_prompt_encoder": "scoring.models",
     "export_prompts": "scoring.exchange.prompt_export",

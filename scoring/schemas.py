@@ -51,7 +51,9 @@ IMAGE_DIGESTS = pa.schema(
 )
 """``dataset/image-digests/part-*.parquet``: a row per image reference whose content was read."""
 
-IMAGE_HASHES = pa.schema([("digest", pa.binary(16)), ("hash", pa.uint64())])
+IMAGE_HASHES = pa.schema(
+    [("digest", pa.binary(16)), ("bits", pa.uint64()), ("colours", pa.binary(48))]
+)
 """``dataset/image-digests/hashes-*.parquet``: perceptual hashes by content; null without one."""
 
 TURN_SCORE = pa.struct(

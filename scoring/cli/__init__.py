@@ -85,6 +85,9 @@ _COMMANDS: dict[str, tuple[tuple[Any, ...], ...]] = {
         ("find-duplicates", duplicates.find_duplicates,
          "visnec find-duplicates -w work --questions",
          "visnec find-duplicates -w work --samples --threshold 0.6 --json"),
+        ("check-leakage", duplicates.check_leakage,
+         "visnec check-leakage -w work --benchmark mmmu.parquet --benchmark vqa=v.json --max 0.01",
+         "visnec check-leakage -w work --benchmark ./benchmark-workspace --questions-only --json"),
         ("build", score.build, "visnec build -w work", "visnec build -w work --json"),
     ),
     "Scores": (

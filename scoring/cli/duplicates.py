@@ -1,15 +1,22 @@
-"""The command find-duplicates."""
+"""The commands find-duplicates and check-leakage."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from scoring.cli import console
 from scoring.cli.commands import JsonOption, WorkspaceOption
 from scoring.errors import InputError
 from scoring.option_descriptions import Option
 from scoring.workspace import Workspace, open_workspace
+
+if TYPE_CHECKING:
+    from scoring.duplicates.leakage import LeakageReport
 
 
 def find_duplicates(
@@ -75,6 +82,104 @@ def find_duplicates(
             )
     if json:
         console.print_json([asdict(result) for result in results])
+
+
+def check_leakage(
+    workspace: WorkspaceOption,
+    benchmark: Annotated[
+        tuple[str, ...],
+        Option(
+            "A dataset file or workspace to compare with, by default under its name. Repeatable.",
+            metavar="[NAME=]PATH",
+        ),
+    ] = (),
+    max_share: Annotated[
+        float | None,
+        Option(
+            "Exit with code 1 if a larger share of a benchmark is in the dataset, such as 0.01.",
+            "--max",
+            metavar="SHARE",
+        ),
+    ] = None,
+    questions_only: Annotated[
+        bool, Option("Compare questions only and read no images.", "--questions-only")
+    ] = False,
+    threshold: Annotated[
+        float,
+        Option("Jaccard similarity of the runs of three words from which questions are similar."),
+    ] = 0.8,
+    distance: Annotated[
+        int,
+        Option("Most bits of 64 in which the hashes of near-duplicate images differ.", max=8),
+    ] = 8,
+    json: JsonOption = False,
+) -> None:
+    """Find the samples of benchmarks that are in the dataset, by image and by question."""
+    from scoring.duplicates import leakage
+
+    opened = open_workspace(workspace)
+    if not questions_only:
+        hash_images(opened)
+    with console.phase_progress("Comparing samples") as (show, start_phase):
+        report = leakage.check_leakage(
+            opened,
+            _name_benchmarks(benchmark),
+            images=not questions_only,
+            threshold=threshold,
+            distance=distance,
+            on_progress=show,
+            on_phase=start_phase,
+        )
+    _show_leaks(report)
+    if json:
+        console.print_json(report.as_json())
+    above = [each for each in report.benchmarks if max_share is not None and each.share > max_share]
+    if above:
+        names = ", ".join(f"{each.name} ({each.share:.2%})" for each in above)
+        console.show_warning(f"More than {max_share:.2%} is in the dataset: {names}")
+        raise typer.Exit(1)
+
+
+def _name_benchmarks(texts: Sequence[str]) -> dict[str, Path]:
+    """Return the benchmarks by name. Raises InputError for a repeated name."""
+    benchmarks: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or "/" in name or Path(text).exists():
+            name, path = Path(text).resolve().name.partition(".")[0], text
+        if name in benchmarks:
+            raise InputError(f"Two benchmarks have the name {name}. Write NAME={path}")
+        benchmarks[name] = Path(path)
+    return benchmarks
+
+
+def _show_leaks(report: LeakageReport) -> None:
+    rows = [
+        (
+            each.name,
+            each.n_samples,
+            *each.leaked.values(),
+            each.n_leaked,
+            f"{each.share:.2%}",
+            each.n_dataset,
+        )
+        for each in report.benchmarks
+    ]
+    kinds = ["image", "near image", "question", "near question"]
+    columns = ["benchmark", "samples", *kinds, "leaked", "share", "dataset rows"]
+    console.show_table("Samples of benchmarks in the dataset", columns, rows)
+    for each in report.benchmarks:
+        if each.n_uncompared or each.n_unread:
+            console.show_message(
+                f"{each.name}: {each.n_uncompared:,} questions about images have fewer than 13 "
+                f"words and were not compared; {each.n_unread:,} samples have an image that could "
+                "not be read"
+            )
+    if report.n_unread:
+        console.show_warning(
+            f"{report.n_unread:,} samples of the dataset have an image that could not be read: "
+            "whether they leak is not known, and they have no value in the column leak"
+        )
 
 
 def hash_images(workspace: Workspace) -> None:

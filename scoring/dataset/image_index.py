@@ -39,7 +39,7 @@ from scoring.images.digests import (
     read_digests,
     read_hashes,
 )
-from scoring.images.perceptual import HASHED_SIZE, hash_picture
+from scoring.images.perceptual import HASHED_SIZE, PictureHash, hash_picture
 from scoring.issues import ImportIssues
 from scoring.samples import Status
 from scoring.workspace import Workspace, open_workspace, require_dataset
@@ -160,16 +160,16 @@ def index_image(reference: str, roots: ImageRoots, hashed: bool = False) -> Imag
     content = read_content(location)
     box = b"" if location.box is None else repr(location.box).encode()
     digest, n_bytes = digest_content(content + box), len(content)
-    picture_hash = _hash_image(location, content) if hashed else None
+    picture = _hash_image(location, content) if hashed else None
     if location.member:
-        return ImageDigest(reference, digest, n_bytes, None, hashed, picture_hash)
+        return ImageDigest(reference, digest, n_bytes, None, hashed, picture)
     if location.cache_key() != before:
         raise ImageProblem(Status.BAD_IMAGE, f"{location.name} changed while it was read")
     mtime_ns = location.path.stat().st_mtime_ns
-    return ImageDigest(reference, digest, n_bytes, mtime_ns, hashed, picture_hash)
+    return ImageDigest(reference, digest, n_bytes, mtime_ns, hashed, picture)
 
 
-def _hash_image(location: ImageLocation, content: bytes) -> int | None:
+def _hash_image(location: ImageLocation, content: bytes) -> PictureHash | None:
     with suppress(ImageProblem):
         location = replace(location, content=content) if location.member else location
         return hash_picture(open_image(location, min_size=HASHED_SIZE))

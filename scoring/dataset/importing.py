@@ -39,7 +39,14 @@ from scoring.readers.values import InlineReference
 from scoring.runs.progress import read_progress
 from scoring.runs.record import list_runs
 from scoring.samples import Sample
-from scoring.workspace import Workspace, resolve_links, save_image_roots, write_json
+from scoring.workspace import (
+    Workspace,
+    create_workspace,
+    open_workspace,
+    resolve_links,
+    save_image_roots,
+    write_json,
+)
 
 _CHECKPOINT_ROWS = 20_000
 
@@ -142,6 +149,14 @@ class Preview:
     source: SourceFile
     sample: Sample | None
     detection: RootDetection
+
+
+def open_or_import(path: Path, folder: Path) -> Workspace:
+    """Open a workspace, or import a dataset file as one in ``folder``. Raises InputError."""
+    if (path / "workspace.json").is_file():
+        return open_workspace(path)
+    import_dataset(create_workspace(folder), [path])
+    return open_workspace(folder)  # with the image folders of the import
 
 
 def preview_dataset(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scoring.dataset.image_index import hash_reference, read_content_keys
 from scoring.duplicates.texts import Hashes, Ints
 from scoring.images.digests import read_hashes
+from scoring.images.perceptual import PictureHashes
 from scoring.workspace import Workspace
 
 
@@ -17,12 +18,13 @@ from scoring.workspace import Workspace
 class ImageContents:
     """What ``index_images`` knows: ``keys`` (n,) of the different contents, ascending.
 
-    ``hashes`` (n,) are their perceptual hashes where ``has_hash`` (n,). About 40 bytes per image.
+    ``hashes`` are the perceptual hashes of those that have one (``has_hash``, (n,)), in this order.
+    About 100 bytes per image.
     """
 
     keys: Hashes
-    hashes: Hashes
     has_hash: NDArray[np.bool_]
+    hashes: PictureHashes
     _references: Hashes  # ascending
     _positions: Ints  # of each reference, in keys
 
@@ -31,14 +33,10 @@ class ImageContents:
         """Read the index of a workspace."""
         references, key_of_reference = read_content_keys(workspace)
         keys, positions = np.unique(key_of_reference, return_inverse=True)
-        hashed_keys, stored = read_hashes(workspace)
-        is_valid = stored.is_valid().to_numpy(zero_copy_only=False).astype(bool)
-        values = stored.fill_null(0).to_numpy()
-        index = np.searchsorted(hashed_keys, keys)
-        is_hashed = np.isin(keys, hashed_keys[is_valid])
-        hashes = np.zeros(len(keys), np.uint64)
-        hashes[is_hashed] = values[index[is_hashed]]
-        return cls(keys, hashes, is_hashed, references, positions)
+        hashed_keys, has_hash, hashes = read_hashes(workspace)
+        is_hashed = np.isin(keys, hashed_keys[has_hash])
+        index = np.searchsorted(hashed_keys[has_hash], keys[is_hashed])
+        return cls(keys, is_hashed, hashes.select(index), references, positions)
 
     def find(self, reference: str) -> int:
         """Return the position of an image's content, -1 if it is not known."""

@@ -182,7 +182,7 @@ def _group_by_images(
     hashed = contents.has_hash
     start_phase(f"Comparing {len(hashed):,} different images")
     labels = np.arange(len(hashed)) + len(hashed)
-    labels[hashed] = near_images.group_pictures(contents.hashes[hashed], distance)
+    labels[hashed] = near_images.group_pictures(contents.hashes, distance)
     rows, groups = [np.empty(0, np.int64)], []
     seen: dict[tuple[int, ...], int] = {}
     for table in read_columns(workspace, _READ[IMAGES]):

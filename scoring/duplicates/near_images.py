@@ -1,4 +1,4 @@
-"""Near-duplicate pictures by the Hamming distance of their perceptual hashes, through an index.
+"""Near-duplicate pictures by their perceptual hashes, through an index of the bits.
 
 The 64 bits are three bands. Hashes that differ in at most ``distance`` bits differ in at most a
 third of that in one band, so comparing all with similar bands finds all pairs, not most of them.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scoring.duplicates.near_texts import connect_pairs
 from scoring.duplicates.texts import Hashes, Ints, expand_ranges
 from scoring.errors import InputError
-from scoring.images.perceptual import mirror_hashes
+from scoring.images.perceptual import PictureHashes, are_near
 
 DEFAULT_DISTANCE = MOST_DISTANCE = 8
 _BANDS = ((0, 21), (21, 21), (42, 22))  # first bit and width
@@ -29,8 +29,8 @@ def check_distance(distance: int) -> None:
 
 
 def find_near(
-    queries: Hashes,
-    hashes: Hashes,
+    queries: PictureHashes,
+    hashes: PictureHashes,
     distance: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Ints, Ints]]:
@@ -44,7 +44,7 @@ def find_near(
         for flipped in itertools.combinations(range(22), n)
     ]
     for band, (shift, width) in enumerate(_BANDS):
-        keys, ours = (_band(each, shift, width) for each in (hashes, queries))
+        keys, ours = (_band(each, shift, width) for each in (hashes.bits, queries.bits))
         order = np.argsort(keys, kind="stable")
         starts = np.concatenate(([0], np.cumsum(np.bincount(keys, minlength=1 << width))))
         for step, flipped in enumerate(bits):
@@ -53,7 +53,7 @@ def find_near(
                 first = starts[wanted]
                 for i, index in expand_ranges(first, starts[wanted + 1] - first):
                     j = order[index]
-                    is_near = np.bitwise_count(queries[i] ^ hashes[j]) <= distance
+                    is_near = are_near(queries, i, hashes, j, distance)
                     yield i[is_near], j[is_near]
             if on_progress:
                 on_progress(band * len(bits) + step + 1, len(_BANDS) * len(bits))
@@ -64,13 +64,18 @@ def _band(hashes: Hashes, shift: int, width: int) -> Ints:
 
 
 def group_pictures(
-    hashes: Hashes, distance: int, on_progress: Callable[[int, int], None] | None = None
+    hashes: PictureHashes, distance: int, on_progress: Callable[[int, int], None] | None = None
 ) -> Ints:
     """Return the group of each hash, equal for those that near or mirrored pairs connect."""
-    distinct, inverse = np.unique(hashes, return_inverse=True)
+    bits = hashes.bits[:, None].view(np.uint8)
+    rows = np.concatenate((bits, hashes.colours), axis=1)  # (n, bytes)
+    _, first, inverse = np.unique(
+        rows.view(f"V{rows.shape[1]}")[:, 0], return_index=True, return_inverse=True
+    )
+    distinct = hashes.select(first)
     labels = np.arange(len(distinct))
     waiting: list[NDArray[np.int64]] = []
-    queries = np.concatenate((distinct, mirror_hashes(distinct)))
+    queries = distinct.add_mirrored()
     for query, j in find_near(queries, distinct, distance, on_progress):
         i = query % len(distinct)
         is_open = labels[i] != labels[j]

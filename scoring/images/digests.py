@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from scoring.images.perceptual import N_COLOURS, PictureHash, PictureHashes
 from scoring.readers.values import InlineReference
 from scoring.schemas import IMAGE_DIGESTS, IMAGE_HASHES
 from scoring.unicode_text import replace_surrogates
@@ -33,8 +34,7 @@ class ImageDigest:
     """The content that an image reference had when it was read.
 
     ``mtime_ns`` is the time of a plain file; None for an image inside a container, which does not
-    change. ``hash`` is the perceptual hash, if one was computed (``is_hashed``) and the picture has
-    one.
+    change. ``picture`` is the perceptual hash, if it was computed (``is_hashed``) and there is one.
     """
 
     reference: str
@@ -42,7 +42,7 @@ class ImageDigest:
     n_bytes: int
     mtime_ns: int | None = None
     is_hashed: bool = False
-    hash: int | None = None
+    picture: PictureHash | None = None
 
 
 @dataclass(slots=True)
@@ -74,7 +74,8 @@ class DigestWriter:
         if hashed:  # first: a digest without it would count as not hashed yet
             values = [
                 pa.array([row.digest for row in hashed], pa.binary(16)),
-                pa.array([row.hash for row in hashed], pa.uint64()),
+                pa.array([row.picture and row.picture.bits for row in hashed], pa.uint64()),
+                pa.array([row.picture and row.picture.colours for row in hashed], pa.binary(48)),
             ]
             self._write_part("hashes", pa.Table.from_arrays(values, schema=IMAGE_HASHES))
         columns = [
@@ -110,11 +111,20 @@ def digest_keys(digests: pa.Array) -> NDArray[np.uint64]:
     return np.frombuffer(content, np.uint64).reshape(-1, 2)[:, 0].copy()
 
 
-def read_hashes(workspace: Workspace) -> tuple[NDArray[np.uint64], pa.Array]:
-    """Return the keys of the contents that were hashed, ascending, and their hashes or null."""
+def read_hashes(
+    workspace: Workspace,
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_], PictureHashes]:
+    """Return the keys of the contents that were hashed, which have a hash, and these hashes.
+
+    The keys are ascending.
+    """
     paths = sorted((workspace.dataset_dir / FOLDER).glob("hashes-*.parquet"))
     tables = [IMAGE_HASHES.empty_table(), *(pq.read_table(path) for path in paths)]
-    table = pa.concat_tables(tables).combine_chunks()
-    keys = digest_keys(table.column("digest"))
-    distinct, first = np.unique(keys, return_index=True)
-    return distinct, table.column("hash").combine_chunks().take(pa.array(first))
+    table = pa.concat_tables(tables)
+    keys, first = np.unique(digest_keys(table.column("digest")), return_index=True)
+    table = table.take(pa.array(first))
+    has_hash = table.column("bits").is_valid().to_numpy().astype(bool)
+    hashed = table.filter(pa.array(has_hash))
+    colours = np.frombuffer(b"".join(hashed.column("colours").to_pylist()), np.uint8)
+    bits = hashed.column("bits").to_numpy()
+    return keys, has_hash, PictureHashes(bits, colours.reshape(-1, N_COLOURS))

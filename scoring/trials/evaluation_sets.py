@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scoring.dataset.importing import import_dataset
+from scoring.dataset.importing import open_or_import
 from scoring.dataset.records import count_statuses, read_dataset_info, read_samples
 from scoring.errors import InputError, WorkspaceError
 from scoring.samples import Sample, Status
 from scoring.trials.options import EvaluationSource
 from scoring.trials.plan import EvaluationSet, TrialPlan, trial_folder
-from scoring.workspace import Workspace, create_workspace, open_workspace
+from scoring.workspace import Workspace, open_workspace
 
 USABLE = (Status.PENDING, Status.TEXT_ONLY)
 """Statuses of records that can be asked."""
@@ -35,28 +35,23 @@ class OpenedSet:
 def add_evaluation_set(workspace: Workspace, trial: str, source: EvaluationSource) -> OpenedSet:
     """Open a workspace, or import a file into the trial. Raises InputError if nothing is usable."""
     path = source.path.resolve()
-    if (path / "workspace.json").is_file():
-        opened = open_workspace(path)
-    else:
-        folder = trial_folder(workspace, trial) / EVALUATION_FOLDER / source.name
-        opened = create_workspace(folder)
-        is_imported = opened.dataset_dir.exists()
-        try:
-            import_dataset(opened, [path])
-        except WorkspaceError as error:
-            if not is_imported:
-                raise
-            raise InputError(
-                f"Trial {trial!r} is already planned with other records of {path}. Choose another "
-                "name: a plan is not changed after the fact"
-            ) from error
-        except InputError as error:
-            if "--format" not in str(error):
-                raise
-            raise InputError(
-                f"{error}. Pass these to visnec import, and the imported workspace to --eval"
-            ) from error
-        opened = open_workspace(folder)  # with the image folders of the import
+    folder = trial_folder(workspace, trial) / EVALUATION_FOLDER / source.name
+    is_imported = (folder / "dataset").exists()
+    try:
+        opened = open_or_import(path, folder)
+    except WorkspaceError as error:
+        if not is_imported:
+            raise
+        raise InputError(
+            f"Trial {trial!r} is already planned with other records of {path}. Choose another "
+            "name: a plan is not changed after the fact"
+        ) from error
+    except InputError as error:
+        if "--format" not in str(error):
+            raise
+        raise InputError(
+            f"{error}. Pass these to visnec import, and the imported workspace to --eval"
+        ) from error
     info = read_dataset_info(opened)
     statuses, _ = count_statuses(opened)
     n_usable = sum(statuses[status] for status in USABLE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from scoring.dataset.importing import import_dataset
 from scoring.duplicates.find import find_duplicates
 from scoring.duplicates.near_images import find_near, group_pictures
 from scoring.images.digests import read_hashes
-from scoring.images.perceptual import hash_picture, mirror_hashes
+from scoring.images.perceptual import PictureHashes, are_near, hash_picture
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.columns.test_import_columns import values
 from tests.test_cli import visnec
@@ -32,28 +33,44 @@ def picture(seed: int) -> Image.Image:
     return image
 
 
-def bits(a: int, b: int) -> int:
-    return (a ^ b).bit_count()
+def is_near(a: Image.Image, b: Image.Image, distance: int = 3) -> bool:
+    hashes = [hash_picture(each) for each in (a, b)]
+    ours, theirs = (PictureHashes.collect([each]) for each in hashes if each is not None)
+    zero = np.array([0])
+    return bool(are_near(ours, zero, theirs, zero, distance)[0])
 
 
 def test_hashes_survive_edits_and_differ_between_pictures() -> None:
-    hashes = []
     for seed in range(20):
         image = picture(seed)
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=40)
-        original = hash_picture(image)
-        assert original is not None
-        for edited in (Image.open(buffer), image.resize((160, 120)), image.convert("L")):
-            assert bits(original, hash_picture(edited) or 0) <= 3
-        mirrored = hash_picture(ImageOps.mirror(image)) or 0
-        assert bits(int(mirror_hashes(np.uint64(original))), mirrored) <= 3  # type: ignore[arg-type]
-        hashes.append(original)
-    assert min(bits(a, b) for a in hashes for b in hashes if a is not b) > 10
+        for edited in (Image.open(buffer), image.resize((160, 120)), image.convert("P")):
+            assert is_near(image, edited)
+        hashed, mirrored = hash_picture(image), hash_picture(ImageOps.mirror(image))
+        assert hashed is not None
+        assert mirrored is not None
+        both = PictureHashes.collect([hashed]).add_mirrored()
+        expected = PictureHashes.collect([hashed, mirrored])
+        assert np.bitwise_count(both.bits ^ expected.bits).max() <= 3
+        assert np.abs(both.colours.astype(int) - expected.colours).max() <= 3
+    assert not any(is_near(picture(a), picture(b), 8) for a in range(20) for b in range(a))
+
+
+def test_other_colours_are_another_picture() -> None:
+    image = picture(1)
+    red, green, blue = image.split()
+    assert is_near(image, image)
+    assert not is_near(image, Image.merge("RGB", (green, blue, red)), 64)
 
 
 def test_a_picture_of_one_colour_has_no_hash() -> None:
     assert hash_picture(Image.new("RGB", (64, 64), "white")) is None
+
+
+def hashes_of(bits: Any, *, colour: int = 0) -> PictureHashes:
+    colours = np.full((len(bits), 48), colour, np.uint8)
+    return PictureHashes(np.array(bits, np.uint64), colours)
 
 
 @pytest.mark.parametrize("distance", [0, 2, 3, 5, 8])
@@ -65,20 +82,21 @@ def test_the_index_finds_all_pairs(distance: int) -> None:
         edited ^= np.uint64(1) << draw.integers(0, 64, 200).astype(np.uint64)
     pairs = {
         pair
-        for i, j in find_near(edited, hashes, distance)
+        for i, j in find_near(hashes_of(edited), hashes_of(hashes, colour=10), distance)
         for pair in zip(i.tolist(), j.tolist(), strict=True)
     }
+    others = find_near(hashes_of(edited), hashes_of(hashes, colour=11), distance)
+    assert sum(len(i) for i, _ in others) == 0
     distances = np.bitwise_count(edited[:, None] ^ hashes[None])
-    assert pairs == {
-        *zip(*(each.tolist() for each in np.nonzero(distances <= distance)), strict=True)
-    }
+    near = np.nonzero(distances <= distance)
+    assert pairs == {*zip(*(each.tolist() for each in near), strict=True)}
 
 
 def test_groups_chain_near_and_mirrored_hashes() -> None:
     base = 0x0123456789ABCDEF
-    mirrored = int(mirror_hashes(np.array([base ^ 0b111], np.uint64))[0])
-    hashes = [base, base ^ 0xFF, base ^ 0xFFFF, 0xFEDCBA9876543210, mirrored, base]
-    groups = group_pictures(np.array(hashes, np.uint64), 8)
+    mirrored = int(hashes_of([base ^ 0b111]).add_mirrored().bits[1])
+    bits = [base, base ^ 0xFF, base ^ 0xFFFF, 0xFEDCBA9876543210, mirrored, base]
+    groups = group_pictures(hashes_of(bits), 8)
     assert len({groups[0], groups[1], groups[2], groups[4], groups[5]}) == 1
     assert groups[3] != groups[0]
 
@@ -123,11 +141,11 @@ def test_samples_by_images(workspace: Workspace) -> None:
 
 def test_the_pass_hashes_each_content_once(workspace: Workspace) -> None:
     assert index_images(workspace).n_read == 8
-    keys, hashes = read_hashes(workspace)
+    keys, _, hashes = read_hashes(workspace)
     assert len(keys) == len(hashes) == 0
     assert index_images(workspace, hashes=True).n_read == 7  # copy.png is white.png
-    keys, hashes = read_hashes(workspace)
-    assert (len(keys), hashes.null_count) == (7, 3)
+    keys, has_hash, hashes = read_hashes(workspace)
+    assert (len(keys), has_hash.sum(), len(hashes)) == (7, 4, 4)
     assert index_images(workspace, hashes=True).n_read == 0
 
 
