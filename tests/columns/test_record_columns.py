@@ -89,6 +89,18 @@ def test_ratings_go_from_the_import_to_an_export(tmp_path: Path) -> None:
     assert table["col:relevance_ratings"] == RATINGS
     assert table["col:visual_dependency_min"] == [1, 5, 3, None]
     assert None not in table["visnec"]
+    rule = {"share": 0.5, "where": "col:relevance_min>=3"}
+    select = scoring.SelectOptions("clean", "top-share", **rule)  # type: ignore[arg-type]
+    (subset,) = scoring.create_subsets(workspace, store, select)
+    best = max((1, 2), key=table["visnec"].__getitem__)
+    assert subset.subset.selected.tolist() == [best]
+    options = scoring.ExportOptions("parquet", images="embed", add_columns=tuple(names))
+    folder = scoring.export_subset(workspace, store, subset.definition, format=options).folder
+    (exported,) = pq.read_table(folder / "samples.parquet").to_pylist()
+    assert exported["col:relevance_ratings"] == RATINGS[best]
+    assert exported["visnec"] == table["visnec"][best]
+    assert exported["images"][0]["bytes"] == png(("red", "blue", "red", "green")[best])
+    assert scoring.verify_manifest(folder).n_samples == 1
 
 
 def test_nested_keys_numbers_texts_and_what_is_left_out(
