@@ -25,6 +25,7 @@ _FILES_SHOWN = 8
 _REASONS_SHOWN = 5
 _ROOTS_SHOWN = 4
 _CHARACTERS_SHOWN = 600
+_KEYS_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +267,10 @@ def _show_preview(
             _show_format(name, detected.family, detected.container, detected.why)
             for line in _describe_sample(sample) if sample is not None else ():
                 console.show_message(f"    {line}")
+            if preview.keys:
+                more = ", ..." if len(preview.keys) > _KEYS_SHOWN else ""
+                keys = ", ".join(preview.keys[:_KEYS_SHOWN]) + more
+                console.show_message(f"    keys, for --columns: {keys[:_CHARACTERS_SHOWN]}")
         described = {} if sample is None else asdict(sample)
         described.pop("original", None)
         record: dict[str, Any] = {"file": name, "format": detected.family}
@@ -273,6 +278,7 @@ def _show_preview(
             "container": detected.container,
             "why": detected.why,
             "first_record": described or None,
+            "keys": list(preview.keys),
         }
         records.append(record | {"images": asdict(preview.detection)})
     _show_remaining(len(previews))

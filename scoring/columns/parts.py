@@ -7,6 +7,7 @@ column; a part is never edited.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
@@ -80,19 +81,27 @@ def part_path(workspace: Workspace, column: ColumnRecord) -> Path:
 def write_part(
     workspace: Workspace, column: ColumnRecord, batches: Iterable[pa.RecordBatch]
 ) -> ColumnRecord:
-    """Write the values of a column and return its record, which ``publish_columns`` stores."""
+    """Write the values of a column and return its record, which ``publish_columns`` stores.
+
+    A part is named after its content, so that writing the same values again keeps the part that
+    exports name in their manifests.
+    """
     value = ARROW_TYPES[column.type]
     value = pa.list_(value) if column.per == TURN else value
     schema = pa.schema([("row_idx", pa.int64()), ("value", value)])
-    n_values, part = 0, f"values-{secrets.token_hex(6)}.parquet"
+    n_values, folder = 0, workspace.columns_dir / column.name
+    unnamed = folder / f"values-{secrets.token_hex(6)}.parquet"
     with (
-        open_atomic(workspace.columns_dir / column.name / part) as file,
+        open_atomic(unnamed) as file,
         pq.ParquetWriter(file, schema, compression="zstd") as writer,
     ):
         for batch in batches:
             writer.write_batch(batch.cast(schema))
             n_values += len(batch)
-    return replace(column, part=part, n_values=n_values)
+    with unnamed.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    part = unnamed.replace(folder / f"values-{digest[:16]}.parquet")
+    return replace(column, part=part.name, n_values=n_values)
 
 
 def publish_columns(workspace: Workspace, columns: Iterable[ColumnRecord]) -> None:

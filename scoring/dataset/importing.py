@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -144,11 +145,15 @@ def import_dataset(
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How an import would read a file: its format, its first record, and where its images are."""
+    """How an import would read a file: its format, its first record, and where its images are.
+
+    ``keys`` are those of the first record that is an object.
+    """
 
     source: SourceFile
     sample: Sample | None
     detection: RootDetection
+    keys: tuple[str, ...] = ()
 
 
 def open_or_import(path: Path, folder: Path) -> Workspace:
@@ -168,14 +173,21 @@ def preview_dataset(
     request = _open_request(files, image_roots, options or ReadOptions())
     previews = []
     for source in request.sources:
-        detector = RootDetector(source, request.image_folders)
+        detector, keys = RootDetector(source, request.image_folders), list[tuple[str, ...]]()
         with SourceReader(source, request.options, request.images_by_key) as reader:
+            reader.on_record = partial(_note_keys, keys)
             n_shown = min(request.options.limit or MAX_PROBES, MAX_PROBES)
             samples = list(islice(reader.samples(0), n_shown))
         for sample in samples:
             detector.add_sample(sample)
-        previews.append(Preview(source, samples[0] if samples else None, detector.detection))
+        first = samples[0] if samples else None
+        previews.append(Preview(source, first, detector.detection, *keys[:1]))
     return previews
+
+
+def _note_keys(keys: list[tuple[str, ...]], _: int, record: object) -> None:
+    if isinstance(record, Mapping) and not keys:
+        keys.append(tuple(map(str, record)))
 
 
 def _open_request(

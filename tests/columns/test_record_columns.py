@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import scoring
-from scoring.columns.parts import list_columns
+from scoring.columns.parts import list_columns, part_path
 from scoring.database.connection import Store
 from scoring.database.filters import parse_filter
 from scoring.database.queries.browse import matching_rows
@@ -187,8 +187,12 @@ def test_columns_are_added_later_and_grow_with_the_dataset(
     import_dataset(workspace, [second], append=True, columns=["x", "y"])
     assert values(workspace, "x") == {0: 1.0, 1: 2.0, 2: 0.5}
     assert values(workspace, "y") == {2: "q"}
-    import_dataset(workspace, [first], columns=["y"])
-    assert values(workspace, "y") == {0: "p", 2: "q"}
+    for _ in range(2):  # the second time nothing changes, not even the name of a part
+        import_dataset(workspace, [first], columns=["y"])
+        assert values(workspace, "y") == {0: "p", 2: "q"}
+        parts = {part_path(workspace, column) for column in list_columns(workspace)}
+    import_dataset(workspace, [second], append=True, columns=["x"])
+    assert {part_path(workspace, column) for column in list_columns(workspace)} == parts
     assert [row[3] for row in in_database(workspace, "y")] == ["p", "q"]
     other = write_lines(tmp_path / "c.jsonl", {"x": "text"})
     with pytest.raises(InputError, match="'x' has one number per sample, and the key 'x' of these"):

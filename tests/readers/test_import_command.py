@@ -41,6 +41,7 @@ def test_a_dry_run_shows_the_first_record_and_stops(data: Path, tmp_path: Path) 
         "because each line is an object",
         "id 7, source x, status pending",
         "image 1: 1.png",
+        "keys, for --columns: id, image, conversations",
         "human: Look [image 1]\\n**q**",
         "assistant: [red]a",
     ):
