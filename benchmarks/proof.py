@@ -11,8 +11,8 @@ epochs, paired by seed.
 
 ``run`` keeps each result in DIR/results as a file that appears complete or not at all: the same
 command resumes after a stop. ``report`` prints the tables of DIR or of the raw results; ``--write``
-stores them as benchmarks/results/proof.md and proof.jsonl. It takes two to three hours of CPU time and
-no GPU; ``--quick`` compares four arms with two seeds, too few for a conclusion.
+stores them as benchmarks/results/proof.md and proof.jsonl. It takes two to three hours of CPU time
+and no GPU; ``--quick`` compares four arms with two seeds, too few for a conclusion.
 """
 
 from __future__ import annotations
