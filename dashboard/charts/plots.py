@@ -13,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts import style, theme
+from scoring.database.queries.column_values import ColumnPlane
 from scoring.database.queries.compare import Comparison
 from scoring.database.values import LossPlane
 from scoring.evaluation.evaluate import GroupResult
@@ -75,6 +76,25 @@ def loss_plane_figure(plane: LossPlane, bands: Bands, dark: bool) -> go.Figure:
     figure.update_xaxes(title=x_title, range=[0, top])
     y_title = {"text": "multimodal loss", "font": style.SMALL}
     figure.update_yaxes(title=y_title, range=[-0.09 * top, 1.09 * top], tick0=0)
+    return figure
+
+
+def column_plane_figure(plane: ColumnPlane, column: str, bands: Bands, dark: bool) -> go.Figure:
+    """Return scored samples by score (x) and value in a column (y); lines mark the band limits."""
+    hover = "score %{x:.2f}<br>value %{y:.4g}<br><b>%{customdata:,}</b> samples<extra></extra>"
+    x, y = plane.score_edges, plane.column_edges
+    figure = go.Figure(style.draw_density(plane.counts, x, y, dark, hover))
+    style.set_layout(figure, dark, PLANE_HEIGHT, tickfont=style.make_tick_font(dark))
+    style.make_selectable(figure, dark)
+    for limit, category in (
+        (bands.low, Category.MISALIGNED),
+        (bands.high, Category.VISION_CRITICAL),
+    ):
+        colour = theme.CATEGORY_COLOURS[category].of(dark)
+        figure.add_vline(limit, line={"color": colour, "width": 1.6, "dash": "dot"})
+    figure.update_xaxes(title={"text": _SCORE_AXIS, "font": style.SMALL}, range=[x[0], x[-1]])
+    y_title = {"text": style.escape_markup(column), "font": style.SMALL}
+    figure.update_yaxes(title=y_title, range=[y[0], y[-1]])
     return figure
 
 

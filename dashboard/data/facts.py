@@ -12,7 +12,7 @@ from dashboard.data.cache import APP_CACHE
 from scoring.clustering.clusters import list_clusterings
 from scoring.database.connection import Store
 from scoring.database.queries import overview
-from scoring.database.queries.column_rows import sortable_columns
+from scoring.database.queries.column_rows import numeric_columns, sortable_columns
 from scoring.dataset.records import read_dataset_info
 
 T = TypeVar("T")
@@ -39,6 +39,12 @@ read_dataset_counts = _cached_fact(overview.dataset_counts)
 def read_sortable_columns(store: Store) -> list[str]:
     """Return the imported columns that samples can be sorted by."""
     return sortable_columns(store.snapshot())
+
+
+@_cached_fact
+def read_numeric_columns(store: Store) -> list[str]:
+    """Return the columns with one number per sample, as a filter names them."""
+    return numeric_columns(store.snapshot())
 
 
 @_cached_fact

@@ -57,14 +57,16 @@ def read_threshold_counts(context: Context, threshold: float) -> ThresholdCounts
 
 @cached_read(decisions=False)
 def read_histogram(context: Context) -> tuple[list[float], list[int]]:
-    """Return round edges and the counts between them.
-
-    The number of bins grows with the number of scores, up to what a screen can show.
-    """
-    bins = min(max(int(math.sqrt(read_summary(context).n_scored) * 4), 60), 160)
+    """Return round edges and the counts between them."""
+    bins = choose_bins(read_summary(context).n_scored)
     edges = histogram_edges(context.store, context.scope, bins)
     frame = score_histogram(context.selection, edges)
     return edges, [int(n) for n in frame["n"]]
+
+
+def choose_bins(n: int) -> int:
+    """Return how many bins suit ``n`` values, up to what a screen can show."""
+    return min(max(int(math.sqrt(n) * 4), 60), 160)
 
 
 @cached_read(decisions=False)

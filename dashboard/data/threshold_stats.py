@@ -81,9 +81,9 @@ def resolve_threshold(context: Context, request: Mapping[str, str]) -> float:
                 raise InvalidRequest
             threshold = threshold_for_share(selection, share)
         elif "samples" in request:
-            threshold = threshold_for_count(selection, _read_count(request["samples"]))
+            threshold = threshold_for_count(selection, read_count(request["samples"]))
         elif "tokens" in request:
-            threshold = threshold_for_tokens(selection, _read_count(request["tokens"]))
+            threshold = threshold_for_tokens(selection, read_count(request["tokens"]))
         else:
             threshold = NUMBER.read(request["cut"])
     except (KeyError, OverflowError, ValueError):
@@ -96,7 +96,8 @@ def resolve_threshold(context: Context, request: Mapping[str, str]) -> float:
     return 0.0 if highest is None else math.nextafter(highest, math.inf)
 
 
-def _read_count(text: str) -> int:
+def read_count(text: str) -> int:
+    """Return a number of samples or tokens. Raises ValueError."""
     count = int(text)
     if not 0 <= count <= _LARGEST:
         raise ValueError(text)

@@ -43,7 +43,7 @@ const VN = {
     return Number(text) === 0 ? text : (x > 0 ? "+" : "−") + text;
   },
   loss: (x, digits = 3) => (x === null || x === undefined ? "–" : x.toFixed(digits)),
-  limit: (x) => String(Math.round(x * 10000) / 10000).replace("-", "−"),
+  limit: (x, digits = 4) => String(Number(x.toFixed(digits))).replace("-", "−"),
 
   /** Return the category of a score, as scoring.necessity defines it: each limit is in the upper category. */
   categoryOf: (x, low, high) => CATEGORIES[x < low ? 0 : x < high ? 1 : 2],

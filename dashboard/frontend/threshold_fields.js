@@ -5,9 +5,12 @@ class NumberField {
   limits = { least: -Infinity, most: Infinity, step: 1 };
   isTyped = false;
 
-  /** `onChange` gets the number, and whether it was reached by a step, so that more steps may follow. */
-  constructor(label, { digits = 0, help = null, onChange }) {
-    this.digits = digits;
+  /**
+   * `onChange` gets the number, and whether it was reached by a step, so that more steps may follow. A typed number
+   * is rounded where it is a count: without digits, unless it `isExact`.
+   */
+  constructor(label, { digits = 0, isExact = false, help = null, onChange }) {
+    Object.assign(this, { digits, isExact });
     this.onChange = onChange;
     this.input = el("input", {
       type: "number", step: "any", "aria-label": label, title: help, oninput: () => { this.isTyped = true; },
@@ -38,8 +41,9 @@ class NumberField {
     const text = this.input.value.trim();
     const value = text === "" ? NaN : Number(text);
     const { least, most } = this.limits;
+    const typed = this.digits || this.isExact ? value : Math.round(value);
     if (!Number.isFinite(value)) this.write(this.value);
-    else this.onChange(Math.min(Math.max(this.digits ? value : Math.round(value), least), most), isStep);
+    else this.onChange(Math.min(Math.max(typed, least), most), isStep);
   }
 
   step(by) {

@@ -1,5 +1,6 @@
-// The histogram with three draggable limits, and the curve of the share of samples at or below each score. It
-// draws what its host passes and reports pointer and key actions to it; the host owns limits and counts.
+// The histogram with three draggable limits, and the curve of the share of samples at or below each score. That of
+// a column has one limit, the threshold, and no categories. It draws what its host passes and reports pointer and
+// key actions to it; the host owns limits and counts.
 // Limits may coincide. Over the bars the threshold is on top; below the axis it ends, and each band limit has
 // a grip on its own side, so each of the three can be grabbed.
 
@@ -32,9 +33,14 @@ class ThresholdPlot {
   log = false;
   share = 0;
 
-  /** @param {any} host has move(name, value), startDrag(), endDrag(), finishSoon() and brush(from, to) */
-  constructor(host) {
+  /**
+   * @param {any} host has move(name, value), startDrag(), endDrag(), finishSoon() and brush(from, to)
+   * @param {string[]} names of the limits
+   * @param {string | null} column whose values are drawn, null for the score
+   */
+  constructor(host, names, column) {
     this.host = host;
+    this.column = column;
     const id = `clip-${Math.random().toString(36).slice(2)}`;
     const defs = svg("defs", {}, svg("pattern",
       { id: `${id}-hatch`, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
@@ -46,14 +52,17 @@ class ThresholdPlot {
       defs.append(svg("clipPath", { id: `${id}-${name}` }, this.clips[name]));
       return svg("path", { fill, "clip-path": `url(#${id}-${name})` });
     };
-    this.bars = CATEGORIES.map((category) => clipped(category, `var(--vn-${category})`));
+    this.bars = column ? [clipped("all", "var(--vn-source-0)")]
+      : CATEGORIES.map((category) => clipped(category, `var(--vn-${category})`));
     this.bars.push(clipped("dropped", `url(#${id}-hatch)`));
     this.grid = svg("g", { class: "grid", "aria-hidden": "true" });
     this.axis = svg("g", { class: "axis", "aria-hidden": "true" });
     this.brushed = svg("rect", { class: "brushed", y: TOP, height: BASE - TOP, visibility: "hidden" });
-    this.handles = { low: this.buildHandle("low"), high: this.buildHandle("high"), cut: this.buildHandle("cut") };
+    this.handles = Object.fromEntries(names.map((name) => [name, this.buildHandle(name)]));
+    const label = column ? `Histogram of ${column} with a movable threshold`
+      : "Histogram of the VisNec score with movable limits";
     this.plot = svg("svg", {
-      class: "plot", height: HEIGHT, role: "group", "aria-label": "Histogram of the VisNec score with movable limits",
+      class: "plot", height: HEIGHT, role: "group", "aria-label": label,
       onpointerdown: (event) => this.brush(event),
     }, defs, this.grid, this.bars, this.axis, this.brushed, Object.values(this.handles));
     this.curve = svg("svg", { class: "curve", height: HEIGHT, role: "img" });
@@ -86,6 +95,7 @@ class ThresholdPlot {
   get inner() { return this.width - LEFT - RIGHT; }
   position(value) { return (clamp(value, this.from, this.to) - this.from) / (this.to - this.from); }
   x(value) { return LEFT + this.position(value) * this.inner; }
+  format(value) { return VN.limit(value, this.data.digits); }
   value(x) { return this.from + ((x - LEFT) / this.inner) * (this.to - this.from); }
 
   /** @param {number} share of the scored samples that is below the threshold */
@@ -115,7 +125,7 @@ class ThresholdPlot {
     this.grid.replaceChildren(...this.yTicks(most).map((n) => svg("g", {}, line(BASE - height(n)),
       svg("text", { x: LEFT - 6, y: BASE - height(n) + 4, "text-anchor": "end" }, VN.count(n)))));
     this.axis.replaceChildren(line(BASE), ...this.xTicks().map((value) =>
-      svg("text", { x: this.x(value), y: HEIGHT - 4, "text-anchor": "middle" }, VN.limit(value))));
+      svg("text", { x: this.x(value), y: HEIGHT - 4, "text-anchor": "middle" }, this.format(value))));
     this.layoutCurve();
     this.drawLimits();
   }
@@ -130,7 +140,7 @@ class ThresholdPlot {
     const step = niceStep((this.to - this.from) / Math.max(3, Math.floor(this.width / 110)));
     const ticks = [];
     for (let k = Math.ceil(this.from / step - 1e-9); k * step <= this.to + 1e-9; k++) {
-      ticks.push(Math.round(k * step * 1e6) / 1e6);
+      ticks.push(Number((k * step).toPrecision(12)));
     }
     return ticks;
   }
@@ -152,7 +162,7 @@ class ThresholdPlot {
     // Zero is labelled where its text does not touch those at the ends.
     const hasZero = this.from < 0 && this.to > 0 && Math.min(x(0) - left, right - x(0)) > 34;
     const label = (value, anchor) => svg("text", { x: x(value), y: HEIGHT - 4, "text-anchor": anchor },
-      VN.limit(Math.round(value * 100) / 100));
+      VN.limit(value, this.column ? this.data.digits : 2));
     const labels = [label(this.from, this.from === 0 ? "middle" : "start"), label(this.to, "end"),
       hasZero && label(0, "middle")];
     this.marker = svg("line", { class: "at", y1: TOP - 6, y2: BASE });
@@ -162,8 +172,10 @@ class ThresholdPlot {
       svg("g", "grid", [0, 0.25, 0.5, 0.75, 1].map(gridLine)),
       svg("path", { class: "line", d: `M${left} ${BASE}${steps}H${right}` }), this.marker, this.dot, this.shareLabel,
       svg("g", "axis", line(BASE), labels),
-      svg("text", { class: "title", x: left, y: 14 }, "at or below a score"));
+      svg("text", { class: "title", x: left, y: 14 }, `at or below a ${this.noun}`));
   }
+
+  get noun() { return this.column ? "value" : "score"; }
 
   // The threshold on the curve.
   drawOnCurve() {
@@ -171,7 +183,7 @@ class ThresholdPlot {
     const { x, y, width } = this.curveScale;
     const left = x(this.limits.cut), top = y(this.share), share = VN.share(this.share, 1);
     const isRight = left > width / 2;
-    const label = `Share of samples at or below a score; ${share} are below the threshold`;
+    const label = `Share of samples at or below a ${this.noun}; ${share} are below the threshold`;
     this.curve.setAttribute("aria-label", label);
     setAttributes(this.marker, { x1: left, x2: left });
     setAttributes(this.dot, { cx: left, cy: top });
@@ -186,23 +198,27 @@ class ThresholdPlot {
     const { low, high, cut } = this.limits;
     const span = (rect, from, to) => setAttributes(rect, { x: from, width: Math.max(0, to - from) });
     const left = LEFT - 1, right = this.width;
-    const xLow = low <= this.from ? left : this.x(low), xHigh = high >= this.to ? right : this.x(high);
-    span(this.clips.misaligned, left, xLow);
-    span(this.clips.redundant, xLow, xHigh);
-    span(this.clips["vision-critical"], xHigh, right);
+    if (this.column) span(this.clips.all, left, right);
+    else {
+      const xLow = low <= this.from ? left : this.x(low), xHigh = high >= this.to ? right : this.x(high);
+      span(this.clips.misaligned, left, xLow);
+      span(this.clips.redundant, xLow, xHigh);
+      span(this.clips["vision-critical"], xHigh, right);
+    }
     span(this.clips.dropped, left, cut <= this.from ? left : this.x(cut));
     for (const [name, group] of Object.entries(this.handles)) {
       const value = this.limits[name];
       setAttributes(group, {
         transform: `translate(${this.x(value)} 0)`, "aria-valuemin": this.from, "aria-valuemax": this.to,
-        "aria-valuenow": value, "aria-valuetext": `${VN.limit(value)} nats`,
+        "aria-valuenow": value, "aria-valuetext": this.column ? this.format(value) : `${this.format(value)} nats`,
       });
     }
-    // The label stays inside the plot while its line goes to the edge.
+    // The label stays inside the plot while its line goes to the edge; a long number has no word before it.
     const margin = GRIP_WIDTH / 2 + 2, x = this.x(cut);
+    const value = this.format(cut), label = value.length > 6 ? value : `threshold ${value}`;
     const shift = clamp(x, margin, this.width - margin) - x;
     setAttributes(this.handles.cut.querySelector(".grip"), { x: shift - GRIP_WIDTH / 2 });
-    setAttributes(this.handles.cut.querySelector(".label"), { x: shift }).textContent = `threshold ${VN.limit(cut)}`;
+    setAttributes(this.handles.cut.querySelector(".label"), { x: shift }).textContent = label;
   }
 
   pointerX(event) { return event.clientX - this.plot.getBoundingClientRect().left; }

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from dashboard.data.activity import state_digest
+from dashboard.data.column_stats import column_stats
 from dashboard.data.context import open_view_context, read_workspace, single_snapshot
 from dashboard.data.samples import read_cards, read_image, read_thumbnail
 from dashboard.data.threshold_stats import InvalidRequest, threshold_stats
@@ -29,7 +30,7 @@ from scoring.images.decode import ImageProblem
 MAX_ROWS: Final = 32
 _CACHED = {"cache-control": "private, max-age=86400, immutable"}
 _NOT_CACHED = {"cache-control": "no-store"}
-_SCOPE_PARAMETERS = ("run", "baseline", "clustering", "filter", "low", "high")
+_SCOPE_PARAMETERS = ("run", "baseline", "clustering", "filter", "low", "high", "column")
 
 Handler = Callable[[Request], Response]
 
@@ -109,13 +110,18 @@ def send_cards(request: Request) -> Response:
 
 
 def send_threshold_stats(request: Request) -> Response:
-    """Send what a threshold keeps and drops; it is given by score, share, samples or tokens."""
-    stats = threshold_stats(_read_view(request), request.query_params)
+    """Send what a threshold keeps and drops; it is given by score, share, samples or tokens.
+
+    With a ``column`` it is a threshold on the values of that column.
+    """
+    view = _read_view(request)
+    compute = column_stats if view.column else threshold_stats
+    stats = compute(view, request.query_params)
     return JSONResponse(stats, headers=_NOT_CACHED)
 
 
 def _read_view(request: Request) -> View:
-    """Return the view with the scores, the filter and the band limits of an address."""
+    """Return the view with the scores, filter, band limits and column of an address."""
     return read_view({name: request.query_params.get(name, "") for name in _SCOPE_PARAMETERS})[0]
 
 

@@ -91,9 +91,11 @@ def typeset_minus(text: str) -> str:
     return re.sub(r"(?<!\w)-(?=\d)", "−", text)
 
 
-def limit(value: float) -> str:
+def limit(value: float, digits: int = 4) -> str:
     """Return a threshold or limit without trailing zeros."""
-    return f"{value:.4f}".rstrip("0").rstrip(".").replace("-", "−")
+    text = f"{value:.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if digits else text
+    return text.replace("-", "−")
 
 
 def duration(seconds: float | None) -> str:

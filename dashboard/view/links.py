@@ -50,6 +50,14 @@ def threshold_url(scope: Scope, where: Filter, generation: str) -> str:
     return f"{PREFIX}/cut?{urlencode(parameters)}"
 
 
+def column_threshold_url(
+    scope: Scope, where: Filter, bands: Bands, generation: str, column: str
+) -> str:
+    """As :func:`threshold_url`, for a threshold on an imported column."""
+    limits = {"low": repr(bands.low), "high": repr(bands.high), "column": column}
+    return f"{threshold_url(scope, where, generation)}&{urlencode(limits)}"
+
+
 def _scope_parameters(scope: Scope, generation: str) -> dict[str, str]:
     return {
         "key": KEY,

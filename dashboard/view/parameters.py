@@ -23,6 +23,7 @@ MAX_COUNT: Final = 10**9
 _MAX_TEXT: Final = 4000
 _MAX_TARGETS_TEXT: Final = 20_000  # some hundred groups
 _MAX_NUMBER: Final = 1e6
+_MAX_VALUE: Final = 1e15  # of an imported column
 _MAX_CLUSTER: Final = 2**31 - 1
 
 
@@ -61,6 +62,7 @@ def _read_name(text: str) -> str:
 
 # Comparisons with NaN are false.
 NUMBER: Final = Parameter(float, lambda x: abs(x) <= _MAX_NUMBER, "a finite number", repr)
+VALUE: Final = Parameter(float, lambda x: abs(x) <= _MAX_VALUE, "a finite number", repr)
 SHARE: Final = Parameter(float, lambda x: 0 < x <= 1, "a share between 0 and 1", repr)
 FLAG: Final = Parameter(
     {"0": False, "1": True}.get,

@@ -29,6 +29,7 @@ from dashboard.view.parameters import (
     SHARE,
     SIZE_LIMITS,
     TARGETS,
+    VALUE,
     Parameter,
     choice_parameter,
     integer_parameter,
@@ -168,7 +169,8 @@ class Key(StrEnum):
     BULK_PLACE = "visnec.bulk_place"
     REVEALED = "visnec.revealed"
     REVIEWER_FORGOTTEN = "visnec.reviewer_forgotten"
-    PLOTLY_LOADED = "visnec.plotly_loaded"
+    DRAWN_PLANES = "visnec.drawn_planes"
+    OPENS_EXPLORE = "visnec.opens_explore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,10 @@ class View:
     ``rule`` to ``max_repeat`` are the choices on the Subset page; a ``max_weight`` of 0 means no
     limit, without ``per`` the rule's default applies, and without ``target`` a mixture keeps the
     proportions of its groups.
+    threshold, ``column_cut`` that of the imported ``column``. ``sample`` is the one open in
+    Explore, ``row`` the current one in Review. Fields from ``rule`` to ``max_weight`` are the
+    choices on the Subset page; a ``max_weight`` of 0 means no limit, and without ``per`` the
+    rule's default applies.
     """
 
     run: Annotated[str | None, NAME] = None
@@ -191,6 +197,8 @@ class View:
     high: Annotated[float | None, NUMBER] = None
     cut: Annotated[float | None, NUMBER] = None
     log: Annotated[bool, FLAG] = False
+    column: Annotated[str | None, NAME] = None
+    column_cut: Annotated[float | None, VALUE] = None
     group: Annotated[Group, choice_parameter(Group)] = Group.SOURCE
     sort: Annotated[Order, ORDER] = Sort.VISNEC_DESC
     page: Annotated[Cursor | None, CURSOR] = None

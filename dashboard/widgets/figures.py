@@ -183,15 +183,17 @@ def show_chart(figure: Any, key: str, **selection: Any) -> None:
     st.plotly_chart(figure, theme="streamlit", config=config, key=key, **selection)
 
 
-def read_selected_range(state: Any, axis: str, lowest: float = -math.inf) -> Range | None:
+def read_selected_range(
+    state: Any, axis: str, lowest: float = -math.inf, digits: int = 2
+) -> Range | None:
     """Return the range that a box drawn on a chart covers along an axis, or None without a box.
 
-    Rounded to two decimals: a box cannot be drawn more precisely.
+    Rounded to ``digits`` decimals: a box cannot be drawn more precisely.
     """
     selection = (state or {}).get("selection") if isinstance(state, Mapping) else None
     boxes = (selection or {}).get("box")
     if not boxes:
         return None
     low, high = sorted(float(end) for end in boxes[0][axis])
-    low, high = max(round(low, 2), lowest), round(high, 2)
+    low, high = max(round(low, digits), lowest), round(high, digits)
     return Range(low, high) if low < high else None

@@ -8,7 +8,13 @@ from dashboard.data.context import Context
 from dashboard.data.facts import read_dataset_counts
 from dashboard.data.reviews import read_review_state
 from dashboard.data.scores import read_status_counts, read_summary
-from dashboard.pages.overview import groups_panel, health_panel, plane_panel, threshold_editor
+from dashboard.pages.overview import (
+    column_panel,
+    groups_panel,
+    health_panel,
+    plane_panel,
+    threshold_editor,
+)
 from dashboard.text import formatting
 from dashboard.view.navigation import Fragment
 from dashboard.view.state import View
@@ -74,6 +80,7 @@ def _show_scores(context: Context, _view: View) -> None:
         plane_panel.show_loss_plane()
     with right:
         health_panel.show_health(context)
+    column_panel.show_columns()
 
 
 @page_frame.view_fragment(Fragment.THRESHOLD)

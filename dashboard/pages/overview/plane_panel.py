@@ -1,14 +1,16 @@
 """The loss plane: text-only against multimodal loss; a box on it filters the page.
 
-A browser takes a second to load Plotly and draws nothing else meanwhile. The first plane of a
-session is therefore drawn once the page is idle.
+A browser takes a second to load Plotly and draws nothing else meanwhile. The first drawing of each
+plane in a session therefore waits until the page is idle.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard.charts import plots
@@ -35,14 +37,24 @@ def show_loss_plane(context: Context, _view: View) -> None:
     plane = read_loss_plane(context)
     if plane.counts.sum() == 0:
         notices.show_empty("No losses yet", "The plane fills as samples are scored.")
-    elif not st.session_state.get(Key.PLOTLY_LOADED):
-        st.session_state[Key.PLOTLY_LOADED] = True
-        height = f"height:{plots.PLANE_HEIGHT}px"
-        st.html(f'<div class="vn-waiting vn-quiet" style="{height}">Drawing the loss plane …</div>')
-        poller.rerun_every("plane", _MOMENT)
     else:
-        figure = plots.loss_plane_figure(plane, context.bands, figures.use_dark_theme())
-        figures.show_chart(figure, _KEY, on_select=_filter_by_box, selection_mode="box")
+        show_plane(
+            _KEY,
+            lambda: plots.loss_plane_figure(plane, context.bands, figures.use_dark_theme()),
+            _filter_by_box,
+        )
+
+
+def show_plane(key: str, draw: Callable[[], go.Figure], choose_box: Callable[[], None]) -> None:
+    """Show a plane of its own fragment, once the page is idle; ``choose_box`` is a callback."""
+    drawn: set[str] = st.session_state.setdefault(Key.DRAWN_PLANES, set())
+    if key in drawn:
+        figures.show_chart(draw(), key, on_select=choose_box, selection_mode="box")
+        return
+    drawn.add(key)
+    height = f"height:{plots.PLANE_HEIGHT}px"
+    st.html(f'<div class="vn-waiting vn-quiet" style="{height}">Drawing the plane …</div>')
+    poller.rerun_every(f"idle-{key}", _MOMENT)
 
 
 def _filter_by_box() -> None:

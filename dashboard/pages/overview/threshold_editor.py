@@ -29,7 +29,7 @@ from scoring.database.filters import Range
 _KEY: Final = "threshold_editor"
 _LARGEST_LIMIT: Final = 1e6
 _LIMITS: Final = ("low", "high", "cut")
-_editor = st.components.v2.component(
+editor = st.components.v2.component(
     "visnec_threshold_editor",
     html=assets.HTML,
     css=assets.style("figures", "threshold_editor"),
@@ -50,7 +50,7 @@ def show_editor(context: Context, view: View, threshold: float) -> None:
     """Show the editor; changes go into the view."""
     own, generation = context.workspace.bands, context.store.generation
     edges, counts = read_histogram(context)
-    result = _editor(
+    result = editor(
         key=_KEY,
         data={
             "edges": list(edges),

@@ -15,7 +15,12 @@ from scoring.database.connection import Snapshot
 from scoring.database.filters import ColumnCondition
 from scoring.errors import FilterError
 
-_SUMMARIES = {"min": "min(number)", "max": "max(number)", "mean": "avg(number)"}
+# A mean over a list adds in the order of the answers, with any number of threads.
+_SUMMARIES = {
+    "min": "min(number)",
+    "max": "max(number)",
+    "mean": "list_avg(list(number ORDER BY turn))",
+}
 _VALUES = {"integer": "number", "number": "number", "text": "text", "boolean": "flag"}
 _ROWS_PER_ANSWER = """
     SELECT row_idx FROM column_values WHERE name = $column
@@ -23,17 +28,25 @@ _ROWS_PER_ANSWER = """
 """
 _ROWS = "SELECT row_idx FROM column_values WHERE name = $column AND {condition}"
 _NUMBERS = "SELECT row_idx, number FROM column_values WHERE name = $column AND number IS NOT NULL"
-# A mean over a list adds in the order of the answers, with any number of threads.
 _NUMBERS_PER_ANSWER = """
-    SELECT row_idx, list_{summary}(list(number ORDER BY turn)) AS number
+    SELECT row_idx, {summary} AS number
     FROM column_values WHERE name = $column AND number IS NOT NULL GROUP BY row_idx
 """
-_LIST_SUMMARIES = {"min": "min", "max": "max", "mean": "avg"}
-
 _SORT_VALUES = """
     SELECT row_idx, {value} AS value FROM column_values
     WHERE name = $column AND number IS NOT NULL GROUP BY row_idx
 """
+
+
+def numeric_columns(snapshot: Snapshot) -> list[str]:
+    """Return the columns with one number per sample, as a filter names them: clip, rating.min."""
+    names = []
+    for name, per in snapshot.fetch_rows("""
+        SELECT name, per FROM columns
+        WHERE type IN ('integer', 'number') AND n_values > 0 ORDER BY name
+    """):
+        names += [f"{name}.{summary}" for summary in _SUMMARIES] if per == "turn" else [name]
+    return names
 
 
 def column_query(snapshot: Snapshot, condition: ColumnCondition) -> tuple[str, dict[str, Any]]:
@@ -78,7 +91,7 @@ def column_numbers(snapshot: Snapshot, text: str) -> NDArray[np.float64]:
     _check_is_number(name, summary, column_type, is_per_turn)
     query = _NUMBERS
     if summary is not None:
-        query = _NUMBERS_PER_ANSWER.format(summary=_LIST_SUMMARIES[summary])
+        query = _NUMBERS_PER_ANSWER.format(summary=_SUMMARIES[summary])
     numbers = np.full(snapshot.fetch_value("SELECT n_samples FROM build_info"), np.nan)
     for batch in snapshot.fetch_batches(query, {"column": name}):
         numbers[batch["row_idx"]] = batch["number"]

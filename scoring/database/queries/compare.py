@@ -119,13 +119,7 @@ def _compare_scores(
     n_here = len(here)
     both = ~np.isnan(there)
     row_idx, here, there = row_idx[both], here[both], there[both]
-    # Ranks from 0, ties averaged; scipy.stats does the same and takes a second to import.
-    ranks, other_ranks = (
-        np.asarray(pd.Series(scores).rank() - 1, np.float64) for scores in (here, there)
-    )
-    spearman = None
-    if len(ranks) >= 2 and np.ptp(ranks) and np.ptp(other_ranks):
-        spearman = float(np.clip(np.corrcoef(ranks, other_ranks)[0, 1], -1, 1))
+    ranks, other_ranks = average_ranks(here), average_ranks(there)
     n_top = int(share * len(here))
     top_here = top_there = None
     n_top_both = n_top_either = 0
@@ -141,7 +135,7 @@ def _compare_scores(
     return Comparison(
         n_here=n_here,
         n_both=len(here),
-        spearman=spearman,
+        spearman=correlate(ranks, other_ranks),
         share=share,
         top_here=top_here,
         top_there=top_there,
@@ -150,11 +144,7 @@ def _compare_scores(
         flips=_count_cells(
             bands.category_codes(here), bands.category_codes(there), (n_categories, n_categories)
         ),
-        density=_count_cells(
-            np.searchsorted(edges[1][1:-1], there, side="right"),
-            np.searchsorted(edges[0][1:-1], here, side="right"),
-            (len(edges[1]) - 1, len(edges[0]) - 1),
-        ),
+        density=count_density(here, there, edges[0], edges[1]),
         edges_here=edges[0],
         edges_there=edges[1],
         furthest=pd.DataFrame(
@@ -166,6 +156,28 @@ def _compare_scores(
                 "other_rank": other_ranks[furthest] / max(len(gap), 1),
             }
         ),
+    )
+
+
+def average_ranks(values: Floats) -> Floats:
+    """Return the ranks of values from 0, tied ones averaged."""
+    # scipy.stats does the same and takes a second to import.
+    return np.asarray(pd.Series(values).rank() - 1, np.float64)
+
+
+def correlate(x: Floats, y: Floats) -> float | None:
+    """Return Pearson's correlation; None below two pairs or where a side is constant."""
+    if len(x) < 2 or not np.ptp(x) or not np.ptp(y):
+        return None
+    return float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
+
+
+def count_density(x: Floats, y: Floats, x_edges: Floats, y_edges: Floats) -> NDArray[np.int64]:
+    """Count pairs between the edges, shape (y, x); the outer bins include what is outside."""
+    return _count_cells(
+        np.searchsorted(y_edges[1:-1], y, side="right"),
+        np.searchsorted(x_edges[1:-1], x, side="right"),
+        (len(y_edges) - 1, len(x_edges) - 1),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scoring.database.conditions import (
     CERTAINTY,
@@ -218,7 +219,7 @@ def histogram_edges(store: Store, scope: Scope, bins: int = 60) -> list[float]:
         {"run_id": scope.run_id, "baseline": scope.baseline},
     )[0]
     low, high = (-1.0, 1.0) if low is None else (min(low, 0.0), max(high, 0.0))
-    step = _round_step((high - low) / bins)
+    step = round_step((high - low) / bins)
     first, last = math.floor(low / step), math.ceil(high / step)
     return [float(f"{edge * step:.12g}") for edge in range(first, max(last, first + 1) + 1)]
 
@@ -232,10 +233,22 @@ def score_histogram(selection: Selection, edges: Sequence[float]) -> pd.DataFram
     ascending = all(left < right for left, right in itertools.pairwise(edges))
     if len(edges) < 2 or not ascending or not np.isfinite(edges).all():
         raise InputError(f"Bin edges must be two or more finite, ascending numbers, got {edges}.")
-    index = open_score_index(selection)
-    inner = np.searchsorted(index.visnec, np.asarray(edges[1:-1], np.float64), side="left")
-    n = np.diff(np.concatenate([[0], inner, [len(index)]]))
+    n = count_bins(open_score_index(selection).visnec, edges)
     return pd.DataFrame({"left": list(edges[:-1]), "right": list(edges[1:]), "n": n})
+
+
+def count_bins(ascending: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
+    """Count sorted values per bin; the outer bins include what is outside."""
+    inner = np.searchsorted(ascending, np.asarray(edges[1:-1], np.float64), side="left")
+    return np.diff(np.concatenate([[0], inner, [len(ascending)]]))
+
+
+def round_edges(low: float, high: float, bins: int, smallest_step: float = 0.0) -> list[float]:
+    """Return about ``bins`` round bin edges from at most ``low`` to above ``high``."""
+    span = (high - low) or abs(high) or 1.0
+    step = max(round_step(span / bins), smallest_step)
+    first, last = math.floor(low / step), math.floor(high / step) + 1
+    return [float(f"{edge * step:.12g}") for edge in range(first, last + 1)]
 
 
 def loss_plane(selection: Selection, bins: int = 60) -> LossPlane:
@@ -247,7 +260,7 @@ def loss_plane(selection: Selection, bins: int = 60) -> LossPlane:
     top = query.fetch_value(
         "SELECT high_loss FROM runs WHERE run_id = $run_id AND baseline = $baseline"
     )
-    step = _round_step((top or 1.0) / bins)
+    step = round_step((top or 1.0) / bins)
 
     def count() -> LossPlane:
         cells = query.fetch_rows(
@@ -271,7 +284,7 @@ def loss_plane(selection: Selection, bins: int = 60) -> LossPlane:
     )
 
 
-def _round_step(at_least: float) -> float:
+def round_step(at_least: float) -> float:
     """Return the next 1, 2, 2.5 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(max(at_least, 1e-9)))
     return next(

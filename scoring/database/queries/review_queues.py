@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scoring.database.conditions import compile_query, parse_other_scope
 from scoring.database.connection import Selection, Snapshot
+from scoring.database.queries.column_values import disagreements
 from scoring.database.queries.compare import compare_scopes
 from scoring.database.score_index.index import SOURCE, open_score_index
 from scoring.errors import InputError
@@ -31,6 +32,8 @@ ORDERS = (
     "random",
     STRATIFIED,
     "runs:RUN/BASELINE",
+    "above:COLUMN",
+    "below:COLUMN",
     "conflicts",
     "reviewers",
     "rule:0.25",
@@ -72,6 +75,7 @@ _SORTED_BY = {  # row_idx for the other orders
     "threshold": "abs(visnec - $threshold), row_idx",
     "rule": "abs(visnec - $threshold) DESC, row_idx",
 }
+_HIGHER_SIDES = {"above": "score", "below": "column"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ def review_queue(
             samples; ``random`` takes any; ``stratified`` takes about the same number of scored
             samples of every source and category, in a random order in which all of these advance
             together; ``runs:RUN/BASELINE`` those whose ranks differ most from another run's;
+            ``above:COLUMN`` those that the score ranks highest above an imported column,
+            ``below:COLUMN`` the reverse (see ``column_values.disagreements``);
             ``conflicts`` those with equally many keep and drop, or with any unsure;
             ``reviewers`` those with different decisions; ``rule:0.25`` those whose decision
             disagrees with keeping ``visnec >= 0.25``, the furthest from it first; ``row_idx`` any
@@ -121,12 +127,16 @@ def review_queue(
         raise InputError(f"Unknown queue {order!r}. Choose one of: {', '.join(ORDERS)}.")
     if name in ("random", STRATIFIED):
         return _draw_queue(selection, name, limit, seed, undecided_by, decided_by)
-    if name == "runs":
-        comparison = compare_scopes(selection, parse_other_scope(selection.scope, argument))
-        furthest = comparison.furthest["row_idx"].to_numpy()
+    if name in ("runs", *_HIGHER_SIDES):
+        if name == "runs":
+            comparison = compare_scopes(selection, parse_other_scope(selection.scope, argument))
+            apart, n_eligible = comparison.furthest, comparison.n_both
+        else:
+            apart = disagreements(selection, argument, high=_HIGHER_SIDES[name])
+            n_eligible = len(apart)
+        furthest = apart["row_idx"].to_numpy()
         is_open = _is_open(furthest, selection.store.snapshot(), undecided_by, decided_by)
         rows: list[int] = furthest[is_open].tolist()[:limit]
-        n_eligible = comparison.n_both
     else:
         values: dict[str, Any] = {"undecided_by": undecided_by, "decided_by": decided_by}
         if argument:

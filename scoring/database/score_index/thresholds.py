@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scoring.database.connection import Selection
 from scoring.database.score_index.index import KIND, SOURCE, ScoreIndex, open_score_index
@@ -115,13 +116,19 @@ def score_ecdf(selection: Selection, points: int = 200) -> pd.DataFrame:
     """
     if points < 2:
         raise InputError(f"A curve needs two points or more, got {points!r}.")
-    index = open_score_index(selection)
-    if not len(index):
-        return pd.DataFrame({"visnec": np.empty(0), "share": np.empty(0)})
-    ranks = np.linspace(0, len(index) - 1, min(points, len(index))).astype(np.int64)
-    visnec = np.unique(index.visnec[ranks])
-    at_or_below = np.searchsorted(index.visnec, visnec, side="right")
-    return pd.DataFrame({"visnec": visnec, "share": at_or_below / len(index)})
+    visnec, share = cumulate_shares(open_score_index(selection).visnec, points)
+    return pd.DataFrame({"visnec": visnec, "share": share})
+
+
+def cumulate_shares(
+    ascending: NDArray[np.float64], points: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return some of the sorted values, and the share of all that are at or below each of them."""
+    if not len(ascending):
+        return ascending, np.empty(0)
+    ranks = np.linspace(0, len(ascending) - 1, min(points, len(ascending))).astype(np.int64)
+    values = np.unique(ascending[ranks])
+    return values, np.searchsorted(ascending, values, side="right") / len(ascending)
 
 
 def _threshold_for(index: ScoreIndex, count: int) -> float:
