@@ -41,6 +41,7 @@ from scoring.necessity import LOW_TOLERANCE, Bands
 from scoring.rules import LOSSES, RANKINGS, Per, WeightBy
 from scoring.rules.base import NamedLimits
 from scoring.rules.combination import Normalise
+from scoring.rules.groups import BEST
 from scoring.rules.mixture import DrawBy, MixtureGroup
 from scoring.rules.targets import Targets
 
@@ -111,6 +112,7 @@ class RuleKind(StrEnum):
     THRESHOLD = "threshold"
     ANSWER_THRESHOLD = "answer-threshold"
     FILTER = "filter"
+    BEST_OF_GROUP = "best-of-group"
     BAND = "band"
     RELATIVE = "relative"
     TOP_SHARE = "top-share"
@@ -226,6 +228,8 @@ class View:
     rank_by: Annotated[str | None, RANKING] = None
     all_of: Annotated[tuple[str, ...], CONDITIONS] = ()
     any_of: Annotated[tuple[str, ...], CONDITIONS] = ()
+    group_column: Annotated[str | None, NAME] = None
+    best: Annotated[str, choice_parameter(BEST)] = BEST[0]
     normalise: Annotated[str, choice_parameter(NORMALISATIONS)] = NORMALISATIONS[0]
     by_count: Annotated[bool, FLAG] = False
     amount: Annotated[str, choice_parameter(AMOUNTS)] = AMOUNTS[0]

@@ -17,6 +17,7 @@ from scoring.rules.base import Rule, option_fields, parse_ranges
 from scoring.rules.combination import RankingRule, parse_combination
 from scoring.rules.conditions import Conditions
 from scoring.rules.evidence import EVIDENCE_MEANING, EVIDENCE_SECTION, FINDINGS
+from scoring.rules.groups import BestOfGroup
 from scoring.rules.limits import AnswerThresholds, Band, Budget, DropMisaligned, Threshold
 from scoring.rules.mixture import Mixture
 from scoring.rules.ranking import Per
@@ -42,6 +43,7 @@ __all__ = [
     "Ablation",
     "AnswerThresholds",
     "Band",
+    "BestOfGroup",
     "Budget",
     "ClusterShare",
     "Conditions",
@@ -81,6 +83,7 @@ _RULES: dict[str, type[Rule]] = {
         Threshold,
         AnswerThresholds,
         Conditions,
+        BestOfGroup,
         RelativeShare,
         LengthCorrected,
         TopShare,

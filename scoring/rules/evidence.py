@@ -57,6 +57,10 @@ FINDINGS: Final = (
         "Not measured; without a ranking it keeps all samples that meet its conditions.",
     ),
     Finding(
+        ("best-of-group",),
+        "Not measured; it removes near-duplicates and no other samples.",
+    ),
+    Finding(
         ("relative",),
         "15 %, three seeds: 5.6 ± 6.8 points above a random 15 %, not shown; 4.0 ± 1.5 below a "
         "random draw from the band.",

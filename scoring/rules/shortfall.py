@@ -1,4 +1,4 @@
-"""Rules of a set size that cannot select that many samples."""
+"""Rules that select fewer samples than asked for, or leave some to reviewers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ from dataclasses import replace
 
 from scoring.rules.base import Rule
 from scoring.rules.candidates import Candidates
+from scoring.rules.groups import BestOfGroup
 from scoring.rules.limits import Band, Budget
 from scoring.rules.shares import TopCount, TopTokens
 
 
 def describe_shortfall(rule: Rule, candidates: Candidates) -> str | None:
-    """Return how far a rule stays below the size that it asks for; None if it reaches it."""
+    """Return how far a rule stays below the size that it asks for; None if it reaches it.
+
+    Of a rule that leaves groups to reviewers, return how many.
+    """
+    if isinstance(rule, BestOfGroup) and rule.best == "manual":
+        _, number, size = rule.find_groups(candidates)
+        n_left = int((size[number] > 1).sum())
+        return (
+            f"{int((size > 1).sum()):,} groups of {rule.group} are left to reviewers: of their "
+            f"{n_left:,} samples only those are in the subset that a decision keeps"
+        )
     if isinstance(rule, Band | TopTokens) and rule.tokens is not None:
         if isinstance(rule, Band):
             every = replace(rule, tokens=None, count=len(candidates) + 1)

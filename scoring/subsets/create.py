@@ -21,6 +21,7 @@ from scoring.rules import (
     rule_from_dict,
 )
 from scoring.rules.combination import EXAMPLE, Normalise
+from scoring.rules.groups import Best
 from scoring.runs.record import read_run_or_latest, utc_now
 from scoring.subsets.definitions import (
     ResolvedSubset,
@@ -38,7 +39,7 @@ _rule, _choice = partial(Option, panel=_RULE), partial(Option, panel=_CHOICES)
 _RULE_FIELDS = (
     *("below", "min", "max", "limits", "share", "count", "tokens", "at_least", "floor", "ceiling"),
     *("by", "per", "of", "temperature", "min_weight", "max_weight", "seed"),
-    *("target", "max_repeat", "rank_by", "normalise", "all", "any"),
+    *("target", "max_repeat", "rank_by", "normalise", "all", "any", "group", "best"),
 )
 
 
@@ -125,6 +126,17 @@ class SelectOptions:
             parse=tuple,
             repeatable=True,
             metavar="FILTER",
+        ),
+    ] = None
+    group: Annotated[
+        str | None,
+        _rule("best-of-group: column of the groups, such as image_group of find-duplicates."),
+    ] = None
+    best: Annotated[
+        Best | None,
+        _rule(
+            "best-of-group: the highest score (default), the longest answer, or manual: only what "
+            "reviewers keep of a group."
         ),
     ] = None
     rank_by: Annotated[

@@ -8,13 +8,14 @@ from typing import Final
 
 import numpy as np
 
+from scoring.columns.parts import list_columns
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.browse import matching_rows
 from scoring.database.queries.column_rows import column_numbers
 from scoring.database.values import Scope
-from scoring.errors import FilterError
-from scoring.rules import Rule
+from scoring.errors import FilterError, InputError
+from scoring.rules import BestOfGroup, Control, Rule
 from scoring.rules.candidates import Candidates, Mask
 
 _MOVING: Final = {
@@ -62,10 +63,27 @@ def read_rule_columns(store: Store, scope: Scope, rule: Rule, candidates: Candid
 
     Raises FilterError or InputError where the database cannot answer one.
     """
+    _check_groups(store, rule, len(candidates))
     snapshot = store.snapshot()
     columns = {name: column_numbers(snapshot, name) for name in rule.list_columns()}
     matching = {text: _match_filter(store, scope, text, candidates) for text in rule.list_filters()}
     return replace(candidates, columns=columns, matching=matching)
+
+
+def _check_groups(store: Store, rule: Rule, n_samples: int) -> None:
+    """Raise InputError if samples were added since the groups of a rule were found.
+
+    They would be in no group, and all be kept.
+    """
+    rule = rule.of if isinstance(rule, Control) else rule
+    if not isinstance(rule, BestOfGroup):
+        return
+    for column in list_columns(store.workspace):
+        if column.name == rule.group and column.n_samples != n_samples:
+            raise InputError(
+                f"The column {column.name!r} is about {column.n_samples:,} of {n_samples:,} "
+                f"samples: others were added later. Make it again ({column.file})."
+            )
 
 
 def apply_filter(store: Store, scope: Scope, where: str, candidates: Candidates) -> Candidates:

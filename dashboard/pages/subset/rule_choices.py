@@ -79,6 +79,11 @@ FAMILIES: Final = (  # in the order of the evidence, as in scoring.rules.evidenc
         (RuleKind.FILTER,),
     ),
     Family(
+        "Best of each group",
+        "Keep one of each group of near-duplicates.",
+        (RuleKind.BEST_OF_GROUP,),
+    ),
+    Family(
         "Highest scores",
         "Keep the highest scores of the whole dataset.",
         (
@@ -118,6 +123,7 @@ RULE_NAMES: Final = {
     RuleKind.THRESHOLD: "Common limits",
     RuleKind.ANSWER_THRESHOLD: "By answer type",
     RuleKind.FILTER: "Conditions",
+    RuleKind.BEST_OF_GROUP: "Best of group",
     RuleKind.RELATIVE: "Relative",
     RuleKind.LENGTH_CORRECTED: "Length-corrected",
     RuleKind.TOP_SHARE: "Share",
@@ -145,6 +151,8 @@ RULE_MEANINGS: Final = {
     "scores than free-form ones. Types without their own limits use the common ones.",
     RuleKind.FILTER: "Each line is a filter, such as visnec>=0.25 col:clip>=0.3. A scored sample "
     "has to match all lines of the first field and at least one of the second.",
+    RuleKind.BEST_OF_GROUP: "One scored sample of each group, and all that are in no group. Ties "
+    "go to the higher score, then to the first sample.",
     RuleKind.RELATIVE: "The highest score / text-only loss, the part of that loss that the image "
     "removes, as a share of all scored samples.",
     RuleKind.LENGTH_CORRECTED: "The highest ranks among answers of similar length. Means over few "
@@ -195,6 +203,7 @@ _FIELDS: Final = {  # options whose field has another name
     "any": "any_of",
 }
 _RULE_FIELDS: Final = {  # the same for single rules
+    (RuleKind.BEST_OF_GROUP, "group"): "group_column",
     (RuleKind.ABLATION, "by"): "loss",
     (RuleKind.CONTROL, "by"): "arm",
     (RuleKind.WEIGHTS, "by"): "weigh",

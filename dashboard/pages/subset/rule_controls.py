@@ -13,7 +13,7 @@ import streamlit as st
 from dashboard.data.context import Context
 from dashboard.data.facts import read_clusterings
 from dashboard.data.subsets import read_candidate_counts
-from dashboard.pages.subset import mixture_targets
+from dashboard.pages.subset import group_choice, mixture_targets
 from dashboard.pages.subset.rule_choices import (
     AT_LEAST,
     BY_AMOUNT,
@@ -189,6 +189,8 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
     """Show the options of a rule; for a control, those of the other rule."""
     if kind is RuleKind.MIXTURE:
         mixture_targets.choose_groups(view)
+    if kind is RuleKind.BEST_OF_GROUP:
+        group_choice.choose_groups(context, view)
     if kind is RuleKind.WEIGHTS:
         names = _WEIGHING_NAMES.__getitem__
         url_widgets.choose_option("weigh", "Weights by", list(WEIGHINGS), view.weigh, names)
