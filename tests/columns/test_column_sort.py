@@ -102,5 +102,5 @@ def test_orders_that_there_are_not(store: Store) -> None:
         fetch_page(store.selection(SCOPE), "clip")
     with pytest.raises(FilterError, match=r"No column 'clop'\. Columns: clip, name, rating"):
         fetch_page(store.selection(SCOPE), "col:clop")
-    with pytest.raises(FilterError, match="The column 'name' has no numbers to sort by"):
+    with pytest.raises(FilterError, match="The column 'name' has text values, not numbers"):
         fetch_page(store.selection(SCOPE), "col:name")

@@ -11,6 +11,7 @@ right: samples are searched block by block until there are enough hits or the ti
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +29,10 @@ from scoring.database.conditions import (
 )
 from scoring.database.connection import Selection, Snapshot, Store
 from scoring.database.filters import Filter
-from scoring.database.queries.column_rows import sort_query
+from scoring.database.queries.column_rows import sort_numbers
 from scoring.database.queries.overview import sample_count
-from scoring.database.score_index.index import ScoreIndex, cached_score_index
+from scoring.database.queries.sorted_keys import Key, SortedKeys, sort_by_column
+from scoring.database.score_index.index import cached_score_index
 from scoring.database.values import (
     ColumnSort,
     Cursor,
@@ -46,9 +48,6 @@ from scoring.rules.candidates import STATUSES, Candidates
 
 _SEARCH_ROWS = 100_000  # searched at a time
 
-Key = tuple[float | None, int]
-"""The value that a page is sorted by, and row_idx."""
-
 _ORDERS = {  # (column, whether descending)
     Sort.VISNEC_ASC: ("visnec", False),
     Sort.VISNEC_DESC: ("visnec", True),
@@ -58,22 +57,16 @@ _ORDERS = {  # (column, whether descending)
     Sort.TOKENS_DESC: ("n_answer_tokens", True),
 }
 _KEYS_WITH_VALUE = """
-    SELECT {column}, row_idx FROM {rows}
+    SELECT {column}, row_idx FROM matching
     WHERE {column} IS NOT NULL AND {after_cursor}
     ORDER BY {column} {direction}, row_idx {row_direction}
     LIMIT $limit
 """
 _KEYS_WITHOUT_VALUE = """
-    SELECT NULL, row_idx FROM {rows}
+    SELECT NULL, row_idx FROM matching
     WHERE {column} IS NULL AND {after_cursor}
     ORDER BY row_idx {row_direction}
     LIMIT $limit
-"""
-_WITH_COLUMN = """
-    , with_column AS NOT MATERIALIZED (
-        SELECT s.row_idx, n.value AS column_value
-        FROM matching s LEFT JOIN {numbers} n ON n.row_idx = s.row_idx
-    )
 """
 # The first comparison alone lets DuckDB skip blocks of the table.
 _AFTER_VALUE = (
@@ -112,13 +105,17 @@ def fetch_page(
     """
     order = parse_order(str(sort))
     query = compile_query(selection)
+    index: SortedKeys | None = None
     if isinstance(order, ColumnSort):
-        column, descending = "column_value", order.is_descending
-        query = _join_column(query, order.column)
+        column, descending = order.column, order.is_descending
+        index = sort_by_column(query, selection.scope, column)
+        total = index.n_samples
     else:
         column, descending = _ORDERS[order]
-    is_by_score = column == "visnec"
-    index = cached_score_index(selection) if is_by_score else None
+    is_by_score = order in (Sort.VISNEC_ASC, Sort.VISNEC_DESC)
+    scores_index = cached_score_index(selection) if is_by_score else None
+    if scores_index is not None:
+        index = SortedKeys(scores_index.visnec, scores_index.row_idx)
     keys = _next_keys(query, index, column, descending, after, limit + 1)
     has_more = len(keys) > limit
     keys = keys[:limit]
@@ -139,10 +136,8 @@ def fetch_page(
 
 def read_column_value(store: Store, column: str, row_idx: int) -> float | None:
     """Return the value by which a sample is sorted in the order of a column; None without one."""
-    numbers, values = sort_query(store.snapshot(), column)
-    statement = f"SELECT value FROM ({numbers}) WHERE row_idx = $row_idx"
-    rows = store.snapshot().fetch_rows(statement, values | {"row_idx": row_idx})
-    return float(rows[0][0]) if rows else None
+    value = float(sort_numbers(store.snapshot(), column)[row_idx])
+    return None if math.isnan(value) else value
 
 
 def read_rows(store: Store, scope: Scope, rows: list[int]) -> list[Record]:
@@ -172,19 +167,9 @@ def _fetch_records(
     return snapshot.fetch_records(statement, values)
 
 
-def _join_column(query: Query, column: str) -> Query:
-    """Return the query with the relation ``with_column``, of row_idx and column_value.
-
-    The numbers of the column are looked up once and kept while they fit.
-    """
-    numbers = query.snapshot.match_rows(*sort_query(query.snapshot, column))
-    relations = query.relations + _WITH_COLUMN.format(numbers=numbers.table)
-    return replace(query, relations=relations, matches=[*query.matches, numbers])
-
-
 def _next_keys(
     query: Query,
-    index: ScoreIndex | None,
+    index: SortedKeys | None,
     column: str,
     descending: bool,
     after: Cursor | None,
@@ -193,7 +178,7 @@ def _next_keys(
     """The next samples: those with a value, then those without.
 
     Reading backward reverses both halves. A half that is wholly before the cursor is skipped. The
-    half with scores comes from the score index where there is one.
+    halves come from the index where it has them.
     """
     backward = after is not None and after.backward
     halves = [False, True] if backward else [True, False]  # whether samples have a value
@@ -202,7 +187,6 @@ def _next_keys(
     descends = descending is not backward
     words = {
         "column": column,
-        "rows": "with_column" if column == "column_value" else "matching",
         "beyond": "<" if descends else ">",
         "direction": "DESC" if descends else "ASC",
         "after": "<" if backward else ">",
@@ -214,7 +198,10 @@ def _next_keys(
         if not missing:
             break
         if has_value and index is not None:
-            keys += _next_in_index(index, descending, after, missing)
+            keys += index.next_with_value(descending, after, missing)
+            continue
+        if index is not None and index.without is not None:
+            keys += index.next_without_value(after, missing)
             continue
         after_cursor, cursor = "true", dict[str, Any]()
         if after is not None and (after.value is not None) is has_value:
@@ -223,37 +210,6 @@ def _next_keys(
         template = _KEYS_WITH_VALUE if has_value else _KEYS_WITHOUT_VALUE
         statement = template.format(after_cursor=after_cursor, **words)
         keys += query.fetch_rows(statement, cursor | {"limit": missing})
-    return keys
-
-
-def _next_in_index(
-    index: ScoreIndex, descending: bool, after: Cursor | None, limit: int
-) -> list[Key]:
-    """The next scored samples. Equal scores are by ascending row_idx, whichever way scores go."""
-    backward = after is not None and after.backward
-    ascends = descending is backward
-    begin, end = 0, len(index)
-    keys: list[Key] = []
-
-    def take_ties(visnec: float, row_idx: int | None = None) -> tuple[int, int]:
-        """Add the samples with this score, those beyond row_idx alone; return where they are."""
-        low, high = index.range_of(visnec)
-        first, last = low, high
-        if row_idx is not None and backward:
-            last = low + int(np.searchsorted(index.row_idx[low:high], row_idx, side="left"))
-        elif row_idx is not None:
-            first = low + int(np.searchsorted(index.row_idx[low:high], row_idx, side="right"))
-        missing = limit - len(keys)
-        positions = range(max(first, last - missing), last)[::-1]
-        if not backward:
-            positions = range(first, min(last, first + missing))
-        keys.extend((float(index.visnec[i]), int(index.row_idx[i])) for i in positions)
-        return (high, end) if ascends else (begin, low)
-
-    if after is not None and after.value is not None:
-        begin, end = take_ties(after.value, after.row_idx)
-    while len(keys) < limit and begin < end:
-        begin, end = take_ties(float(index.visnec[begin if ascends else end - 1]))
     return keys
 
 

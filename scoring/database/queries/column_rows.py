@@ -32,10 +32,6 @@ _NUMBERS_PER_ANSWER = """
     SELECT row_idx, {summary} AS number
     FROM column_values WHERE name = $column AND number IS NOT NULL GROUP BY row_idx
 """
-_SORT_VALUES = """
-    SELECT row_idx, {value} AS value FROM column_values
-    WHERE name = $column AND number IS NOT NULL GROUP BY row_idx
-"""
 
 
 def numeric_columns(snapshot: Snapshot) -> list[str]:
@@ -141,17 +137,18 @@ def _read_value(condition: ColumnCondition, text: str, column_type: str) -> floa
     return text == "true"
 
 
-def sort_query(snapshot: Snapshot, text: str) -> tuple[str, dict[str, Any]]:
-    """Return a query for row_idx and value to sort samples by a column, and its parameters.
+def sort_numbers(snapshot: Snapshot, text: str) -> NDArray[np.float64]:
+    """Return the numbers by which samples are sorted, by row_idx and NaN without one; cached.
 
-    Of a column with one number per answer this is the mean unless another summary is named. Raises
-    FilterError for an unknown column and for one without numbers.
+    Of a column with one number per answer this is the mean unless another summary is named.
     """
-    name, summary, column_type, is_per_turn = _resolve_column(snapshot, text)
-    if _VALUES[column_type] != "number":
-        raise FilterError(f"The column {name!r} has no numbers to sort by.")
-    value = _SUMMARIES[summary or "mean"] if is_per_turn else "any_value(number)"
-    return _SORT_VALUES.format(value=value), {"column": name}
+    name, summary, _, is_per_turn = _resolve_column(snapshot, text)
+    column = f"{name}.mean" if is_per_turn and summary is None else text
+    return snapshot.cache.get_or_compute(
+        ("numbers", column),
+        lambda: column_numbers(snapshot, column),
+        lambda numbers: numbers.nbytes,
+    )
 
 
 def sortable_columns(snapshot: Snapshot) -> list[str]:
