@@ -38,7 +38,8 @@ _PLANNED = ("row_idx", "id", "source", "images", "turns", "status", "reason")
 PLAN = pa.schema([*map(DATASET.field, _PLANNED), pa.field("leader", pa.int64())])
 """``dataset/plan/part-*.parquet``: the columns that scoring needs, in the order of runs.
 
-``leader`` is the first row with the same first image, or the row itself.
+``leader`` is the first row with the same first image, by path or by known content, or the row
+itself.
 """
 
 IMAGE_DIGESTS = pa.schema(

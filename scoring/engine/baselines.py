@@ -26,6 +26,7 @@ from scoring.errors import InputError
 from scoring.images.decode import ImageProblem, open_reference
 from scoring.option_descriptions import Option
 from scoring.samples import Status
+from scoring.schemas import IMAGE_DIGESTS
 from scoring.workspace import open_atomic
 
 NONE = "none"  # the placeholder and its tokens are removed: the paper's text, the default
@@ -47,6 +48,8 @@ _SHUFFLED_SCHEMA = pa.schema(
         ("image", pa.string()),  # in the order of the dataset
         ("key", pa.uint64()),  # ascending: the shuffled order
         ("place", pa.int64()),  # index into the column image of the one with this key
+        ("path_key", pa.uint64()),  # ascending: the digest of each image's own path
+        ("first_key", pa.uint64()),  # and the key of its first copy
     ]
 )
 
@@ -151,6 +154,12 @@ class BaselineImages:
             return [image.filter(blur) for image, blur in zip(images, blurs, strict=True)]
         return self._other_images(references, images) if baseline == SHUFFLED else []
 
+    def replaced_image(self, baseline: str, references: Sequence[str]) -> int:
+        """Return what besides the images themselves decides by which ones they are replaced."""
+        if baseline != SHUFFLED or self._shuffled is None or not references:
+            return 0
+        return self._shuffled.key_of(references[0])
+
     def _new_gray(self, size: tuple[int, int]) -> Image.Image:
         if self._neutral_colour is None:
             reason = "the colour that the model maps to zero is not known"
@@ -189,7 +198,8 @@ class ShuffledImages:
     """The distinct first images of a dataset's samples in a circular, shuffled order.
 
     They are sorted by a keyed digest of their paths, so the order depends only on the set of paths
-    and the seed. It is stored in a memory-mapped Arrow file.
+    and the seed. An image whose content is known has the place of its first copy. The order is
+    stored in a memory-mapped Arrow file.
     """
 
     def __init__(self, path: Path, seed: int) -> None:
@@ -197,36 +207,89 @@ class ShuffledImages:
         self._seed, self._images = seed, table.column("image")
         self._keys: NDArray[np.uint64] = table.column("key").to_numpy()
         self._indices: NDArray[np.int64] = table.column("place").to_numpy()
+        has_copies = "path_key" in table.column_names  # earlier versions knew of none
+        self._path_keys = table.column("path_key").to_numpy() if has_copies else self._keys
+        self._first_keys = table.column("first_key").to_numpy() if has_copies else self._keys
 
     def __len__(self) -> int:
         return len(self._keys)
 
+    def key_of(self, image: str) -> int:
+        """Return the key of an image; copies have the same."""
+        (key,) = _image_keys([image], self._seed)
+        index = int(np.searchsorted(self._path_keys, key))
+        is_listed = index < len(self._path_keys) and self._path_keys[index] == key
+        return int(self._first_keys[index] if is_listed else key)
+
     def images_after(self, image: str) -> Iterator[str]:
-        """Yield every other image once, starting after ``image`` in the shuffled order."""
-        start = int(np.searchsorted(self._keys, _image_keys([image], self._seed)[0], side="right"))
+        """Yield every other image once, starting after ``image`` in the shuffled order.
+
+        Of several copies only one is yielded, and none of ``image``.
+        """
+        own = last = self.key_of(image)
+        start = int(np.searchsorted(self._keys, np.uint64(own), side="right"))
         for step in range(len(self._keys)):
-            index = self._indices[(start + step) % len(self._keys)]
-            other: str = self._images[int(index)].as_py()
-            if other != image:
-                yield other
+            place = (start + step) % len(self._keys)
+            key = int(self._keys[place])
+            if key not in (own, last):
+                other: str = self._images[int(self._indices[place])].as_py()
+                last = key
+                if other != image:
+                    yield other
 
 
-def write_shuffled_images(path: Path, first_images: Iterable[list[str | None]], seed: int) -> None:
+def write_shuffled_images(
+    path: Path,
+    first_images: Iterable[list[str | None]],
+    seed: int,
+    digests: Iterable[pa.Table] = (),
+) -> None:
     """Write the shuffled order of the images, atomically.
 
-    ``first_images`` is the first image of every sample, None for samples without, in pieces.
+    ``first_images`` is the first image of every sample, None for samples without, in pieces;
+    ``digests`` are known contents, as ``schemas.IMAGE_DIGESTS``.
     """
     pieces = (pa.array(piece, pa.large_string()).drop_null() for piece in first_images)
     images = pc.unique(pa.chunked_array(pieces, pa.large_string()))  # (images,)
     batches = [slice(at, at + _BATCH_ROWS) for at in range(0, len(images), _BATCH_ROWS)]
-    keys = np.empty(len(images), np.uint64)
+    path_keys = np.empty(len(images), np.uint64)
     for batch in batches:
-        keys[batch] = _image_keys(images[batch].to_pylist(), seed)
-    order = np.argsort(keys)
+        path_keys[batch] = _image_keys(images[batch].to_pylist(), seed)
+    first_keys = path_keys[find_first_copies(images, digests)]
+    order = np.argsort(first_keys, kind="stable")
+    by_path = np.argsort(path_keys)
     with open_atomic(path) as file, pa.ipc.new_file(file, _SHUFFLED_SCHEMA) as writer:
         for batch in batches:
-            columns = [images[batch].cast(pa.string()), keys[order[batch]], order[batch]]
+            columns = [
+                images[batch].cast(pa.string()),
+                first_keys[order[batch]],
+                order[batch],
+                path_keys[by_path[batch]],
+                first_keys[by_path[batch]],
+            ]
             writer.write_batch(pa.record_batch(columns, _SHUFFLED_SCHEMA))
+
+
+def find_first_copies(images: pa.Array, digests: Iterable[pa.Table]) -> NDArray[np.int64]:
+    """Return (images,) the index of the first image with the same content; its own if unknown.
+
+    Of several digests of an image, the last one counts.
+    """
+    first = np.arange(len(images))
+    contents = np.zeros((len(images), 2), np.uint64)  # the 16 bytes of each digest
+    is_known = np.zeros(len(images), np.bool_)
+    table = pa.concat_tables([IMAGE_DIGESTS.empty_table(), *digests])
+    references = table.column("reference").cast(images.type)
+    listed = pc.fill_null(pc.index_in(references, value_set=images), -1).to_numpy()  # (digests,)
+    is_used = listed >= 0
+    digests_used = table.column("digest").filter(pa.array(is_used))
+    content = b"".join(b"".join(chunk.to_pylist()) for chunk in digests_used.chunks)
+    contents[listed[is_used]] = np.frombuffer(content, np.uint64).reshape(-1, 2)  # the last stays
+    is_known[listed[is_used]] = True
+    known = np.flatnonzero(is_known)
+    _, firsts, inverse = np.unique(contents[known], axis=0, return_index=True, return_inverse=True)
+    first[known] = known[firsts[inverse.reshape(-1)]]
+    return first
 
 
 def _image_keys(images: Iterable[str], seed: int) -> NDArray[np.uint64]:

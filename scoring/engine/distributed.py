@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from scoring import errors
+from scoring.dataset.records import read_dataset_info
 from scoring.engine.pipeline import build_run_record, build_scorer, read_run_summary, scoring_phase
-from scoring.engine.plan import open_plan
+from scoring.engine.plan import CHUNK_ROWS
 from scoring.engine.runner import Runner
 from scoring.engine.workers import Job, WorkersResult
 from scoring.errors import InputError, VisnecError, WorkerError
@@ -100,14 +101,18 @@ class ScoreChunks:
 
         threading.Thread(target=watch_flag, daemon=True).start()
         phase = scoring_phase(workspace, self._record, options.limit)
+        self._n_chunks = len(phase.plan.chunk_starts)
         scorer = build_scorer(workspace, self._record, model)
         self._runner = Runner(phase, scorer, stop=stop, build=False)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score the chunks in the column ``chunk``; return their run and the rows scored."""
-        summary = self._runner.run(batch["chunk"].tolist())
-        done = np.array([summary.done - summary.done_before])
-        return {"run_id": np.array([self._record.run_id]), "done": done}
+        chunks = batch["chunk"][batch["chunk"] < self._n_chunks].tolist()
+        done = 0
+        if chunks:
+            summary = self._runner.run(chunks)
+            done = summary.done - summary.done_before
+        return {"run_id": np.array([self._record.run_id]), "done": np.array([done])}
 
 
 def _run_actors(
@@ -146,9 +151,11 @@ def _run_actors(
 def _score_chunks(ray: Any, workspace: Workspace, job: Job, actors: int, flag: Any) -> Any:
     """Yield one row per batch of chunks, when it is done."""
     ray.data.DataContext.get_current().enable_progress_bars = False
-    plan = open_plan(workspace)
-    n_rows = len(plan.rows) if job.score.limit is None else min(job.score.limit, len(plan.rows))
-    n_chunks = int(plan.chunk_of(np.array([n_rows - 1]))[0]) + 1 if n_rows else 0
+    # The run's plan is known to the actors only: its chunks may be half as long as usual, and
+    # numbers after the last one are left out.
+    n_samples = read_dataset_info(workspace).n_samples
+    n_rows = n_samples if job.score.limit is None else min(job.score.limit, n_samples)
+    n_chunks = -(-2 * n_rows // CHUNK_ROWS)
     blocks = np.array_split(np.arange(n_chunks), max(1, -(-n_chunks // BATCH_CHUNKS)))
     return (
         ray.data.from_numpy(blocks)

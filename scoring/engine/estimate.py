@@ -85,7 +85,7 @@ def estimate_run(
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
     record = build_run_record(workspace, model, options)
     if (workspace.run_dir(record.run_id) / "run.json").exists():
-        begin_run(workspace, record)  # only compares: the record is there
+        record = begin_run(workspace, record)  # only compares: the record is there
     phase = scoring_phase(workspace, record, options.limit)
     counts = phase.count_rows()
     ranges = _read_ranges(phase.plan, counts, n_samples)

@@ -35,6 +35,7 @@ from scoring.engine.run_counts import positions_with_status
 from scoring.engine.runner import OnProgress, Runner, RunPhase, RunSummary, summarize_run
 from scoring.engine.scorer import Scorer, check_baselines
 from scoring.errors import InputError, RunConflictError
+from scoring.images.digests import last_index, read_digests
 from scoring.images.thumbnails import thumbnail_writer
 from scoring.models.base import ModelInfo, PromptReader, VisionLanguageModel
 from scoring.predictions.records import begin_predictions
@@ -102,7 +103,7 @@ def score_dataset(
 
 def scoring_phase(workspace: Workspace, record: RunRecord, limit: int | None = None) -> RunPhase:
     """Return the rows to score in a run: the whole plan, or its first ``limit`` rows."""
-    plan = open_plan(workspace)
+    plan = open_plan(workspace, record.image_index)
     wanted = np.arange(len(plan.rows)) < (len(plan.rows) if limit is None else limit)
     journal = Journal(workspace.run_dir(record.run_id) / "scores", SCORES)
     return RunPhase(workspace, record.run_id, "score", plan, journal, wanted, record.baselines)
@@ -143,13 +144,15 @@ def build_preparer(
     )
     shuffled = None
     if SHUFFLED in baselines.names:
-        # The order depends on the dataset and the seed alone: a missing one is written identically.
+        # The order depends on the dataset, the seed and the images that are known as copies when
+        # the run begins: a missing one is written identically.
         path = (trial_folder or workspace.run_dir(record.run_id)) / "images.arrow"
         if not path.exists():
             tables = read_columns(workspace, ["images"])
             columns = (table.column(0).to_pylist() for table in tables)
             first_images = ([paths[0] if paths else None for paths in lists] for lists in columns)
-            write_shuffled_images(path, first_images, baselines.shuffle_seed)
+            digests = read_digests(workspace, record.image_index)
+            write_shuffled_images(path, first_images, baselines.shuffle_seed, digests)
         shuffled = ShuffledImages(path, baselines.shuffle_seed)
     on_opened = None if trial_folder else thumbnail_writer(workspace)
     truncate = bool(record.truncate)
@@ -262,6 +265,7 @@ def build_run_record(workspace: Workspace, model: PromptReader, options: ScoreOp
         gray_colour=model.neutral_colour() if GRAY in baselines.names else None,
         created_at=utc_now(),
         versions=installed_versions(_PACKAGES),
+        image_index=last_index(workspace),
         **{name: getattr(info, name) for name in _COPIED},
         **deciding,  # type: ignore[arg-type]
     )

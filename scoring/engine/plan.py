@@ -1,12 +1,14 @@
-"""The plan: the order in which every run processes the dataset, split into chunks.
+"""The plan: the order in which a run processes the dataset, split into chunks.
 
 ``dataset/plan/`` contains the parts of the records that scoring needs, in that order, written once
-and shared by all runs: reading a chunk decodes one row group wherever its rows are in the dataset.
-It depends on the dataset alone, so if it is lost, any process can write the same one again.
+and shared by runs: reading a chunk decodes one row group wherever its rows are in the dataset. It
+depends on the dataset and on the images that were known as equal when a run began; a run keeps its
+plan when more becomes known. If a plan is lost, any process can write the same one again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import threading
@@ -24,11 +26,12 @@ from numpy.typing import NDArray
 
 from scoring.database.build.plan_order import GROUP_ROWS, PART_ROWS, write_in_plan_order
 from scoring.dataset.records import dataset_parts, read_dataset_info, sample_from_row
+from scoring.images.digests import digest_parts, last_index
 from scoring.samples import Sample
 from scoring.workspace import Workspace, write_json
 
 CHUNK_ROWS = 64  # rows that a process leases at a time, and that a window sorts by length
-_VERSION = 2
+_VERSION = 3
 _CACHED_GROUPS = 4
 
 
@@ -42,6 +45,8 @@ class Plan:
         self.rows = np.empty(n_samples, dtype=np.int64)  # (n,) the row_idx at each position
         self.source_codes = np.empty(n_samples, dtype=np.int32)  # (n,) indices into source_names
         source_codes: dict[str, int] = {}
+        # (n,) the first row with the same image as the one at each position
+        self.leaders = np.empty(n_samples, dtype=np.int64)
         borders: list[NDArray[np.int64]] = []  # positions where the image changes, and the end
         start, last = 0, -1
         for path in sorted(folder.glob("part-*.parquet")):
@@ -53,7 +58,7 @@ class Plan:
             names = encoded.dictionary.to_pylist()
             codes = [source_codes.setdefault(name, len(source_codes)) for name in names]
             self.source_codes[start:end] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
-            leaders = table.column("leader").to_numpy()
+            leaders = self.leaders[start:end] = table.column("leader").to_numpy()
             borders.append(start + np.flatnonzero(np.diff(leaders, prepend=last)))
             start, last = end, int(leaders[-1])
         self.source_names = list(source_codes)
@@ -109,15 +114,21 @@ def split_between_groups(
     return np.array(starts, dtype=np.int64)
 
 
-def open_plan(workspace: Workspace) -> Plan:
-    """Open the plan of the workspace's dataset; write it if it is missing or out of date."""
-    folder = workspace.dataset_dir / "plan"
+def open_plan(workspace: Workspace, image_index: str | None = None) -> Plan:
+    """Open the plan of the workspace's dataset; write it if it is missing or out of date.
+
+    ``image_index`` is that of a run, by default the latest: which passes over the images count.
+    """
+    index = last_index(workspace) if image_index is None else image_index
+    suffix = f"-{hashlib.sha256(index.encode()).hexdigest()[:8]}" if index else ""
+    folder = workspace.dataset_dir / f"plan{suffix}"
     info = read_dataset_info(workspace)
     description = {
         "version": _VERSION,
         "fingerprint": info.fingerprint,
         "n_samples": info.n_samples,
         "rows": [PART_ROWS, GROUP_ROWS],
+        "image_index": index,
     }
     if _read_description(folder) != description:
         with FileLock(workspace.dataset_dir / ".plan.lock"):
@@ -134,12 +145,20 @@ def _read_description(folder: Path) -> object:
 
 
 def _write_plan(workspace: Workspace, folder: Path, description: dict[str, object]) -> None:
-    for leftover in folder.parent.glob(".plan.*.tmp"):
+    for leftover in folder.parent.glob(".plan*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
+    for other in folder.parent.glob("plan*"):  # of an earlier edition; there is no active run
+        present = _read_description(other)
+        if (
+            not isinstance(present, dict)
+            or present.get("fingerprint") != description["fingerprint"]
+        ):
+            shutil.rmtree(other, ignore_errors=True)
     temporary = folder.with_name(f".plan.{uuid.uuid4().hex[:8]}.tmp")
     temporary.mkdir()
     try:
-        n_rows = write_in_plan_order(dataset_parts(workspace), temporary)
+        digests = digest_parts(workspace, str(description["image_index"]))
+        n_rows = write_in_plan_order(dataset_parts(workspace), digests, temporary)
         if n_rows != description["n_samples"]:
             raise OSError(
                 f"The plan in {folder} has {n_rows} rows instead of {description['n_samples']}"
@@ -151,12 +170,23 @@ def _write_plan(workspace: Workspace, folder: Path, description: dict[str, objec
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def split_at_images(samples: Sequence[Sample], n: int) -> list[list[Sample]]:
-    """Split ``samples`` into about ``n`` groups of similar size, never between equal images."""
+def split_at_images(
+    samples: Sequence[Sample], leaders: NDArray[np.int64], n: int
+) -> list[list[Sample]]:
+    """Split ``samples`` into about ``n`` groups of similar size, never between equal images.
+
+    ``leaders`` are those of the samples. Equal lists of several images are recognised by their
+    paths.
+    """
     size = -(-len(samples) // max(n, 1))
     groups: list[list[Sample]] = [[]]
-    for sample in samples:
-        if len(groups[-1]) >= size and sample.images != groups[-1][-1].images:
+    last = -1
+    for sample, leader in zip(samples, leaders.tolist(), strict=True):
+        is_other = leader != last or (
+            len(sample.images) > 1 and sample.images != groups[-1][-1].images
+        )
+        if len(groups[-1]) >= size and is_other:
             groups.append([])
         groups[-1].append(sample)
+        last = leader
     return [group for group in groups if group]

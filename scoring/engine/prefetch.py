@@ -86,7 +86,8 @@ class Prefetcher:
     def put_window(self, window: Window) -> None:
         """Read the samples of ``window`` and start to prepare them."""
         samples = self._plan.read_samples(window.positions)
-        groups = split_at_images(samples, -(-len(samples) // _GROUP_ROWS))
+        leaders = self._plan.leaders[window.positions]
+        groups = split_at_images(samples, leaders, -(-len(samples) // _GROUP_ROWS))
         futures = []
         for group in groups:
             futures.append(self._pool.submit(self._prepare_group, self._n_groups, group))

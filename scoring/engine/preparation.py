@@ -7,9 +7,10 @@ for one baseline or for all of them; no content of a sample may stop a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import is_
 from pathlib import Path
 
 from PIL import Image
@@ -22,7 +23,14 @@ from scoring.engine.baselines import (
     BaselineSettings,
     ShuffledImages,
 )
-from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
+from scoring.images.containers import MAX_IMAGE_BYTES
+from scoring.images.decode import (
+    ImageLocation,
+    ImageProblem,
+    open_image,
+    read_content,
+    resolve_image,
+)
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
 from scoring.samples import Role, Sample, Status, Turn
@@ -63,27 +71,77 @@ OnOpened = Callable[[ImageLocation, Image.Image], None]
 """Gets each decoded image and where it is stored."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _OpenedImage:
+    """A decoded image and what it was decoded from."""
+
+    location: ImageLocation
+    image: Image.Image
+
+    def is_copy(self, location: ImageLocation) -> bool:
+        """Return whether an image has the same bytes, and is the same part of them."""
+        known, other = self.location.content, location.content
+        return known is not None and known == other and self.location.box == location.box
+
+
 class ImageLoader:
-    """Decodes the images of neighbouring samples once; keeps no more than one sample's images."""
+    """Decodes the images of neighbouring samples once; keeps no more than one sample's images.
+
+    Images are the same if they have the same encoded bytes, under any reference. The bytes are
+    read for each reference and compared, so an image is never taken for another one, and the
+    problem of a reference is its own.
+    """
 
     def __init__(self, roots: Sequence[Path], on_opened: OnOpened | None = None) -> None:
         self._roots, self._on_opened = roots, on_opened
-        self._opened: dict[str, Image.Image] = {}
+        self._opened: dict[str, _OpenedImage] = {}
 
     def load_images(self, references: Sequence[str]) -> Images:
         """Return the images for ``references``: the same objects as in the last call, if any."""
-        opened = {name: image for name, image in self._opened.items() if name in references}
-        self._opened = opened
+        locations: dict[str, ImageLocation] = {}
+        missing: ImageProblem | None = None
         try:
             for reference in references:
+                if reference not in self._opened and reference not in locations:
+                    locations[reference] = _read_ahead(resolve_image(reference, self._roots))
+        except ImageProblem as problem:
+            missing = problem  # unless an image before it cannot be decoded
+        opened = {name: each for name, each in self._opened.items() if name in references}
+        for reference, location in locations.items():
+            if copy := next(
+                (each for each in self._opened.values() if each.is_copy(location)), None
+            ):
+                opened[reference] = _OpenedImage(location, copy.image)
+        self._opened = opened
+        try:
+            for reference, location in locations.items():
                 if reference not in opened:
-                    location = resolve_image(reference, self._roots)
-                    opened[reference] = open_image(location)
-                    if self._on_opened is not None:
-                        self._on_opened(location, opened[reference])
+                    opened[reference] = self._open(location)
+            if missing is not None:
+                raise missing
         except ImageProblem as problem:
             return Problem(problem.status, problem.reason)
-        return [opened[reference] for reference in references]
+        return [opened[reference].image for reference in references]
+
+    def _open(self, location: ImageLocation) -> _OpenedImage:
+        """Return an image of the sample, or that of an earlier copy among its images."""
+        for each in self._opened.values():
+            if each.is_copy(location):
+                return _OpenedImage(location, each.image)
+        image = open_image(location)
+        if self._on_opened is not None:
+            self._on_opened(location, image)
+        return _OpenedImage(location, image)
+
+
+def _read_ahead(location: ImageLocation) -> ImageLocation:
+    """Return the location with its content; without it if opening the image has to report why."""
+    try:
+        if not location.member and location.path.stat().st_size > MAX_IMAGE_BYTES:
+            return location
+        return replace(location, content=read_content(location) or None)
+    except (ImageProblem, OSError, MemoryError):
+        return location
 
 
 def try_encode(encode: Callable[[], EncodedSample]) -> Encoded:
@@ -123,22 +181,35 @@ class Preparer:
         """Prepare each sample and return them in order.
 
         Neighbours with the same images are prepared together: the images are decoded once, and
-        those of only one such group are held at a time.
+        those of two such groups are held at most.
         """
-        prepared: list[Prepared] = []
+        problems = [self._find_problem(sample) for sample in samples]
+        pending = [s for s, problem in zip(samples, problems, strict=True) if problem is None]
+        ready = (
+            item for group in self._group_by_images(pending) for item in self._prepare_group(*group)
+        )
+        return [
+            next(ready)
+            if problem is None
+            else Prepared(sample.row_idx, None, (problem,) * len(self.baselines))
+            for sample, problem in zip(samples, problems, strict=True)
+        ]
+
+    def _group_by_images(
+        self, samples: Sequence[Sample]
+    ) -> Iterator[tuple[Sequence[Sample], Images]]:
+        """Yield neighbours with the same images, under any references, with these images."""
         loader = ImageLoader(self._roots, self._on_opened)
+        group: list[Sample] = []
+        shared: Images = []
         for references, neighbours in groupby(samples, key=lambda sample: sample.images):
-            group = list(neighbours)
-            problems = [self._find_problem(sample) for sample in group]
-            pending = [s for s, problem in zip(group, problems, strict=True) if problem is None]
-            ready = iter(self._prepare_group(pending, references, loader) if pending else ())
-            prepared += [
-                Prepared(sample.row_idx, None, (problem,) * len(self.baselines))
-                if problem is not None
-                else next(ready)
-                for sample, problem in zip(group, problems, strict=True)
-            ]
-        return prepared
+            images = loader.load_images(references)
+            if group and not _are_same(images, shared):
+                yield group, shared
+                group = []
+            group, shared = [*group, *neighbours], images
+        if group:
+            yield group, shared
 
     def _find_problem(self, sample: Sample) -> Problem | None:
         """Return why a sample is not encoded at all, or None."""
@@ -155,17 +226,18 @@ class Preparer:
         )
         return Problem(Status.TOO_LONG, reason)
 
-    def _prepare_group(
-        self, samples: Sequence[Sample], references: Sequence[str], loader: ImageLoader
-    ) -> list[Prepared]:
+    def _prepare_group(self, samples: Sequence[Sample], images: Images) -> list[Prepared]:
         """Prepare samples with the same images: one baseline after the other, to hold few."""
-        images = loader.load_images(references)
         multimodal = [self._encode(sample.turns, images) for sample in samples]
         blind: list[list[Encoded]] = [[] for _ in samples]
         for baseline in self.baselines:
-            replacements = self.replace_images(baseline, references, images)
+            replacements, first_key = images, None
             for sample, seen, passes in zip(samples, multimodal, blind, strict=True):
                 if isinstance(seen, EncodedSample):
+                    key = self._baseline_images.replaced_image(baseline, sample.images)
+                    if key != first_key:  # else the same for all of the group
+                        replacements = self.replace_images(baseline, sample.images, images)
+                        first_key = key
                     encoded = self._encode(sample.turns, replacements, baseline)
                     passes.append(self._match_answers(sample, seen, encoded, baseline))
                 else:
@@ -229,6 +301,13 @@ class Preparer:
             reason = f"an image comes after the truncation at the model's {limit:,} tokens"
             return Problem(Status.TOO_LONG, reason)
         return _truncate_answers(blind, kept)
+
+
+def _are_same(images: Images, others: Images) -> bool:
+    """Return whether two samples have the same images; problems are those of each sample."""
+    if isinstance(images, Problem) or isinstance(others, Problem):
+        return False
+    return len(images) == len(others) and all(map(is_, images, others))
 
 
 def _truncate_answers(encoded: EncodedSample, n_answers: int) -> EncodedSample:

@@ -115,16 +115,17 @@ def export_prompts(
     baselines = baselines or BaselineSettings()
     _check_baseline(model, baselines)
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
-    plan = open_plan(workspace)
-    n_samples = len(plan.rows) if limit is None else min(limit, len(plan.rows))
+    info = read_dataset_info(workspace)
+    n_samples = info.n_samples if limit is None else min(limit, info.n_samples)
     export = PromptExport(
         record=build_run_record(workspace, model, ScoreOptions(baselines=baselines)),
-        dataset=read_dataset_info(workspace).fingerprint,
+        dataset=info.fingerprint,
         n_samples=n_samples,
         image_token_id=model.info.image_token_id,
         statuses={},
     )
     export = _begin_export(folder, export)
+    plan = open_plan(workspace, export.record.image_index)
     encoder = cast(VisionLanguageModel, model)  # a preparer only encodes
     preparer = build_preparer(workspace, export.record, encoder, folder)
     task = _PromptTask(preparer, workspace)

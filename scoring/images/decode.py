@@ -84,8 +84,8 @@ class ImageProblem(Exception):
 class ImageLocation:
     """Where an image is: a file, a ``member`` of a container file, and a ``box`` to crop.
 
-    ``box`` is left, upper, right, lower in pixels. ``content`` are the bytes of a member that is
-    in memory already.
+    ``box`` is left, upper, right, lower in pixels. ``content`` are the bytes of the whole image if
+    they are in memory already.
     """
 
     path: Path
@@ -229,7 +229,7 @@ def open_image(location: ImageLocation | Path, min_size: int | None = None) -> I
     name = location.name
     try:
         source: io.BytesIO | Path = location.path
-        if location.member:
+        if location.member or location.content is not None:
             content = location.content or read_embedded(location.path, location.member)
             source = io.BytesIO(content)
         with Image.open(source, formats=FORMATS) as image:

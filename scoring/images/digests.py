@@ -25,7 +25,7 @@ from scoring.workspace import Workspace, open_atomic
 
 FOLDER = "image-digests"
 IMPORTED, INDEXED = "import", "index"
-"""What wrote a part: the import of the records, or ``index-images``, which may run at any time."""
+"""What wrote a part: the import of the records, or ``index-images``, which counts more."""
 _PART_ROWS = 50_000
 
 
@@ -92,14 +92,27 @@ class DigestWriter:
             pq.write_table(table, file, compression="zstd")
 
 
-def digest_parts(workspace: Workspace) -> list[Path]:
-    """Return the parts, those that count last."""
-    return sorted((workspace.dataset_dir / FOLDER).glob("part-*.parquet"))
+def digest_parts(workspace: Workspace, index: str | None = None) -> list[Path]:
+    """Return the parts, those that count last.
+
+    With ``index``, these are the parts that counted when ``last_index`` returned it: a pass over
+    the images may add parts at any time, while an import adds none during a run.
+    """
+    parts = sorted((workspace.dataset_dir / FOLDER).glob("part-*.parquet"))
+    if index is None:
+        return parts
+    return [part for part in parts if part.name <= max(index, f"part-{INDEXED}")]
 
 
-def read_digests(workspace: Workspace) -> Iterator[pa.Table]:
+def last_index(workspace: Workspace) -> str:
+    """Return the name of the last part that a pass over the images has written, "" without one."""
+    names = [part.name for part in digest_parts(workspace)]
+    return max((name for name in names if name.startswith(f"part-{INDEXED}-")), default="")
+
+
+def read_digests(workspace: Workspace, index: str | None = None) -> Iterator[pa.Table]:
     """Yield the known digests in pieces, as ``schemas.IMAGE_DIGESTS``."""
-    for path in digest_parts(workspace):
+    for path in digest_parts(workspace, index):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_PART_ROWS):
                 yield pa.Table.from_batches([batch], schema=IMAGE_DIGESTS)

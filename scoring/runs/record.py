@@ -24,9 +24,9 @@ class RunRecord:
     """Everything that determines a run's numbers (``run.json``).
 
     ``model``, ``revision``, ``device``, ``device_name``, ``processor``, ``shortcuts``,
-    ``created_at``, ``versions`` and ``notice`` are for the reader; the rest must be equal when the
-    run is resumed. Runs of earlier versions lack some fields, and unknown values are not compared;
-    those of imported scores are None or empty.
+    ``created_at``, ``versions`` and ``notice`` are for the reader, ``image_index`` decides the
+    order of the work; the rest must be equal when the run is resumed. Runs of earlier versions lack
+    some fields, and unknown values are not compared; those of imported scores are None or empty.
     """
 
     run_id: str
@@ -61,6 +61,7 @@ class RunRecord:
     quantization: dict[str, Any] | None = None
     device_map: str | dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # the template's variables
+    image_index: str = ""  # the last pass over the images that its order goes by
     scoring_version: int | None = None  # at the start of the run; the first version wrote none
 
     @property

@@ -106,8 +106,9 @@ def test_every_position_is_in_its_chunk(
 
 
 def test_a_window_is_split_only_between_images(workspace: Workspace) -> None:
-    samples = open_plan(workspace).read_samples(np.arange(8))
-    cut = split_at_images(samples, 4)
+    plan = open_plan(workspace)
+    samples = plan.read_samples(np.arange(8))
+    cut = split_at_images(samples, plan.leaders, 4)
     assert [[one.row_idx for one in group] for group in cut] == [[0, 1], [2, 6], [3, 7], [4, 5]]
-    cut = split_at_images(samples, 8)
+    cut = split_at_images(samples, plan.leaders, 8)
     assert [[one.row_idx for one in group] for group in cut] == [[0], [1], [2, 6], [3, 7], [4], [5]]

@@ -31,9 +31,9 @@ INSERT_CONVERSATIONS = """
     FROM read_parquet($files, hive_partitioning = false) WHERE len(turns) > 2
 """
 
-# Where two parts have a reference, the one whose name sorts last counts.
-INSERT_IMAGE_COPIES = """
-    INSERT INTO image_copies BY NAME
+# Images with the content of an earlier one by name. Where two parts have a reference, the one whose
+# name sorts last counts.
+IMAGE_COPIES = """
     WITH latest AS (
         SELECT reference, arg_max((digest, n_bytes), filename) AS content
         FROM read_parquet($files, hive_partitioning = false, filename = true)
@@ -43,11 +43,14 @@ INSERT_IMAGE_COPIES = """
         SELECT content, min(reference) AS reference
         FROM latest GROUP BY content HAVING count(*) > 1
     )
-    SELECT
-        md5_number_lower(latest.reference) AS path_key,
-        md5_number_lower(firsts.reference) AS image_key
+    SELECT latest.reference, firsts.reference AS copy_of
     FROM latest JOIN firsts USING (content)
     WHERE latest.reference <> firsts.reference
+"""
+INSERT_IMAGE_COPIES = f"""
+    INSERT INTO image_copies BY NAME
+    SELECT md5_number_lower(reference) AS path_key, md5_number_lower(copy_of) AS image_key
+    FROM ({IMAGE_COPIES})
     ORDER BY path_key
 """
 

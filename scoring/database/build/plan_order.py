@@ -1,7 +1,8 @@
 """The order in which runs process a dataset, and the columns they need in that order.
 
-Rows with the same first image are next to each other, so that a model encodes an image once even if
-its rows are far apart in the file. DuckDB sorts on disk: memory is bounded at any size.
+Rows with the same first image, by path or by known content, are next to each other, so that a model
+encodes an image once even if its rows are far apart in the file. DuckDB sorts on disk: memory is
+bounded at any size.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.database.build.build import literal_paths
+from scoring.database.build.derive import IMAGE_COPIES
 from scoring.schemas import PLAN
 
 GROUP_ROWS = 512  # what a reader decodes at a time
@@ -25,26 +27,30 @@ PART_ROWS = 100 * GROUP_ROWS
 _MEMORY = "512MB"
 _THREADS = 4  # each needs its own memory for sorting
 
+_CREATE_COPIES = "CREATE TABLE copies (reference VARCHAR, copy_of VARCHAR)"
 # Groups are ordered by their first rows; rows without an image keep their place.
 _IN_PLAN_ORDER = """
     WITH leaders AS (
-        SELECT images[1] AS image, min(row_idx) AS leader
-        FROM read_parquet($files, hive_partitioning = false)
-        WHERE len(images) > 0 GROUP BY ALL HAVING count(*) > 1
+        SELECT coalesce(c.copy_of, s.images[1]) AS image, min(s.row_idx) AS leader
+        FROM read_parquet($files, hive_partitioning = false) s
+        LEFT JOIN copies c ON c.reference = s.images[1]
+        WHERE len(s.images) > 0 GROUP BY ALL HAVING count(*) > 1
     )
     SELECT s.row_idx, s.id, s.source, s.images, s.turns, s.status, s.reason,
         coalesce(l.leader, s.row_idx) AS leader
     FROM read_parquet($files, hive_partitioning = false) s
-    LEFT JOIN leaders l ON s.images[1] = l.image
+    LEFT JOIN copies c ON c.reference = s.images[1]
+    LEFT JOIN leaders l ON coalesce(c.copy_of, s.images[1]) = l.image
     ORDER BY leader, s.row_idx
 """
 
 
-def write_in_plan_order(files: Sequence[Path], folder: Path) -> int:
+def write_in_plan_order(files: Sequence[Path], digests: Sequence[Path], folder: Path) -> int:
     """Write the dataset's parts into ``folder`` as ``schemas.PLAN`` and return the number of rows.
 
-    Every part but the last has PART_ROWS rows, every row group but the last GROUP_ROWS. Raises
-    OSError, also for errors of DuckDB such as a full disk.
+    ``digests`` are the parts from which equal images are known. Every part but the last has
+    PART_ROWS rows, every row group but the last GROUP_ROWS. Raises OSError, also for errors of
+    DuckDB such as a full disk.
     """
     spill = folder / "sort"
     config: dict[str, Any] = {
@@ -55,6 +61,10 @@ def write_in_plan_order(files: Sequence[Path], folder: Path) -> int:
     try:
         with closing(duckdb.connect(":memory:", config=config)) as con:
             con.execute("SET enable_progress_bar = false")  # it prints to stdout, which is for data
+            con.execute(_CREATE_COPIES)
+            if digests:
+                statement = f"INSERT INTO copies BY NAME {IMAGE_COPIES}"
+                con.execute(statement, {"files": literal_paths(digests)})
             ordered = con.sql(_IN_PLAN_ORDER, params={"files": literal_paths(files)})
             return _write_parts(ordered.to_arrow_reader(8 * GROUP_ROWS), folder)
     except duckdb.Error as error:
