@@ -240,7 +240,7 @@ def test_images_of_neighbours_are_decoded_once(root: Path, monkeypatch: pytest.M
         return open_image(path)
 
     monkeypatch.setattr("scoring.engine.preparation.open_image", counting)
-    Image.new("RGB", (2, 2)).save(root / "b.png")
+    Image.new("RGB", (2, 2), "red").save(root / "b.png")
     both = replace(sample(2, "c"), images=("a.png", "b.png"))
     samples = [sample(0, "a"), sample(1, "b"), both, sample(3, "d", image="b.png")]
     score(Looking(), root, samples, baselines=("gray",))
