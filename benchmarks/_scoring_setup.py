@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import transformers
@@ -203,26 +204,38 @@ def _random_conversation(words: random.Random) -> tuple[Turn, ...]:
 
 
 def run_scores(
-    model: HfModel, folder: Path, samples: Sequence[Sample]
+    model: HfModel, folder: Path, samples: Sequence[Sample], *, embedded: bool = False
 ) -> list[tuple[float, float]]:
     """Return (multimodal loss, text-only loss) of each sample, from a run of the product.
 
-    The samples are imported on the first call; every call is a new run.
+    The samples are imported on the first call, in random order; every call is a new run. With
+    ``embedded`` each record has its own copy of its image, inside a Parquet file.
     """
-    workspace = _import_samples(folder, samples)
+    order = random.Random(SEED).sample(range(len(samples)), len(samples))  # noqa: S311
+    workspace = _import_samples(folder, [samples[row] for row in order], embedded)
     run = score_dataset(workspace, model, run_id=uuid.uuid4().hex, build=False).run_id
     losses = [(math.nan, math.nan)] * len(samples)
     for part in (workspace.run_dir(run) / "scores").glob("part-*.parquet"):
         for row in pq.read_table(part, columns=["row_idx", "turns"]).to_pylist():
-            losses[row["row_idx"]] = _mean_losses(row["turns"])
+            losses[order[row["row_idx"]]] = _mean_losses(row["turns"])
     return losses
 
 
-def _import_samples(folder: Path, samples: Sequence[Sample]) -> Workspace:
-    root = folder / f"workspace-{len(samples)}-{len({sample.images for sample in samples})}"
+def _import_samples(folder: Path, samples: Sequence[Sample], embedded: bool) -> Workspace:
+    n_images = len({sample.images for sample in samples})
+    kind = "embedded" if embedded else "files"
+    root = folder / f"workspace-{kind}-{len(samples)}-{n_images}"
     if not root.exists():
-        data = root.with_suffix(".json")
-        data.write_text(json.dumps([_to_record(sample) for sample in samples]))
+        records = [_to_record(sample) for sample in samples]
+        if embedded:
+            for record in records:
+                content = (folder / str(record["image"])).read_bytes()
+                record["image"] = {"bytes": content, "path": None}
+            data = root.with_suffix(".parquet")
+            pq.write_table(pa.Table.from_pylist(records), data)
+        else:
+            data = root.with_suffix(".json")
+            data.write_text(json.dumps(records))
         import_dataset(create_workspace(root), [data], [folder])
     return open_workspace(root)
 

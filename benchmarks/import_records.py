@@ -4,9 +4,9 @@
 
 Writes a JSON array and a JSONL file of records of about 900 bytes, and one Parquet file and one
 tar with images inside, into a temporary folder; imports each in its own process and prints a
-Markdown table. JSON is also imported without the fast path for common records. Then it measures
-each step of a JSON import alone, over the first megabytes, to show the bottleneck. Results:
-benchmarks/results/import_records.md.
+Markdown table. JSON is also imported without the fast path for common records, and images without
+the digests of their contents. Then it measures each step of a JSON import alone, over the first
+megabytes, to show the bottleneck. Results: benchmarks/results/import_records.md.
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ print(json.dumps({**found, "before": before, "peak": peak}))
 NO_FAST_PATH = (
     "import scoring.readers.records as records; records.parse_plain_record = lambda _: None\n"
 )
+
+NO_DIGESTS = """
+from scoring.readers import tars, values
+tars._MAX_DIGESTED_BYTES = -1
+values.InlineReference.read_digest = lambda self: setattr(self, "_content", b"")
+"""
 
 SENTENCE = "a man rides a red bicycle past two parked cars near the old station"
 STEP_MEGABYTES = 50
@@ -200,14 +206,18 @@ def main() -> None:
         "records.jsonl": write_lines,
         "records.jsonl (without the fast path)": write_lines,
         "images.parquet": write_parquet,
+        "images.parquet (without digests)": write_parquet,
         "images.tar": write_tar,
+        "images.tar (without digests)": write_tar,
     }
     for name, write in kinds.items():
         for size in sizes if options.only in (None, name) else ():
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / name.partition(" ")[0]
                 write(path, size)
-                program = NO_FAST_PATH + IMPORT if "fast path" in name else IMPORT
+                program = IMPORT
+                if "without" in name:
+                    program = (NO_DIGESTS if "digests" in name else NO_FAST_PATH) + IMPORT
                 command = [sys.executable, "-c", program, str(path), f"{folder}/workspace"]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
                 found = json.loads(done.stdout)

@@ -5,10 +5,11 @@
 Both run on one LLaVA with random weights and the same JPEG files, in one process and in turns.
 The reference processes one sample at a time, with two full forward passes, all logits and the
 model's own loss; the engine is the product's Scorer, or with --as-a-run (on a GPU always) a whole
-run over an imported dataset. Opening, resizing and tokenising count in both. Prints a Markdown
-report with the bars for operations, wall time and CPU time, each judged separately, and exits with
-an error if the two disagree on a score. On a GPU the default is the shape of LLaVA-1.5-7B in
-bfloat16; without a GPU one line reports that. Results: benchmarks/results/scoring.md.
+run over an imported dataset, with --embedded over records with a copy of their image each. Opening,
+resizing and tokenising count in both. Prints a Markdown report with the bars for operations, wall
+time and CPU time, each judged separately, and exits with an error if the two disagree on a score.
+On a GPU the default is the shape of LLaVA-1.5-7B in bfloat16; without a GPU one line reports that.
+Results: benchmarks/results/scoring.md.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Bench:
     folder: Path
     repeat: int
     as_a_run: bool  # as in a run: samples are prepared ahead in threads, results written to parts
+    embedded: bool = False  # such a run, over records with their images inside a Parquet file
 
     @property
     def network(self) -> Any:
@@ -106,7 +108,7 @@ def _model_loss(bench: Bench, sample: EncodedSample) -> float:
 def score_engine(bench: Bench, samples: Sequence[Sample]) -> Scores:
     """Score the product's way: a run over an imported dataset, or the engine in one thread."""
     if bench.as_a_run:
-        return run_scores(bench.model, bench.folder, samples)
+        return run_scores(bench.model, bench.folder, samples, embedded=bench.embedded)
     scorer = Scorer(Preparer(bench.model, [bench.folder]))
     windows = [samples[start : start + CHUNK_ROWS] for start in range(0, len(samples), CHUNK_ROWS)]
     outcomes = [score for window in windows for score in scorer.score(scorer.prepare(window))]
@@ -435,9 +437,10 @@ def print_report(options: argparse.Namespace, folder: Path) -> None:
     """Measure and print; exit with an error if the scores differ."""
     dtype = options.dtype or ("bfloat16" if options.device == "cuda" else "float32")
     model = build_model(SHAPES[options.shape], options.device, dtype)
-    bench = Bench(model, folder, options.repeat, options.as_a_run)
+    bench = Bench(model, folder, options.repeat, options.as_a_run, options.embedded)
     peak = matrix_rate(bench)
-    print(f"## LLaVA of shape `{options.shape}`, {dtype}\n")
+    images = ", embedded images" if options.embedded else ""
+    print(f"## LLaVA of shape `{options.shape}`, {dtype}{images}\n")
     print(describe_machine(bench, peak))
     print(f"Shortcuts used by the engine: {', '.join(model.capabilities.names)}.\n")
     print("| " + " | ".join(_COLUMNS) + " |")
@@ -472,12 +475,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="measure a whole run, with threads and parts (always on a GPU)",
     )
+    parser.add_argument(
+        "--embedded",
+        action="store_true",
+        help="as --as-a-run, over a Parquet file with a copy of its image in each record",
+    )
     options = parser.parse_args(arguments)
     on_gpu = options.device == "cuda"
     if on_gpu and not torch.cuda.is_available():
         print("No CUDA device here: nothing was measured.")
         return
-    options.as_a_run |= on_gpu
+    options.as_a_run |= on_gpu or options.embedded
     options.shape = options.shape or ("7b" if on_gpu else "mid")
     options.samples = options.samples or (192 if on_gpu else 16)
     options.per_image = options.per_image or ([1, 2, 2.67, 4, 8] if on_gpu else [1, 2.67, 8])

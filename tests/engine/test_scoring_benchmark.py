@@ -8,9 +8,10 @@ import torch
 from benchmarks import scoring
 
 
-def test_a_small_shape_runs_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("how", ["--as-a-run", "--embedded"])
+def test_a_small_shape_runs_to_the_end(capsys: pytest.CaptureFixture[str], how: str) -> None:
     options = ["--shape", "tiny", "--samples", "6", "--per-image", "1", "3", "--repeat", "1"]
-    scoring.main([*options, "--as-a-run"])
+    scoring.main([*options, how])
     output = capsys.readouterr().out
     assert "1 (6 on 6)" in output
     assert "3 (6 on 2)" in output

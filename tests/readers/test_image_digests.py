@@ -91,7 +91,7 @@ def table(path: Path, *contents: bytes) -> Path:
 
 @pytest.mark.parametrize(
     ("make", "name"),
-    [(parquet, "a.parquet"), (tar, "a.tar"), (inline, "a.json"), (table, "a.tsv")],
+    [(parquet, "a.parquet"), (tar, "a.tar")],
 )
 def test_an_import_stores_the_digests_of_the_images_that_it_reads(
     tmp_path: Path, make: Any, name: str
@@ -103,6 +103,16 @@ def test_an_import_stores_the_digests_of_the_images_that_it_reads(
     assert len(set(stored.values())) == 2
     index = index_images(workspace)
     assert (index.n_known, index.n_read) == (3, 0)
+
+
+@pytest.mark.parametrize(("make", "name"), [(inline, "a.json"), (table, "a.tsv")])
+def test_images_in_base64_are_read_by_the_pass(tmp_path: Path, make: Any, name: str) -> None:
+    workspace = imported(tmp_path, make(tmp_path / name, RED, BLUE, RED))
+    assert not digest_parts(workspace)
+    index = index_images(workspace)
+    assert (index.n_known, index.n_read) == (0, 3)
+    assert digests(workspace) == expected(workspace)
+    assert index_images(workspace).n_read == 0
 
 
 def test_images_of_messages_and_shared_rows_are_included(tmp_path: Path) -> None:
@@ -183,7 +193,7 @@ def test_parts_of_an_image_are_other_images(tmp_path: Path) -> None:
 
 def test_an_addition_brings_its_digests(tmp_path: Path) -> None:
     workspace = imported(tmp_path, parquet(tmp_path / "a.parquet", RED, BLUE))
-    workspace = imported(tmp_path, inline(tmp_path / "b.json", RED), append=True)
+    workspace = imported(tmp_path, tar(tmp_path / "b.tar", RED), append=True)
     assert digests(workspace) == expected(workspace)
     assert len(digests(workspace)) == 3
 
