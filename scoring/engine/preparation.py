@@ -23,12 +23,11 @@ from scoring.engine.baselines import (
     BaselineSettings,
     ShuffledImages,
 )
-from scoring.images.containers import MAX_IMAGE_BYTES
 from scoring.images.decode import (
     ImageLocation,
     ImageProblem,
     open_image,
-    read_content,
+    read_ahead,
     resolve_image,
 )
 from scoring.models.base import EncodedSample, VisionLanguageModel
@@ -103,7 +102,7 @@ class ImageLoader:
         try:
             for reference in references:
                 if reference not in self._opened and reference not in locations:
-                    locations[reference] = _read_ahead(resolve_image(reference, self._roots))
+                    locations[reference] = read_ahead(resolve_image(reference, self._roots))
         except ImageProblem as problem:
             missing = problem  # unless an image before it cannot be decoded
         opened = {name: each for name, each in self._opened.items() if name in references}
@@ -132,16 +131,6 @@ class ImageLoader:
         if self._on_opened is not None:
             self._on_opened(location, image)
         return _OpenedImage(location, image)
-
-
-def _read_ahead(location: ImageLocation) -> ImageLocation:
-    """Return the location with its content; without it if opening the image has to report why."""
-    try:
-        if not location.member and location.path.stat().st_size > MAX_IMAGE_BYTES:
-            return location
-        return replace(location, content=read_content(location) or None)
-    except (ImageProblem, OSError, MemoryError):
-        return location
 
 
 def try_encode(encode: Callable[[], EncodedSample]) -> Encoded:

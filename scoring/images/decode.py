@@ -32,7 +32,7 @@ from scoring.image_references import (
     split_base,
     split_reference,
 )
-from scoring.images.containers import EmbeddedProblem, read_embedded
+from scoring.images.containers import MAX_IMAGE_BYTES, EmbeddedProblem, read_embedded
 from scoring.images.remote import cached_path, read_refusal
 from scoring.samples import Status
 
@@ -272,6 +272,16 @@ def read_content(location: ImageLocation) -> bytes:
         raise ImageProblem(Status.MISSING_IMAGE, f"{location.path.name} is gone") from None
     except (EmbeddedProblem, OSError) as error:
         raise ImageProblem(Status.BAD_IMAGE, f"{location.name}: {error}") from error
+
+
+def read_ahead(location: ImageLocation) -> ImageLocation:
+    """Return the location with its content; without it if opening the image has to report why."""
+    try:
+        if not location.member and location.path.stat().st_size > MAX_IMAGE_BYTES:
+            return location
+        return replace(location, content=read_content(location) or None)
+    except (ImageProblem, OSError, MemoryError):
+        return location
 
 
 def convert_image(image: Image.Image) -> Image.Image:

@@ -25,7 +25,7 @@ from typing import Final
 from cachetools import LRUCache
 from PIL import Image
 
-from scoring.images.decode import ImageLocation, open_image, resolve_image
+from scoring.images.decode import ImageLocation, open_image, read_ahead, resolve_image
 from scoring.workspace import Workspace
 
 SIZE: Final = 320  # half of a typical photo: decoded to that size instead of resampled
@@ -35,6 +35,7 @@ PACK_BYTES: Final = 16 << 20
 MEMORY_BYTES: Final = 48 << 20
 LOOK_SECONDS: Final = 2.0
 _LOSSLESS_PIXELS = 256 * 256
+_COPY = b"\0same as "  # and the key of equal images: the thumbnail is stored there
 _HEADER = struct.Struct("<16sI16s")  # key, length, digest of the content
 
 
@@ -48,9 +49,18 @@ def load_thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> by
     key = _cache_key(location, size)
     cache = open_thumbnail_cache(workspace.thumbnails_dir)
     content = cache.read(key)
+    if content is not None and content.startswith(_COPY):
+        content = cache.read(content.removeprefix(_COPY))
+    if content is not None:
+        return content
+    location = read_ahead(location)
+    shared = _content_key(location, size)
+    content = cache.read(shared) if shared else None
     if content is None:
         content = _encode_jpeg(open_image(location, size), size)
-        cache.write(key, content)
+        cache.write(shared or key, content)
+    if shared:
+        cache.write(key, _COPY + shared)
     return content
 
 
@@ -66,7 +76,11 @@ def thumbnail_writer(workspace: Workspace) -> Callable[[ImageLocation, Image.Ima
         with suppress(Exception):  # a thumbnail must never stop a run
             key = _cache_key(location, SIZE)
             if not cache.is_full() and not cache.contains(key):
-                cache.write(key, _encode_jpeg(image, SIZE), remember=False)
+                shared = _content_key(location, SIZE)
+                if not (shared and cache.contains(shared)):
+                    cache.write(shared or key, _encode_jpeg(image, SIZE), remember=False)
+                if shared:
+                    cache.write(key, _COPY + shared, remember=False)
 
     return write_thumbnail
 
@@ -74,6 +88,15 @@ def thumbnail_writer(workspace: Workspace) -> Callable[[ImageLocation, Image.Ima
 def _cache_key(location: ImageLocation, size: int) -> bytes:
     identity = f"{location.cache_key()}\0{size}"
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).digest()[:16]
+
+
+def _content_key(location: ImageLocation, size: int) -> bytes | None:
+    """Return a key that equal images share; None if the content was not read."""
+    if location.content is None:
+        return None
+    digest = hashlib.sha256(location.content)
+    digest.update(f"\0{location.box}\0{size}".encode())
+    return digest.digest()[:16]
 
 
 def encode_image(image: Image.Image, size: int) -> bytes:

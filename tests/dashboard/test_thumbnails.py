@@ -68,6 +68,23 @@ def test_a_changed_file_gets_a_new_thumbnail(workspace: Workspace, tmp_path: Pat
     assert load_thumbnail(workspace, "a.png", 64) != green
 
 
+def test_copies_share_one_thumbnail(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, colour in (("a", "red"), ("b", "red"), ("c", "blue")):
+        write_png(tmp_path / "images" / f"{name}.png", (300, 300), colour)
+    first, other = load_thumbnail(workspace, "a.png", 64), load_thumbnail(workspace, "c.png", 64)
+    (pack,) = workspace.thumbnails_dir.glob("pack-*.bin")
+    n_bytes = pack.stat().st_size
+    monkeypatch.setattr(thumbnails, "open_image", None)
+    assert load_thumbnail(workspace, "b.png", 64) == first != other
+    assert pack.stat().st_size - n_bytes < 100
+    assert load_thumbnail(workspace, "b.png", 64) == first
+    write_png(tmp_path / "images" / "b.png", (300, 300), "green")
+    monkeypatch.undo()
+    assert load_thumbnail(workspace, "b.png", 64) not in (first, other)
+
+
 @pytest.mark.parametrize(
     ("reference", "status"),
     [
