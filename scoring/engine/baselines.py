@@ -229,10 +229,10 @@ class ShuffledImages:
         own = last = self.key_of(image)
         start = int(np.searchsorted(self._keys, np.uint64(own), side="right"))
         for step in range(len(self._keys)):
-            place = (start + step) % len(self._keys)
-            key = int(self._keys[place])
+            position = (start + step) % len(self._keys)
+            key = int(self._keys[position])
             if key not in (own, last):
-                other: str = self._images[int(self._indices[place])].as_py()
+                other: str = self._images[int(self._indices[position])].as_py()
                 last = key
                 if other != image:
                     yield other

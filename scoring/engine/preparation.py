@@ -87,7 +87,7 @@ class ImageLoader:
     """Decodes the images of neighbouring samples once; keeps no more than one sample's images.
 
     Images are the same if they have the same encoded bytes, under any reference. The bytes are
-    read for each reference and compared, so an image is never taken for another one, and the
+    read for each reference and compared, so no image replaces a different one, and the
     problem of a reference is its own.
     """
 
