@@ -274,14 +274,14 @@ def read_inputs(
     """Read the inputs of a subset as they are now, with each decision log up to an event.
 
     Of ``parts`` (names inside the workspace), those that neither the subset nor the export with
-    ``columns`` uses are left out.
-    Raises FileNotFoundError if one is gone.
+    ``columns`` uses are left out, such as the digests of images. Raises FileNotFoundError if one is
+    gone.
     """
     scores, clusters = f"runs/{definition.run_id}/scores/", f"clusters/{definition.clustering_id}/"
     known = {part.split("/")[1] for part in parts if part.startswith("columns/")}
     used_columns = sorted(definition.find_columns(known).union(columns))
     used = ("dataset/", scores, clusters, *(f"columns/{name}/" for name in used_columns))
-    names = sorted(part for part in parts if part.startswith(used))
+    names = sorted(part for part in parts if part.startswith(used) and _PART.fullmatch(part))
     digests = log_digests(workspace, until) if definition.hand_wins else {}
     return ExportInputs(
         workspace_id=workspace.settings.workspace_id,

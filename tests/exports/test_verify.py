@@ -16,6 +16,7 @@ import pytest
 
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
+from scoring.dataset.image_index import index_images
 from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import digest_manifest, read_manifest
@@ -74,6 +75,16 @@ def test_every_rule_replays(tmp_path: Path, rule: Rule) -> None:
         report = verify_manifest(folder)
         assert report.n_samples == report.manifest.counts["selected"] > 20
         assert (report.changed_inputs, report.notes) == ((), ())
+
+
+def test_digests_of_images_are_no_input_of_an_export(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "ws", 60)
+    index_images(workspace)
+    build_database(workspace)
+    folder = exported(workspace)
+    parts = [part.name for part in read_manifest(folder).inputs.parts]
+    assert not any("image-digests" in name for name in parts)
+    assert verify_manifest(folder).changed_inputs == ()
 
 
 def test_the_manifest_file_or_its_folder_may_be_named(workspace: Workspace) -> None:
