@@ -61,6 +61,7 @@ _HOMES = {
     "import_columns": "scoring.exchange.imported_columns",
     "find_duplicates": "scoring.duplicates.find",
     "check_leakage": "scoring.duplicates.leakage",
+    "disagreements": "scoring.database.queries.column_values",
     "export_scores": "scoring.exchange.score_export",
     "load_prompt_encoder": "scoring.models",
     "export_prompts": "scoring.exchange.prompt_export",

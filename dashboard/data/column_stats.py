@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from dashboard.data.context import Context, cached_read, open_view_context
-from dashboard.data.facts import read_numeric_columns
+from dashboard.data.facts import choose_column
 from dashboard.data.samples import count_samples
 from dashboard.data.scores import choose_bins
 from dashboard.data.threshold_stats import InvalidRequest, Stats, read_count
@@ -32,12 +32,6 @@ from scoring.errors import WorkspaceError
 from scoring.necessity import CATEGORIES
 
 _CURVE_POINTS: Final = 200
-
-
-def choose_column(context: Context, view: View) -> str | None:
-    """Return the view's column, the first one if it has none, or None without columns."""
-    names = read_numeric_columns(context.store)
-    return view.column if view.column in names else next(iter(names), None)
 
 
 @cached_read(decisions=False)
@@ -79,7 +73,7 @@ def column_stats(view: View, request: Mapping[str, str] | None = None) -> Stats:
         WorkspaceError: If nothing is scored, or there are no columns.
     """
     context = open_view_context(view).context
-    column = None if context is None else choose_column(context, view)
+    column = None if context is None else choose_column(context.store, view.column)
     if context is None or column is None:
         raise WorkspaceError("there is no column here")
     if request is None:

@@ -47,6 +47,12 @@ def read_numeric_columns(store: Store) -> list[str]:
     return numeric_columns(store.snapshot())
 
 
+def choose_column(store: Store, name: str | None) -> str | None:
+    """Return the named column of numbers, or else the first one; None without any."""
+    names = read_numeric_columns(store)
+    return name if name in names else next(iter(names), None)
+
+
 @_cached_fact
 def read_current_clusterings(store: Store) -> pd.DataFrame:
     """Return the clusterings of the current dataset; older ones lack clusters of new samples."""

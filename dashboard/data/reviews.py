@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from dashboard.data.context import Context, cached_query
+from dashboard.data.facts import choose_column
 from dashboard.data.scores import read_other_scopes
 from dashboard.view.state import Queue, QueueScope, View
 from scoring.database.queries.compare import other_name
@@ -38,6 +39,9 @@ def queue_order(context: Context, view: View) -> str:
         others = [other_name(scope) for scope in read_other_scopes(context)]
         other = view.other if view.other in others else next(iter(others), None)
         return f"runs:{other}" if other else str(Queue.ROW_IDX)
+    if view.queue in (Queue.ABOVE_COLUMN, Queue.BELOW_COLUMN):
+        column = choose_column(context.store, view.column)
+        return f"{view.queue}:{column}" if column else str(Queue.ROW_IDX)
     return str(view.queue)
 
 

@@ -81,6 +81,8 @@ class Queue(StrEnum):
     RANDOM = "random"
     STRATIFIED = "stratified"
     RUNS = "runs"
+    ABOVE_COLUMN = "above"
+    BELOW_COLUMN = "below"
     CONFLICTS = "conflicts"
     REVIEWERS = "reviewers"
     RULE = "rule"

@@ -1,13 +1,13 @@
-"""The command import-columns."""
+"""The commands import-columns and disagreements."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from scoring.cli import console
-from scoring.cli.commands import JsonOption, WorkspaceOption
+from scoring.cli.commands import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.errors import InputError
 from scoring.option_descriptions import Option, split_keys
 from scoring.workspace import Workspace, open_workspace
@@ -89,6 +89,48 @@ def show_columns(result: ColumnImport, *, json: bool = False) -> None:
     console.show_issues("Not imported", result.findings)
     if json:
         console.print_json(asdict(result))
+
+
+def disagreements(
+    workspace: WorkspaceOption,
+    column: Annotated[
+        str,
+        Option(
+            "A column of numbers, such as clip; with several per answer rating.min, rating.max or "
+            "rating.mean.",
+            metavar="COLUMN",
+            is_argument=True,
+        ),
+    ],
+    high: Annotated[
+        Literal["score", "column"],
+        Option("What is high: the score, with a low value, or the column, with a low score."),
+    ] = "score",
+    limit: Annotated[int, Option("Samples to list, the largest difference first.", min=1)] = 50,
+    only: Annotated[
+        str | None, Option("Compare only samples that match this filter.", metavar="FILTER")
+    ] = None,
+    run: RunOption = None,
+    baseline: BaselineOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the samples that the score and an imported column rank most differently."""
+    from scoring.database.connection import Store
+    from scoring.database.filters import parse_filter
+    from scoring.database.queries import column_values
+    from scoring.database.values import Scope
+    from scoring.runs.record import read_run_or_latest
+
+    opened = open_workspace(workspace)
+    record = read_run_or_latest(opened, run)
+    scope = Scope(record.run_id, baseline or record.first_baseline)
+    selection = Store(opened).selection(scope, parse_filter(only or ""))
+    frame = column_values.disagreements(selection, column, high=high, limit=limit)
+    names = ("high score, low", "low score, high")
+    frame = frame.set_index("row_idx")
+    console.show_frame(f"Disagreements: {names[high == 'column']} {column}", frame)
+    if json:
+        console.print_json(console.frame_records(frame))
 
 
 def _remove(workspace: Workspace, name: str) -> None:

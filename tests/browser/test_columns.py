@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Locator, expect
 from scoring.database.connection import Selection, Store
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.browse import matching_rows
+from scoring.database.queries.column_values import disagreements
 from scoring.database.values import Scope
 from scoring.exchange.imported_columns import import_columns
 from scoring.workspace import open_workspace
@@ -107,6 +108,20 @@ def test_the_threshold_on_a_column_is_dragged_and_requested(visited: Watched) ->
     share.fill("10")
     share.press("Enter")
     expect_kept(visited, 54)
+    visited.assert_sound()
+
+
+def test_disagreements_open_in_review(visited: Watched) -> None:
+    page = visited.open("overview", "?column=clip")
+    page.get_by_role("button", name="High score, low clip").click()
+    expect(page.get_by_role("heading", name="Review")).to_be_visible()
+    expect(page).to_have_url(re.compile("column=clip&queue=above"))
+    page.get_by_label("Your name").fill("Ada")
+    page.keyboard.press("Enter")
+    deck = page.locator(".vn:has(.buttons)")
+    expect(page.get_by_role("combobox", name="Column")).to_be_visible()
+    first = disagreements(select(visited, Filter()), "clip", limit=1)["row_idx"][0]
+    expect(deck.locator(f'article.card[data-row="{first}"]')).to_be_visible()
     visited.assert_sound()
 
 

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from dashboard.widgets.filter_bar import read_chips, remove_chip
+from scoring import cli
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, Range, parse_filter
 from scoring.database.queries.browse import matching_rows
@@ -101,6 +103,17 @@ def test_comparisons_of_counts_are_ranges() -> None:
     for text in ("visnec:>0.25", "images:>1.5", "images:>x"):
         with pytest.raises(FilterError, match="is not a range"):
             parse_filter(text)
+
+
+def test_disagreements_are_printed(store: Store) -> None:
+    root = str(store.workspace.root)
+    command = ["disagreements", "rating.mean", "-w", root, "--high", "column", "--json"]
+    printed = CliRunner().invoke(cli.app, command)
+    # All scores are equal: ranks 1, 1, 1; means 3, 3, 4: ranks 0.5, 0.5, 2, in thirds.
+    assert json.loads(printed.stdout) == [
+        {"row_idx": 2, "visnec": 0.25, "value": 4.0, "score_rank": 1 / 3, "column_rank": 2 / 3}
+    ]
+    assert "low score, high rating.mean" in printed.stderr
 
 
 def test_conditions_are_sorted_and_joined_by_and() -> None:

@@ -11,7 +11,6 @@ import streamlit as st
 
 from dashboard.charts import plots
 from dashboard.data.column_stats import (
-    choose_column,
     column_stats,
     column_threshold,
     read_column_ecdf,
@@ -19,14 +18,14 @@ from dashboard.data.column_stats import (
     read_column_plane,
 )
 from dashboard.data.context import Context
-from dashboard.data.facts import read_numeric_columns
+from dashboard.data.facts import choose_column, read_numeric_columns
 from dashboard.pages.overview.plane_panel import show_plane
 from dashboard.pages.overview.threshold_editor import choose_step, editor, read_sequence_number
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.links import column_threshold_url
 from dashboard.view.navigation import Fragment, PageName, go_to, rerun_fragment
-from dashboard.view.state import Key, View, change_view, current_view
+from dashboard.view.state import Key, Queue, View, change_view, current_view
 from dashboard.widgets import figures, page_frame
 from scoring.database.filters import ColumnCondition, Filter, Range
 
@@ -37,7 +36,7 @@ _LARGEST: Final = 1e15
 @page_frame.view_fragment()
 def show_columns(context: Context, view: View) -> None:
     """Show the column that the view names; nothing without a column of numbers."""
-    column = choose_column(context, view)
+    column = choose_column(context.store, view.column)
     if column is None:
         return
     title, choice = st.columns([3, 2], vertical_alignment="bottom")
@@ -61,7 +60,7 @@ def show_columns(context: Context, view: View) -> None:
 @page_frame.view_fragment()
 def _show_threshold(context: Context, view: View) -> None:
     """Show the histogram; the threshold goes into the view."""
-    column = choose_column(context, view)
+    column = choose_column(context.store, view.column)
     if column is None:
         return
     edges, counts = read_column_histogram(context, column)
@@ -117,7 +116,7 @@ def _show_threshold(context: Context, view: View) -> None:
 @page_frame.view_fragment()
 def _show_column_plane(context: Context, view: View) -> None:
     """Show score against value; a box drawn on it opens its samples."""
-    column = choose_column(context, view)
+    column = choose_column(context.store, view.column)
     if column is None:
         return
     figures.show_heading(
@@ -150,7 +149,7 @@ def _show_column_plane(context: Context, view: View) -> None:
 
 
 def _show_agreement(context: Context, column: str) -> None:
-    """Show the correlations."""
+    """Show the correlations, and open the samples that the two rank most differently."""
     plane = read_column_plane(context, column)
     figures.show_heading("Agreement", "Between the VisNec score and the column, 1 to −1.")
 
@@ -162,6 +161,20 @@ def _show_agreement(context: Context, column: str) -> None:
         ("Linear correlation", write(plane.pearson), "Pearson"),
         ("Samples", plane.n, "with a score and a value"),
     )
+    if not plane.n:
+        return
+    figures.show_heading(
+        "Disagreement",
+        "Samples that one ranks higher than the other. Review starts with the largest difference "
+        "of the ranks.",
+    )
+    with st.container(horizontal=True):
+        for queue, label, icon in (
+            (Queue.ABOVE_COLUMN, f"High score, low {column}", ":material/north_east:"),
+            (Queue.BELOW_COLUMN, f"Low score, high {column}", ":material/south_east:"),
+        ):
+            if st.button(label, icon=icon, key=f"review_{queue}"):
+                go_to(PageName.REVIEW, queue=queue, column=column, row=None)
 
 
 def count_digits(step: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.data.context import Context
+from dashboard.data.facts import choose_column, read_numeric_columns
 from dashboard.data.samples import count_samples
 from dashboard.data.scores import read_other_scopes
 from dashboard.pages.review import panels, plain_review, review_deck
@@ -24,11 +25,14 @@ _QUEUE_NAMES = {
     Queue.RANDOM: "Random (seeded)",
     Queue.STRATIFIED: "Random from each source and category",
     Queue.RUNS: "Furthest apart in two sets of scores",
+    Queue.ABOVE_COLUMN: "High score, low in a column",
+    Queue.BELOW_COLUMN: "Low score, high in a column",
     Queue.CONFLICTS: "Tied or unsure",
     Queue.REVIEWERS: "Reviewers disagree",
     Queue.RULE: "Decided against the threshold",
     Queue.ROW_IDX: "Dataset order",
 }
+_BY_COLUMN = (Queue.ABOVE_COLUMN, Queue.BELOW_COLUMN)
 _WHO_NAMES = {
     QueueScope.UNDECIDED: "Undecided by me",
     QueueScope.ALL: "All",
@@ -53,7 +57,7 @@ def render() -> None:
 
 def _show_choices(context: Context, view: View, reviewer: str) -> None:
     """Show which samples come up, in which order, and who decides."""
-    has_parameter = view.queue in (Queue.THRESHOLD, Queue.RULE, Queue.RUNS, *SEEDED)
+    has_parameter = view.queue in (Queue.THRESHOLD, Queue.RULE, Queue.RUNS, *_BY_COLUMN, *SEEDED)
     widths = [4, 3, 3] if has_parameter else [7, 3]
     queue, *parameter, who = st.columns(widths, vertical_alignment="bottom")
     with queue:
@@ -89,9 +93,13 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
 
 
 def _choose_parameter(context: Context, view: View) -> None:
-    """Show the parameter of the queue: seed, threshold or other scores."""
+    """Show the parameter of the queue: seed, threshold, column or other scores."""
     if view.queue in SEEDED:
         url_widgets.choose_count("seed", "Seed", view.seed)
+    elif view.queue in _BY_COLUMN:
+        if column := choose_column(context.store, view.column):
+            names = read_numeric_columns(context.store)
+            url_widgets.choose_option("column", "Column", names, column)
     elif view.queue is not Queue.RUNS:
         url_widgets.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))
     elif others := [other_name(scope) for scope in read_other_scopes(context)]:
