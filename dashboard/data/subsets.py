@@ -19,6 +19,7 @@ from dashboard.data.cache import APP_CACHE
 from dashboard.data.context import Context, cached_read
 from dashboard.data.reviews import read_latest_decisions
 from scoring.database.queries.browse import read_candidates
+from scoring.database.queries.column_rows import list_group_columns
 from scoring.database.queries.overview import score_noise
 from scoring.database.values import Scope
 from scoring.exports.manifest import Manifest
@@ -26,7 +27,7 @@ from scoring.exports.verify import diff_manifests, resolve_manifest
 from scoring.necessity import Bands
 from scoring.reviews.resolution import majority_decisions
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
-from scoring.rules.mixture import group_mixture
+from scoring.rules.mixture import Mixture, group_mixture
 from scoring.samples import Status
 from scoring.subsets.comparison import SubsetDiff, compare_subsets
 from scoring.subsets.definitions import (
@@ -36,7 +37,7 @@ from scoring.subsets.definitions import (
     read_overlaps,
     read_rule_inputs,
 )
-from scoring.subsets.rule_inputs import apply_filter
+from scoring.subsets.rule_inputs import apply_filter, read_rule_columns
 from scoring.subsets.selection import effective_share, repeat_counts
 from scoring.subsets.stability import (
     ReplicateResult,
@@ -161,15 +162,29 @@ class GroupSize:
 
 
 @cached_read(decisions=False)
+def read_group_columns(context: Context) -> list[str]:
+    """Return the names of the columns that a mixture can group by."""
+    return list_group_columns(context.store.snapshot())
+
+
+@cached_read(decisions=False)
 def read_mixture_groups(
     context: Context, per: str, bands: Bands, where: str
 ) -> dict[str, GroupSize]:
-    """Return the groups of a mixture that have scored samples inside the filter, by name."""
+    """Return the groups of a mixture that have scored samples inside the filter, by name.
+
+    Raises InputError for a column that samples cannot be grouped by.
+    """
     candidates = read_scope_candidates(context, context.scope)
+    rule = Mixture((("", 0.0),), per, count=1)  # of which only the columns are used
+    candidates = read_rule_columns(context.store, context.scope, rule, candidates)
     candidates = apply_filter(context.store, context.scope, where, candidates)
     codes, names = group_mixture(candidates, per, bands)
-    samples = np.bincount(codes, minlength=len(names))
-    tokens = np.bincount(codes, candidates.n_answer_tokens[candidates.eligible], len(names))
+    has_group = codes >= 0
+    samples = np.bincount(codes[has_group], minlength=len(names))
+    tokens = np.bincount(
+        codes[has_group], candidates.n_answer_tokens[candidates.eligible][has_group], len(names)
+    )
     return {
         name: GroupSize(int(samples[i]), int(tokens[i]))
         for i, name in enumerate(names)

@@ -15,8 +15,10 @@ from scoring.database.filters import Filter, parse_filter
 from scoring.database.values import Cursor, parse_order
 from scoring.rules.base import NamedLimits, is_finite, is_int, normalize_limits
 from scoring.rules.combination import format_combination, parse_combination
+from scoring.rules.mixture import column_of
 from scoring.rules.targets import read_targets
 from scoring.subsets.rule_inputs import parse_pinned_filter
+from scoring.workspace import is_valid_name
 
 MAX_ROW: Final = 2**62
 MAX_COUNT: Final = 10**9
@@ -48,6 +50,16 @@ def choice_parameter(values: Iterable[object]) -> Parameter:
     """Return a parameter for one of some values."""
     by_text = {str(value): value for value in values}
     return Parameter(by_text.get, lambda value: value is not None, f"one of {', '.join(by_text)}")
+
+
+def group_parameter(groups: tuple[str, ...]) -> Parameter:
+    """Return a parameter for one of some groups, or ``col:NAME`` for those by a column."""
+
+    def is_group(text: str) -> bool:
+        column = column_of(text)
+        return text in groups if column is None else is_valid_name(column)
+
+    return Parameter(str, is_group, f"one of {', '.join(groups)} or col:NAME")
 
 
 def integer_parameter(lowest: int, highest: int, expects: str | None = None) -> Parameter:

@@ -32,6 +32,7 @@ from dashboard.view.parameters import (
     VALUE,
     Parameter,
     choice_parameter,
+    group_parameter,
     integer_parameter,
 )
 from scoring.database.filters import Filter
@@ -249,7 +250,7 @@ class View:
     temperature: Annotated[float, NUMBER] = 1.0
     min_weight: Annotated[float, NUMBER] = 0.0
     max_weight: Annotated[float, NUMBER] = 10.0
-    mix_per: Annotated[str, choice_parameter(MIXTURE_GROUPS)] = MIXTURE_GROUPS[0]
+    mix_per: Annotated[str, group_parameter(MIXTURE_GROUPS)] = MIXTURE_GROUPS[0]
     target: Annotated[Targets, TARGETS] = ()
     draw_by: Annotated[str, choice_parameter(DRAWS)] = DRAWS[0]
     max_repeat: Annotated[int, integer_parameter(1, MAX_COUNT)] = 1

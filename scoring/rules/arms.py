@@ -136,6 +136,10 @@ class Control(Rule):
         """Return the control of the converted rule."""
         return replace(self, of=self.of.map_filters(convert))
 
+    def list_group_columns(self) -> tuple[str, ...]:
+        """Return the columns that the other rule groups by."""
+        return self.of.list_group_columns()
+
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select the same number of samples as the other rule."""
         selected = self.of.select_mask(candidates)[scored_positions(candidates)]

@@ -37,7 +37,11 @@ class Rule(ABC):
         return None
 
     def list_columns(self) -> tuple[str, ...]:
-        """Return the names of the imported columns that the rule uses."""
+        """Return the names of the imported columns whose numbers the rule uses."""
+        return ()
+
+    def list_group_columns(self) -> tuple[str, ...]:
+        """Return the names of the imported columns by whose texts the rule groups samples."""
         return ()
 
     def list_filters(self) -> tuple[str, ...]:

@@ -27,6 +27,14 @@ ANSWER_KINDS = ("yes/no", "choice", "number", "word", "phrase", "text", "none")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ColumnGroups:
+    """The values of a column as groups: ``codes`` are positions in ``names``, -1 without one."""
+
+    codes: NDArray[np.int32]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
     """All samples of a dataset with the scores of one run and baseline, as columns of length n.
 
@@ -35,7 +43,8 @@ class Candidates:
     answer token and NaN where missing. ``cluster_id`` is -1 for samples without a cluster.
     ``inside`` are the samples that the filter of a subset leaves; None without a filter.
     ``columns`` are the imported columns that a rule uses, by name, NaN where missing, ``matching``
-    the samples that match each filter of a rule. Raises RuleError for inconsistent columns.
+    the samples that match each filter of a rule, ``groups`` the columns that it groups by. Raises
+    RuleError for inconsistent columns.
     """
 
     row_idx: Ints
@@ -51,11 +60,13 @@ class Candidates:
     inside: Mask | None = None
     columns: Mapping[str, Floats] = field(default_factory=dict)
     matching: Mapping[str, Mask] = field(default_factory=dict)
+    groups: Mapping[str, ColumnGroups] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        others = ("sources", "columns", "matching")
+        others = ("sources", "columns", "matching", "groups")
         own = [getattr(self, each.name) for each in fields(self) if each.name not in others]
         columns = [*own, *self.columns.values(), *self.matching.values()]
+        columns += [group.codes for group in self.groups.values()]
         if {len(column) for column in columns if column is not None} != {len(self.row_idx)}:
             raise RuleError(
                 "The columns of the candidates differ in length. Rebuild them with: visnec build"

@@ -24,11 +24,16 @@ from scoring.rules.shares import check_tokens_known
 from scoring.rules.targets import TOLERANCE, Targets, read_targets, split_budget
 
 MixtureGroup = Literal["source", "category", "cluster", "answer-type"]
+"""Groups of a mixture; ``col:NAME`` are those by a column."""
 DrawBy = Literal["random", "visnec"]
 
 REPEATS_TO_WARN_OF: Final = 4
 """Above this many repeats, instruction data lost in the experiments of DataComp-VLM."""
 REST: Final = "the rest"
+NO_VALUE: Final = "(no value)"
+"""Group of the samples without a value in the column that a mixture groups by."""
+_COLUMN: Final = "col:"
+_MAX_LISTED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,13 @@ class Mixture(Rule):
     A group's samples are drawn at random between ``min`` and ``max`` (either may be open), or the
     highest scores first (``by="visnec"``). A group with too few samples is repeated as a whole, at
     most ``max_repeat`` times; if that is not enough, it stays below its target, and no other group
-    gets more. With ``per="category"``, ``low`` and ``high`` are the band limits.
+    gets more. With ``per="category"``, ``low`` and ``high`` are the band limits. With
+    ``per="col:NAME"``, groups are the values of an imported column of texts or booleans; samples
+    without a value have no target of their own.
     """
 
     target: Targets
-    per: MixtureGroup = "source"
+    per: str = "source"
     count: int | None = None
     tokens: int | None = None
     share: float | None = None
@@ -86,7 +93,8 @@ class Mixture(Rule):
             raise RuleError("Rule mixture needs at least one --target NAME=SHARE")
         if (total := sum(share for _, share in self.target)) > 1 + TOLERANCE:
             raise RuleError(f"The targets add up to {total:g}; they can add up to at most 1")
-        check_choice(self.per, get_args(MixtureGroup), "--per")
+        if self.column is None:
+            check_choice(self.per, (*get_args(MixtureGroup), "col:NAME"), "--per")
         check_choice(self.by, get_args(DrawBy), "--by")
         check_size(self.name, self.share, self.count, self.tokens)
         if self.min is not None or self.max is not None:
@@ -94,6 +102,15 @@ class Mixture(Rule):
         check_count(self.max_repeat, what="The number of repeats")
         Bands(self.low, self.high)  # checks the limits
         check_seed(self.seed)
+
+    @property
+    def column(self) -> str | None:
+        """The name of the column that the groups come from; None for other groups."""
+        return column_of(self.per)
+
+    def list_group_columns(self) -> tuple[str, ...]:
+        """Return the column that the groups come from."""
+        return () if self.column is None else (self.column,)
 
     def select_mask(self, candidates: Candidates) -> Mask:
         """Select every sample that is drawn at least once."""
@@ -108,7 +125,8 @@ class Mixture(Rule):
         scored = scored_positions(candidates)
         codes, names = group_mixture(candidates, self.per, Bands(self.low, self.high))
         if unknown := [name for name, _ in self.target if name not in names]:
-            known = ", ".join(names) or "none"
+            known = ", ".join(names[:_MAX_LISTED]) or "none"
+            known += ", …" if len(names) > _MAX_LISTED else ""
             raise RuleError(f"Unknown {self.per} {unknown[0]!r} in --target. Choose from: {known}")
         shares = [share for _, share in self.target]
         numbers = [names.index(name) for name, _ in self.target]
@@ -178,8 +196,17 @@ class Mixture(Rule):
         return lines
 
 
+def column_of(per: str) -> str | None:
+    """Return the name of the column in ``col:NAME``; None for other groups."""
+    is_column = isinstance(per, str) and per.startswith(_COLUMN) and len(per) > len(_COLUMN)
+    return per.removeprefix(_COLUMN) if is_column else None
+
+
 def group_mixture(candidates: Candidates, per: str, bands: Bands) -> tuple[Ints, Sequence[str]]:
-    """Return the group of each eligible sample as a position in the names, and the names."""
+    """Return the group of each eligible sample as a position in the names, and the names.
+
+    The position is -1 for a sample without a value in the column of a mixture.
+    """
     scored = candidates.eligible
     if per == "source":
         return candidates.source[scored].astype(np.int64), candidates.sources
@@ -188,5 +215,10 @@ def group_mixture(candidates: Candidates, per: str, bands: Bands) -> tuple[Ints,
     if per == "category":
         categories = bands.category_codes(candidates.visnec[scored])
         return categories.astype(np.int64), [str(category) for category in CATEGORIES]
+    if (column := column_of(per)) is not None:
+        if column not in candidates.groups:
+            raise RuleError(f"The column {column!r} was not read for this mixture")
+        groups = candidates.groups[column]
+        return groups.codes[scored].astype(np.int64), groups.names
     numbers, codes = np.unique(group_scored(candidates, "cluster"), return_inverse=True)
     return codes.astype(np.int64), [str(number) for number in numbers]

@@ -90,7 +90,7 @@ class SelectOptions:
         str | None,
         _rule(
             "dataset, cluster or source: within which to rank or draw. mixture: the groups of its "
-            "targets, source, category, cluster or answer-type."
+            "targets, source, category, cluster, answer-type, or col:NAME of a column of texts."
         ),
     ] = None
     target: Annotated[

@@ -27,6 +27,7 @@ from scoring.reviews.decisions import read_events
 from scoring.reviews.resolution import LatestDecision, latest_decisions, majority_decisions
 from scoring.rules import Mixture, Rule, rule_from_dict
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates
+from scoring.rules.mixture import NO_VALUE
 from scoring.runs.record import utc_now
 from scoring.subsets.comparison import overlap_table
 from scoring.subsets.composition import (
@@ -265,13 +266,20 @@ class ResolvedSubset:
         rule = self.definition.rule
         if not isinstance(rule, Mixture):
             raise RuleError(f"Subset {self.definition.name!r} is not a mixture: {rule}")
-        grouping = cast(Grouping, rule.per.replace("-", " "))
-        codes, names = self.group_codes(grouping, Bands(rule.low, rule.high))
+        codes, names = self._mixture_codes(rule)
         weights = self.subset.weights
         repeats = self.subset.kept.astype(np.float64) if weights is None else weights
         frame = compare_mixture(codes, len(names), self.candidates.n_answer_tokens, repeats)
         frame["target"] = [dict(rule.target).get(str(name), np.nan) for name in names]
-        return frame.set_axis(pd.Index(names, name=grouping.replace(" ", "_")), axis=0)
+        return frame.set_axis(pd.Index(names, name=rule.per.replace("-", "_")), axis=0)
+
+    def _mixture_codes(self, rule: Mixture) -> tuple[NDArray[Any], Sequence[str] | Sequence[int]]:
+        """Return the group of each candidate as a position in the names, and the names."""
+        if rule.column is not None:
+            groups = self.candidates.groups[rule.column]
+            return groups.codes % (len(groups.names) + 1), (*groups.names, NO_VALUE)
+        grouping = cast(Grouping, rule.per.replace("-", " "))
+        return self.group_codes(grouping, Bands(rule.low, rule.high))
 
     def find_vanishing(self) -> list[str]:
         """Return a line for each source and type of answer that nearly vanishes."""

@@ -12,7 +12,7 @@ from scoring.columns.parts import list_columns
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.browse import matching_rows
-from scoring.database.queries.column_rows import column_numbers
+from scoring.database.queries.column_rows import column_groups, column_numbers
 from scoring.database.values import Scope
 from scoring.errors import FilterError, InputError
 from scoring.rules import BestOfGroup, Control, Rule
@@ -54,7 +54,8 @@ def parse_pinned_filter(text: str) -> Filter:
 def list_columns_of(rule: Rule, where: Filter, known: Collection[str]) -> set[str]:
     """Return the imported columns that a rule and a filter read, of those ``known``."""
     filters = [where, *map(parse_pinned_filter, rule.list_filters())]
-    names = {*rule.list_columns(), *(each.name for part in filters for each in part.col)}
+    names = {*rule.list_columns(), *rule.list_group_columns()}
+    names |= {each.name for part in filters for each in part.col}
     return {name if name in known else name.rpartition(".")[0] for name in names}
 
 
@@ -66,8 +67,9 @@ def read_rule_columns(store: Store, scope: Scope, rule: Rule, candidates: Candid
     _check_groups(store, rule, len(candidates))
     snapshot = store.snapshot()
     columns = {name: column_numbers(snapshot, name) for name in rule.list_columns()}
+    groups = {name: column_groups(snapshot, name) for name in rule.list_group_columns()}
     matching = {text: _match_filter(store, scope, text, candidates) for text in rule.list_filters()}
-    return replace(candidates, columns=columns, matching=matching)
+    return replace(candidates, columns=columns, groups=groups, matching=matching)
 
 
 def _check_groups(store: Store, rule: Rule, n_samples: int) -> None:

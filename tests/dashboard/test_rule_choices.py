@@ -75,6 +75,7 @@ def test_rules_from_the_view() -> None:
 
 
 VIEWS = [
+    View(rule=RuleKind.MIXTURE, mix_per="col:topic", target=(("maps", 0.25),), share=0.5),
     View(rule=RuleKind.MIXTURE, target=(("scenes", 0.5),), amount="count", count=5, max_repeat=2),
     View(
         rule=RuleKind.MIXTURE,

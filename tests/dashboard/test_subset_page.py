@@ -32,6 +32,7 @@ from scoring.database.connection import Store
 from scoring.database.filters import parse_filter
 from scoring.dataset.records import read_dataset_info
 from scoring.duplicates.find import find_duplicates
+from scoring.exchange.imported_columns import import_columns
 from scoring.rules import Conditions, TopCount, TopShare, rule_from_dict
 from scoring.schemas import CLUSTERS
 from scoring.subsets.definitions import SubsetDefinition, list_subsets, read_outcome, save_subset
@@ -274,6 +275,40 @@ def test_a_family_starts_with_its_first_rule(root: Path, draw: Draw) -> None:
     assert app.query_params["rule"] == "budget"
     assert "with a floor and a ceiling per source" in written(app)
     assert "Not measured; within its groups" in written(app)
+
+
+def test_a_mixture_starts_in_proportion_and_presets_set_its_targets(root: Path, draw: Draw) -> None:
+    app = draw("subset", {"rule": "mixture", "amount": "count", "count": "40"})
+    assert "The targets add up to 100 %." in written(app)
+    assert "target" not in app.query_params  # in proportion without any
+    app.button("preset-0.0").click().run()
+    equal = json.loads(app.query_params["target"])
+    assert {share for _, share in equal} == {0.25}
+    app.button("preset-1.0").click().run()
+    shares = dict(json.loads(app.query_params["target"]))
+    assert sum(shares.values()) == pytest.approx(1.0)
+    typed = json.dumps([[name, 0.5] for name in shares])
+    app = draw("subset", {"rule": "mixture", "amount": "count", "count": "40", "target": typed})
+    assert "The targets add up to 200 %." in written(app)
+    assert "they can add up to at most 1" in written(app)
+    app.button("normalize-targets").click().run()
+    assert json.loads(app.query_params["target"]) == equal
+    assert "This rule cannot be applied" not in written(app)
+
+
+def test_a_mixture_by_a_column(root: Path, context: Context, draw: Draw) -> None:
+    path = root.parent / "topics.jsonl"
+    n = read_dataset_info(context.workspace).n_samples
+    rows = [{"row_idx": row, "topic": ("maps", "text", "maps")[row % 3]} for row in range(n)]
+    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    import_columns(context.workspace, path)
+    parameters = {"rule": "mixture", "mix_per": "col:topic", "amount": "count", "count": "30"}
+    app = draw("subset", {**parameters, "target": '[["maps",0.1],["text",0.9]]'})
+    said = written(app)
+    assert "This rule cannot be applied" not in said
+    assert "Column topic" in said
+    missing = draw("subset", {**parameters, "mix_per": "col:other"})
+    assert "No column &#x27;other&#x27;" in written(missing)
 
 
 def test_the_composition_is_shown_by_answer_type(root: Path, draw: Draw) -> None:

@@ -10,8 +10,8 @@ import streamlit as st
 from dashboard.data.context import Context
 from dashboard.pages.subset.mixture_targets import (
     FITTING_ROWS,
-    GROUP_NAMES,
     HEIGHT,
+    name_grouping,
     name_groups,
     order_groups,
 )
@@ -83,7 +83,7 @@ def _show_groups(context: Context, rule: Mixture, frame: pd.DataFrame) -> None:
         repeats: list[Cell] = [f"{row['epochs']:.2f}", int(row["most_repeats"])]
         rows.append([titles.get(str(name), str(name)), *shares, *counts, *repeats])
     headings = (
-        *(GROUP_NAMES[rule.per], "Before", "", "After", "", "Target"),
+        *(name_grouping(rule.per), "Before", "", "After", "", "Target"),
         *("Samples before", "after", "Tokens before", "after", "Epochs", "Most repeats"),
     )
     swatches = [str(name) for name in frame.index] if rule.per == "category" else ()

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.data.context import Context
 from dashboard.data.scores import read_cluster_names
-from dashboard.data.subsets import GroupSize
+from dashboard.data.subsets import GroupSize, read_group_columns
 from dashboard.pages.subset.rule_choices import (
     MAX_TARGETS,
     fill_targets,
@@ -20,10 +20,11 @@ from dashboard.pages.subset.rule_choices import (
 from dashboard.view import url_widgets
 from dashboard.view.state import DRAWS, MIXTURE_GROUPS, View, change_view
 from dashboard.widgets import figures
-from scoring.errors import RuleError
+from scoring.errors import InputError
+from scoring.rules.mixture import column_of
 from scoring.rules.targets import TOLERANCE, Targets, scale_targets
 
-GROUP_NAMES: Final = {
+_GROUP_NAMES: Final = {
     "source": "Source",
     "category": "Category",
     "cluster": "Cluster",
@@ -43,16 +44,22 @@ _NAME, _SIZE, _TARGET = "name", "size", "target"
 _ROW_HEIGHT: Final = 35
 
 
-def choose_groups(view: View) -> None:
+def name_grouping(per: str) -> str:
+    """Return what a mixture groups samples by, in words."""
+    return _GROUP_NAMES.get(per) or f"Column {column_of(per)}"
+
+
+def choose_groups(context: Context, view: View) -> None:
     """Choose what a mixture groups samples by, and how it draws from a group."""
     left, right = st.columns(2)
+    columns = [f"col:{column}" for column in read_group_columns(context)]
+    groups = list(dict.fromkeys([*MIXTURE_GROUPS, *columns, view.mix_per]))
     with left:
-        groups = list(MIXTURE_GROUPS)
         name = "view.mix_per"
         st.selectbox(
             "Targets by",
             groups,
-            format_func=GROUP_NAMES.__getitem__,
+            format_func=name_grouping,
             **url_widgets.bind_widget(name, view.mix_per, _change_groups, name),
         )
     with right:
@@ -70,7 +77,7 @@ def show_targets(context: Context, view: View) -> None:
     st.subheader("Targets", anchor=False)
     try:
         view, groups = fill_targets(context, view), read_groups(context, view)
-    except RuleError:  # no clusters: shown with the outcome
+    except InputError:  # no clusters or column: shown with the outcome
         return
     _show_table(context, view, groups)
     total = sum(share for _, share in view.target)
@@ -146,7 +153,7 @@ def _show_table(context: Context, view: View, groups: Mapping[str, GroupSize]) -
         disabled=[_NAME, _SIZE],
         column_config={
             _NAME: st.column_config.TextColumn(
-                GROUP_NAMES[view.mix_per],
+                name_grouping(view.mix_per),
             ),
             _SIZE: number(size, format="localized"),
             _TARGET: number("Target, %", min_value=0.0, max_value=100.0, step=0.01, format="%.2f"),

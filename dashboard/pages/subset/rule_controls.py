@@ -45,7 +45,7 @@ from dashboard.view.state import (
 )
 from dashboard.widgets import figures, notices
 from scoring.clustering.clusters import embedder_note
-from scoring.errors import RuleError
+from scoring.errors import InputError
 from scoring.rules import LOSSES, PAPER_RULES, Control, rule_options
 from scoring.rules.base import NamedLimits
 from scoring.rules.evidence import EVIDENCE_SECTION, find_evidence
@@ -162,7 +162,7 @@ def _show_clustering(context: Context, view: View) -> None:
     """Show the clustering that the rule uses, and for the paper's rules if it is not theirs."""
     try:
         rule = read_rule(fill_targets(context, view), context.workspace.bands)
-    except RuleError:
+    except InputError:
         return
     if not uses_clusters(rule):
         return
@@ -188,7 +188,7 @@ def _show_clustering(context: Context, view: View) -> None:
 def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
     """Show the options of a rule; for a control, those of the other rule."""
     if kind is RuleKind.MIXTURE:
-        mixture_targets.choose_groups(view)
+        mixture_targets.choose_groups(context, view)
     if kind is RuleKind.BEST_OF_GROUP:
         group_choice.choose_groups(context, view)
     if kind is RuleKind.WEIGHTS:

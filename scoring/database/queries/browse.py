@@ -305,7 +305,12 @@ def read_candidates(store: Store, scope: Scope) -> Candidates:
             column[batch["row_idx"]] = batch[name]
     sources = tuple(query.snapshot.source_names())
     return Candidates(
-        row_idx=np.arange(n_samples), sources=sources, columns={}, matching={}, **columns
+        row_idx=np.arange(n_samples),
+        sources=sources,
+        columns={},
+        matching={},
+        groups={},
+        **columns,
     )
 
 

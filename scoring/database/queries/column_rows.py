@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scoring.database.connection import Snapshot
 from scoring.database.filters import ColumnCondition
 from scoring.errors import FilterError
+from scoring.rules.candidates import ColumnGroups
 
 # A mean over a list adds in the order of the answers, with any number of threads.
 _SUMMARIES = {
@@ -32,6 +33,22 @@ _NUMBERS_PER_ANSWER = """
     SELECT row_idx, {summary} AS number
     FROM column_values WHERE name = $column AND number IS NOT NULL GROUP BY row_idx
 """
+_GROUPS = """
+    SELECT DISTINCT coalesce(text, flag::VARCHAR) AS value FROM column_values
+    WHERE name = $column AND value IS NOT NULL ORDER BY value
+"""
+_GROUP_ROWS = """
+    WITH present AS (
+        SELECT row_idx, coalesce(text, flag::VARCHAR) AS value FROM column_values
+        WHERE name = $column AND value IS NOT NULL
+    ), numbered AS (
+        SELECT value, (row_number() OVER (ORDER BY value) - 1)::INTEGER AS code
+        FROM (SELECT DISTINCT value FROM present)
+    )
+    SELECT row_idx, code FROM present JOIN numbered USING (value)
+"""
+GROUPING_TYPES = ("text", "boolean")
+MAX_GROUPS = 10_000
 
 
 def numeric_columns(snapshot: Snapshot) -> list[str]:
@@ -92,6 +109,34 @@ def column_numbers(snapshot: Snapshot, text: str) -> NDArray[np.float64]:
     for batch in snapshot.fetch_batches(query, {"column": name}):
         numbers[batch["row_idx"]] = batch["number"]
     return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def column_groups(snapshot: Snapshot, name: str) -> ColumnGroups:
+    """Return the values of a column as groups by row_idx, ascending by value.
+
+    Raises FilterError for an unknown column, for one of numbers or with a value per answer, and for
+    one with more than ``MAX_GROUPS`` values.
+    """
+    _, _, column_type, is_per_turn = _resolve_column(snapshot, name)
+    if is_per_turn or column_type not in GROUPING_TYPES:
+        what = "one value per answer" if is_per_turn else f"{column_type} values"
+        raise FilterError(f"The column {name!r} has {what}; groups need one text per sample.")
+    names = tuple(value for (value,) in snapshot.fetch_rows(_GROUPS, {"column": name}))
+    if len(names) > MAX_GROUPS:
+        raise FilterError(
+            f"The column {name!r} has {len(names):,} different values; groups can have at most "
+            f"{MAX_GROUPS:,}."
+        )
+    codes = np.full(snapshot.fetch_value("SELECT n_samples FROM build_info"), -1, np.int32)
+    for batch in snapshot.fetch_batches(_GROUP_ROWS, {"column": name}):
+        codes[batch["row_idx"]] = batch["code"]
+    return ColumnGroups(codes, names)
+
+
+def list_group_columns(snapshot: Snapshot) -> list[str]:
+    """Return the names of the columns that samples can be grouped by, ascending."""
+    rows = snapshot.fetch_rows("SELECT name, type, per FROM columns ORDER BY name")
+    return [name for name, kind, per in rows if kind in GROUPING_TYPES and per != "turn"]
 
 
 def _check_is_number(name: str, summary: str | None, column_type: str, is_per_turn: bool) -> None:
