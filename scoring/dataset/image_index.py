@@ -137,6 +137,8 @@ def _read_images(
                     n_read += 1
                 except ImageProblem as problem:
                     issues.add(str(problem.status), 1, [problem.reason])
+                except Exception as error:  # noqa: BLE001 - one odd image must not end the pass
+                    issues.add(str(Status.BAD_IMAGE), 1, [f"{type(error).__name__}: {error}"])
             if time.monotonic() - flushed > _FLUSH_SECONDS:
                 writer.flush()
                 flushed = time.monotonic()

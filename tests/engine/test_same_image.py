@@ -148,6 +148,21 @@ def test_a_copy_that_is_gone_or_damaged_has_its_own_status(tmp_path: Path) -> No
     assert scores[3, "none"]["reason"] == "3.png is empty"
 
 
+def test_a_container_that_fails_oddly_gives_a_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = import_embedded(tmp_path, ["red", "blue"])
+
+    def fail(path: Path, member: str) -> bytes:
+        raise OverflowError("odd")
+
+    monkeypatch.setattr("scoring.images.decode.read_embedded", fail)
+    score_dataset(workspace, FakeModel(), run_id="run", build=False)
+    rows = read_scores(workspace)
+    assert [rows[row, "none"]["status"] for row in range(2)] == ["bad_image"] * 2
+    assert rows[1, "none"]["reason"] == "train.parquet#row=1&at=/image/bytes: odd"
+
+
 def test_images_of_one_size_and_equal_starts_are_compared_whole(tmp_path: Path) -> None:
     for n, end in enumerate((b"a", b"b", b"a")):
         (tmp_path / f"{n}.png").write_bytes(png("red") + end)

@@ -6,8 +6,11 @@ import base64
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from scoring.dataset.image_index import index_images
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.image_references import digest_content
-from scoring.images.decode import read_content, resolve_image
+from scoring.images.decode import ImageLocation, read_content, resolve_image
 from scoring.images.digests import digest_parts, read_digests
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
@@ -178,6 +181,59 @@ def test_a_stopped_pass_resumes(files: Workspace, monkeypatch: pytest.MonkeyPatc
     second = index_images(files)
     assert (second.n_known, second.n_read, second.is_complete) == (1, 2, True)
     assert not list((files.dataset_dir / "image-digests").glob(".*"))
+
+
+SLOW_INDEX = """
+import sys, time
+from pathlib import Path
+from scoring.dataset import image_index
+from scoring.workspace import open_workspace
+
+read = image_index.index_image
+
+def read_slowly(*arguments):
+    time.sleep(0.02)
+    return read(*arguments)
+
+image_index.index_image, image_index._FLUSH_SECONDS = read_slowly, 0.05
+image_index.index_images(open_workspace(Path(sys.argv[1])))
+"""
+
+
+def test_a_killed_pass_keeps_what_it_wrote(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(RED)
+    names = [f"0.png###[0, 0, {n % 8 + 1}, {n // 8 + 1}]" for n in range(40)]
+    for n in range(400):
+        (tmp_path / f"{n}.png").write_bytes(RED + bytes([n % 7]))
+        names.append(f"{n}.png")
+    (tmp_path / "a.json").write_text(json.dumps([talk(name, n) for n, name in enumerate(names)]))
+    workspace = imported(tmp_path, tmp_path / "a.json")
+    command = [sys.executable, "-c", SLOW_INDEX, str(workspace.root)]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    while process.poll() is None and len(digest_parts(workspace)) < 2:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    n_known = len(digests(workspace))
+    assert 0 < n_known < 440
+    index = index_images(workspace)
+    assert (index.n_known, index.n_read, index.n_unreadable) == (n_known, 440 - n_known, 0)
+    assert len(digests(workspace)) == 440
+    assert len(set(digests(workspace).values())) == 47
+
+
+def test_an_image_that_fails_oddly_does_not_end_the_pass(
+    files: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(location: ImageLocation) -> bytes:
+        if location.name == "1.png":
+            raise OverflowError("odd")
+        return read_content(location)
+
+    monkeypatch.setattr(image_index, "read_content", fail)
+    index = index_images(files)
+    assert (index.n_read, index.n_unreadable) == (2, 2)
+    assert {"what": "bad_image", "n": 1, "examples": ["OverflowError: odd"]} in index.issues
 
 
 def test_parts_of_an_image_are_other_images(tmp_path: Path) -> None:
