@@ -180,6 +180,7 @@ def measure_columns(tab: Tab, served: Served, figures: Figures, n: int) -> None:
     figures.notes.append(busy.describe(f"threshold {name}", n))
     checked = check_counts(served.root, figures.kept, ON_COLUMNS)
     figures.notes.append(f"Under the filter on columns: {checked}")
+    figures.kept.clear()
     for where, what in (
         (BY_COLUMN, "next page in the order of a column"),
         (f"{COLUMN_FILTER}&{BY_COLUMN}", "next page in the order of a column, under the filter"),
@@ -422,7 +423,8 @@ def measure_workspace(root: Path, options: argparse.Namespace) -> None:
         print(f"{Path(find_chromium() or '').name} {browser.version}.\n", flush=True)
         figures = run_steps(browser, served, options.repeat, options.only)
         browser.close()
-        figures.notes.append(check_counts(root, figures.kept))
+        if figures.kept:
+            figures.notes.append(check_counts(root, figures.kept))
         now, peak = read_memory(server_pid())
         figures.notes.append(f"Memory of the server: {now} MB at the end, {peak} MB at its peak.")
         figures.notes.append(f"Load at the end: {os.getloadavg()[0]:.1f}.")

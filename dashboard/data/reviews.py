@@ -28,6 +28,11 @@ from scoring.reviews.threshold_estimation import WeightedLabels
 from scoring.workspace import Workspace
 
 MAX_QUEUE: Final = 1000
+COLUMN_QUEUES: Final = (
+    *(Queue.ABOVE_COLUMN, Queue.BELOW_COLUMN),
+    *(Queue.HIGHEST_VALUE, Queue.LOWEST_VALUE),
+)
+"""Queues that need the name of an imported column."""
 
 
 def queue_order(context: Context, view: View) -> str:
@@ -39,7 +44,7 @@ def queue_order(context: Context, view: View) -> str:
         others = [other_name(scope) for scope in read_other_scopes(context)]
         other = view.other if view.other in others else next(iter(others), None)
         return f"runs:{other}" if other else str(Queue.ROW_IDX)
-    if view.queue in (Queue.ABOVE_COLUMN, Queue.BELOW_COLUMN):
+    if view.queue in COLUMN_QUEUES:
         column = choose_column(context.store, view.column)
         return f"{view.queue}:{column}" if column else str(Queue.ROW_IDX)
     return str(view.queue)

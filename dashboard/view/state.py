@@ -84,6 +84,8 @@ class Queue(StrEnum):
     RUNS = "runs"
     ABOVE_COLUMN = "above"
     BELOW_COLUMN = "below"
+    HIGHEST_VALUE = "-col"
+    LOWEST_VALUE = "col"
     CONFLICTS = "conflicts"
     REVIEWERS = "reviewers"
     RULE = "rule"

@@ -10,6 +10,7 @@ import pytest
 from scoring.database.connection import Store
 from scoring.database.filters import parse_filter
 from scoring.database.queries.browse import fetch_page, read_column_value
+from scoring.database.queries.review_queues import review_queue
 from scoring.database.values import ColumnSort, Order, Sort, parse_order
 from scoring.errors import FilterError, InputError
 from scoring.exchange.imported_columns import import_columns
@@ -104,3 +105,16 @@ def test_orders_that_there_are_not(store: Store) -> None:
         fetch_page(store.selection(SCOPE), "col:clop")
     with pytest.raises(FilterError, match="The column 'name' has text values, not numbers"):
         fetch_page(store.selection(SCOPE), "col:name")
+
+
+@pytest.mark.parametrize(
+    ("order", "rows"),
+    [("col:clip", [2, 0, 3, 4]), ("-col:clip", [4, 0, 3, 2]), ("-col:rating", [2, 0, 1, 5, 4])],
+)
+def test_review_queues_contain_the_samples_with_a_value(
+    store: Store, order: str, rows: list[int]
+) -> None:
+    queue = review_queue(store.selection(SCOPE), order, 10)
+    assert (queue.rows, queue.n_eligible, queue.name) == (rows, len(rows), order)
+    first = review_queue(store.selection(SCOPE, parse_filter("source:a")), order, 1)
+    assert first.rows == [row for row in rows if row % 2 == 0][:1]

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.data.context import Context
+from dashboard.data.context import Context, open_view_context
+from dashboard.data.reviews import queue_order, read_queue
+from dashboard.view.state import Key, Queue, View
 from scoring.exchange.imported_columns import import_columns
 from tests.dashboard.conftest import Draw, data_of, written
 
@@ -38,3 +40,16 @@ def test_a_link_in_the_order_of_a_column_that_is_gone(draw: Draw) -> None:
     app = draw("explore", {"sort": "-col:gone"})
     assert not app.exception, app.exception
     assert "No column 'gone'. Columns: made" in written(app).replace("&#x27;", "'")
+
+
+@pytest.mark.usefixtures("with_column")
+def test_a_review_queue_in_the_order_of_a_column(draw: Draw) -> None:
+    view = View(queue=Queue.HIGHEST_VALUE, column="made")
+    context = open_view_context(view).context
+    assert context is not None
+    assert queue_order(context, view) == "-col:made"
+    assert read_queue(context, view, "ada").rows == [1, 2, 4]
+    app = draw("review", {"queue": "col"}, {Key.REVIEWER: "ada"})
+    assert not app.exception, app.exception
+    (column,) = (box for box in app.selectbox if box.label == "Column")
+    assert (column.options, column.value) == (["made"], "made")

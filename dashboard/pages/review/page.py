@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.data.context import Context
 from dashboard.data.facts import choose_column, read_numeric_columns
+from dashboard.data.reviews import COLUMN_QUEUES
 from dashboard.data.samples import count_samples
 from dashboard.data.scores import read_other_scopes
 from dashboard.pages.review import panels, plain_review, review_deck
@@ -27,12 +28,13 @@ _QUEUE_NAMES = {
     Queue.RUNS: "Furthest apart in two sets of scores",
     Queue.ABOVE_COLUMN: "High score, low in a column",
     Queue.BELOW_COLUMN: "Low score, high in a column",
+    Queue.HIGHEST_VALUE: "Highest in a column first",
+    Queue.LOWEST_VALUE: "Lowest in a column first",
     Queue.CONFLICTS: "Tied or unsure",
     Queue.REVIEWERS: "Reviewers disagree",
     Queue.RULE: "Decided against the threshold",
     Queue.ROW_IDX: "Dataset order",
 }
-_BY_COLUMN = (Queue.ABOVE_COLUMN, Queue.BELOW_COLUMN)
 _WHO_NAMES = {
     QueueScope.UNDECIDED: "Undecided by me",
     QueueScope.ALL: "All",
@@ -57,7 +59,10 @@ def render() -> None:
 
 def _show_choices(context: Context, view: View, reviewer: str) -> None:
     """Show which samples come up, in which order, and who decides."""
-    has_parameter = view.queue in (Queue.THRESHOLD, Queue.RULE, Queue.RUNS, *_BY_COLUMN, *SEEDED)
+    has_parameter = view.queue in (
+        *(Queue.THRESHOLD, Queue.RULE, Queue.RUNS),
+        *(*COLUMN_QUEUES, *SEEDED),
+    )
     widths = [4, 3, 3] if has_parameter else [7, 3]
     queue, *parameter, who = st.columns(widths, vertical_alignment="bottom")
     with queue:
@@ -96,7 +101,7 @@ def _choose_parameter(context: Context, view: View) -> None:
     """Show the parameter of the queue: seed, threshold, column or other scores."""
     if view.queue in SEEDED:
         url_widgets.choose_count("seed", "Seed", view.seed)
-    elif view.queue in _BY_COLUMN:
+    elif view.queue in COLUMN_QUEUES:
         if column := choose_column(context.store, view.column):
             names = read_numeric_columns(context.store)
             url_widgets.choose_option("column", "Column", names, column)

@@ -19,6 +19,7 @@ from scoring.database.conditions import compile_query, parse_other_scope
 from scoring.database.connection import Selection, Snapshot
 from scoring.database.queries.column_values import disagreements
 from scoring.database.queries.compare import compare_scopes
+from scoring.database.queries.sorted_keys import sort_by_column
 from scoring.database.score_index.index import SOURCE, open_score_index
 from scoring.errors import InputError
 from scoring.necessity import CATEGORIES, Bands
@@ -34,6 +35,8 @@ ORDERS = (
     "runs:RUN/BASELINE",
     "above:COLUMN",
     "below:COLUMN",
+    "col:COLUMN",
+    "-col:COLUMN",
     "conflicts",
     "reviewers",
     "rule:0.25",
@@ -76,6 +79,7 @@ _SORTED_BY = {  # row_idx for the other orders
     "rule": "abs(visnec - $threshold) DESC, row_idx",
 }
 _HIGHER_SIDES = {"above": "score", "below": "column"}
+_COLUMN_ORDERS = {"col": False, "-col": True}  # whether descending
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,8 @@ def review_queue(
             together; ``runs:RUN/BASELINE`` those whose ranks differ most from another run's;
             ``above:COLUMN`` those that the score ranks highest above an imported column,
             ``below:COLUMN`` the reverse (see ``column_values.disagreements``);
+            ``col:COLUMN`` those with the lowest values of an imported column first,
+            ``-col:COLUMN`` those with the highest;
             ``conflicts`` those with equally many keep and drop, or with any unsure;
             ``reviewers`` those with different decisions; ``rule:0.25`` those whose decision
             disagrees with keeping ``visnec >= 0.25``, the furthest from it first; ``row_idx`` any
@@ -127,16 +133,10 @@ def review_queue(
         raise InputError(f"Unknown queue {order!r}. Choose one of: {', '.join(ORDERS)}.")
     if name in ("random", STRATIFIED):
         return _draw_queue(selection, name, limit, seed, undecided_by, decided_by)
-    if name in ("runs", *_HIGHER_SIDES):
-        if name == "runs":
-            comparison = compare_scopes(selection, parse_other_scope(selection.scope, argument))
-            apart, n_eligible = comparison.furthest, comparison.n_both
-        else:
-            apart = disagreements(selection, argument, high=_HIGHER_SIDES[name])
-            n_eligible = len(apart)
-        furthest = apart["row_idx"].to_numpy()
-        is_open = _is_open(furthest, selection.store.snapshot(), undecided_by, decided_by)
-        rows: list[int] = furthest[is_open].tolist()[:limit]
+    if name in ("runs", *_HIGHER_SIDES, *_COLUMN_ORDERS):
+        ordered, n_eligible = _order_rows(selection, name, argument)
+        is_open = _is_open(ordered, selection.store.snapshot(), undecided_by, decided_by)
+        rows: list[int] = ordered[is_open].tolist()[:limit]
     else:
         values: dict[str, Any] = {"undecided_by": undecided_by, "decided_by": decided_by}
         if argument:
@@ -156,6 +156,21 @@ def review_queue(
         rows = [row for (row,) in first]
         n_eligible = int(query.fetch_value(f"SELECT count(*) FROM ({eligible})", values))
     return ReviewQueue(order, rows, [None] * len(rows), n_eligible)
+
+
+def _order_rows(selection: Selection, name: str, argument: str) -> tuple[NDArray[np.integer], int]:
+    """Return the rows of a queue that is ordered in memory, and how many are eligible."""
+    if name == "runs":
+        comparison = compare_scopes(selection, parse_other_scope(selection.scope, argument))
+        return comparison.furthest["row_idx"].to_numpy(), comparison.n_both
+    if name in _HIGHER_SIDES:
+        apart = disagreements(selection, argument, high=_HIGHER_SIDES[name])["row_idx"].to_numpy()
+        return apart, len(apart)
+    keys = sort_by_column(compile_query(selection), selection.scope, argument)
+    ordered = keys.row_idx
+    if _COLUMN_ORDERS[name]:  # equal values stay by ascending row_idx
+        ordered = ordered[np.argsort(-keys.values, kind="stable")]
+    return ordered, len(ordered)
 
 
 _UNDECIDED = """matching.row_idx NOT IN (
