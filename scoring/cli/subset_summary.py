@@ -56,7 +56,7 @@ def show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> 
         unit = "samples" if definition.rule.tokens is None else "answer tokens"
         console.show_message(
             f"Shares of the mixture are of {unit}; after, repeats included. Epochs: how often a "
-            "group's samples are seen on average"
+            "group's samples are seen on average; repeats: how often one of them at most"
         )
         for line in definition.rule.describe_issues(resolved.candidates):
             console.show_warning(line)
@@ -72,23 +72,21 @@ def show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> 
 
 
 def _format_mixture(frame: pd.DataFrame, by_tokens: bool) -> pd.DataFrame:
-    """Return the table of a mixture for a terminal, with shares in the unit of the budget.
+    """Return the table of a mixture for a terminal: two rows per group, before and after.
 
-    Samples and tokens after include repeats.
+    Shares are in the unit of the budget; after, everything includes repeats.
     """
-    unit = "token_share" if by_tokens else "share"
-    columns = {
-        "samples before": frame["samples"],
-        "samples after": frame["repeated"],
-        "tokens before": frame["tokens"],
-        "tokens after": frame["repeated_tokens"],
-        "share before": frame[f"{unit}_before"].map(_format_share),
-        "share after": frame[f"{unit}_after"].map(_format_share),
-        "target": frame["target"].map(_format_share),
-        "epochs": frame["epochs"].map("{:.2f}".format),
-        "most repeats": frame["most_repeats"],
-    }
-    return pd.DataFrame(columns)[frame["samples"] > 0]
+    frame = frame[frame["samples"] > 0]
+    share = "token_share" if by_tokens else "share"
+    rows: list[tuple[object, ...]] = []
+    for name, row in frame.iterrows():
+        before, after = _format_share(row[f"{share}_before"]), _format_share(row[f"{share}_after"])
+        rows.append((name, "before", int(row["samples"]), int(row["tokens"]), before, "", "", ""))
+        counts = int(row["repeated"]), int(row["repeated_tokens"])
+        repeats = f"{row['epochs']:.2f}", int(row["most_repeats"])
+        rows.append(("", "after", *counts, after, _format_share(row["target"]), *repeats))
+    columns = [frame.index.name, "", "samples", "tokens", "share", "target", "epochs", "repeats"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[0])
 
 
 def _show_composition(resolved: ResolvedSubset, bands: Bands) -> None:
