@@ -12,6 +12,7 @@ from dashboard.data.cache import APP_CACHE
 from scoring.clustering.clusters import list_clusterings
 from scoring.database.connection import Store
 from scoring.database.queries import overview
+from scoring.database.queries.column_groups import group_columns
 from scoring.database.queries.column_rows import numeric_columns, sortable_columns
 from scoring.dataset.records import read_dataset_info
 
@@ -45,6 +46,18 @@ def read_sortable_columns(store: Store) -> list[str]:
 def read_numeric_columns(store: Store) -> list[str]:
     """Return the columns with one number per sample, as a filter names them."""
     return numeric_columns(store.snapshot())
+
+
+@_cached_fact
+def read_group_columns(store: Store) -> list[str]:
+    """Return the columns of texts or booleans that samples can be grouped by."""
+    return group_columns(store.snapshot())
+
+
+def choose_group_column(store: Store, name: str | None) -> str | None:
+    """Return the named column to group by, or else the first one; None without any."""
+    names = read_group_columns(store)
+    return name if name in names else next(iter(names), None)
 
 
 def choose_column(store: Store, name: str | None) -> str | None:

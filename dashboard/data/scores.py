@@ -26,9 +26,11 @@ from scoring.database.queries.overview import (
 )
 from scoring.database.queries.scorer_fit import ScorerFit, read_scorer_fits
 from scoring.database.score_index.groups import (
+    COLUMN,
     by_answer_kind,
     by_answer_length,
     by_cluster,
+    by_column,
     by_source,
     by_turn,
     group_histograms,
@@ -100,8 +102,15 @@ _GROUP_QUERIES = {
 }
 
 
-def read_group_statistics(context: Context, group: Group) -> tuple[pd.DataFrame, str, str]:
-    """Return statistics per group, the column with the group's key, and the one with its name."""
+def read_group_statistics(
+    context: Context, group: Group, by: str | None = None
+) -> tuple[pd.DataFrame, str, str]:
+    """Return statistics per group, the column with the group's key, and the one with its name.
+
+    ``by`` is the imported column of the group COLUMN.
+    """
+    if group is Group.COLUMN:
+        return (pd.DataFrame() if by is None else read_column_groups(context, by)), *("value",) * 2
     query, key, name = _GROUP_QUERIES[group]
     if group is Group.CLUSTER and context.scope.clustering_id is None:
         return pd.DataFrame(), key, name
@@ -122,16 +131,25 @@ def read_group_statistics(context: Context, group: Group) -> tuple[pd.DataFrame,
     return frame, key, name
 
 
+@cached_read()
+def read_column_groups(context: Context, column: str) -> pd.DataFrame:
+    """Return statistics per value of an imported column."""
+    return by_column(context.selection, column)
+
+
 @cached_read(decisions=False)
-def read_group_histograms(context: Context, group: str) -> dict[Any, list[int]]:
+def read_group_histograms(
+    context: Context, group: Group, by: str | None = None
+) -> dict[Any, list[int]]:
     """Return counts per group between the edges of :func:`read_group_edges`.
 
-    The group "turn" counts answers by their 0-based position in the conversation.
+    Those of turns count answers by their 0-based position in the conversation.
     """
     edges = read_group_edges(context)
-    if group == "turn":
+    if group is Group.TURN:
         return dict(turn_histograms(context.selection, edges))
-    return group_histograms(context.selection, group, edges)
+    name = f"{COLUMN}{by}" if group is Group.COLUMN else str(group)
+    return group_histograms(context.selection, name, edges)
 
 
 @cached_read()

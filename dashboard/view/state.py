@@ -108,6 +108,7 @@ class Group(StrEnum):
     KIND = "kind"
     LENGTH = "length"
     TURN = "turn"
+    COLUMN = "column"
 
 
 class RuleKind(StrEnum):
@@ -189,7 +190,8 @@ class View:
     ``rule`` to ``max_repeat`` are the choices on the Subset page; a ``max_weight`` of 0 means no
     limit, without ``per`` the rule's default applies, and without ``target`` a mixture keeps the
     proportions of its groups.
-    threshold, ``column_cut`` that of the imported ``column``. ``sample`` is the one open in
+    threshold, ``column_cut`` that of the imported ``column``, and ``by``
+    the column to group by. ``sample`` is the one open in
     Explore, ``row`` the current one in Review. Fields from ``rule`` to ``max_weight`` are the
     choices on the Subset page; a ``max_weight`` of 0 means no limit, and without ``per`` the
     rule's default applies.
@@ -207,6 +209,7 @@ class View:
     column: Annotated[str | None, NAME] = None
     column_cut: Annotated[float | None, VALUE] = None
     group: Annotated[Group, choice_parameter(Group)] = Group.SOURCE
+    by: Annotated[str | None, NAME] = None
     sort: Annotated[Order, ORDER] = Sort.VISNEC_DESC
     page: Annotated[Cursor | None, CURSOR] = None
     size: Annotated[int, choice_parameter(PAGE_SIZES)] = 48

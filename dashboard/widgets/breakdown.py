@@ -98,13 +98,18 @@ def show_breakdown(
     )
 
 
-def read_rows(frame: pd.DataFrame, key: str, name: str) -> list[dict[str, Any]]:
-    """Return the rows of a database frame for :func:`show_breakdown`; missing values are None."""
+def read_rows(
+    frame: pd.DataFrame, key: str, name: str, without: str = "no cluster"
+) -> list[dict[str, Any]]:
+    """Return the rows of a database frame for :func:`show_breakdown`; missing values are None.
+
+    ``without`` is the name of a row without one.
+    """
     rows = []
     for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
         shown = {column["key"]: row[column["key"]] for column in _COLUMNS if column["key"] in row}
         shown["key"] = row[key]
-        shown["name"] = "no cluster" if row[name] is None else str(row[name])
+        shown["name"] = without if row[name] is None else str(row[name])
         for category in ("misaligned", "redundant", "vision-critical"):
             shown[category] = int(row[category.replace("-", "_")])
         rows.append(shown)

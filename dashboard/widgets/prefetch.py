@@ -24,7 +24,7 @@ from dashboard.data.scores import (
     read_summary,
 )
 from dashboard.data.threshold_stats import threshold_stats
-from dashboard.view.state import View
+from dashboard.view.state import Group, View
 from scoring.errors import VisnecError
 
 _WAIT_SECONDS: Final = 0.25  # small databases are ready by then
@@ -63,8 +63,9 @@ def run_page_queries(context: Context, view: View) -> None:
         read_histogram(context)
         read_ecdf(context)
         threshold_stats(view)
-        read_group_statistics(context, view.group)
-        read_group_histograms(context, str(view.group))
+        if view.group is not Group.COLUMN:
+            read_group_statistics(context, view.group)
+            read_group_histograms(context, view.group)
     read_loss_plane(context)
     read_health(context)
     read_page(context, view)

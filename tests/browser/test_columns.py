@@ -1,4 +1,4 @@
-"""Imported columns on the Overview: threshold and plane."""
+"""Imported columns on the Overview: threshold, plane, groups and queues."""
 
 from __future__ import annotations
 
@@ -108,6 +108,22 @@ def test_the_threshold_on_a_column_is_dragged_and_requested(visited: Watched) ->
     share.fill("10")
     share.press("Enter")
     expect_kept(visited, 54)
+    visited.assert_sound()
+
+
+def test_a_value_of_a_text_column_filters_the_page(visited: Watched) -> None:
+    page = visited.open("overview")
+    page.get_by_role("radio", name="Column").or_(
+        page.get_by_role("button", name="Column", exact=True)
+    ).first.click()
+    expect(page).to_have_url(re.compile("group=column"))
+    table = page.get_by_role("region", name="Scores by origin")
+    expect(table.locator("tbody tr")).to_have_count(3)
+    table.get_by_role("button", name="book scans").click()
+    expect(page).to_have_url(re.compile("filter=col%3Aorigin%3D%22book"))
+    expect(table.locator("tr.chosen")).to_have_count(1)
+    expect(table.locator("tbody tr")).to_have_count(3)
+    expect(page.get_by_role("button", name="Show 200 samples")).to_be_visible()
     visited.assert_sound()
 
 

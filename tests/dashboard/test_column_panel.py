@@ -19,10 +19,11 @@ from dashboard.pages.overview.column_panel import (
     read_box_filter,
     read_number,
 )
+from dashboard.pages.overview.groups_panel import clear_group, toggle_row
 from dashboard.server.guard import guard_middleware
 from dashboard.server.routes import ROUTES
 from dashboard.view import links
-from dashboard.view.state import View, read_view, write_view
+from dashboard.view.state import Group, View, read_view, write_view
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.browse import matching_rows
 from scoring.exchange.imported_columns import import_columns
@@ -32,13 +33,17 @@ from tests.synthetic import make_workspace
 
 SCORES = [-1.0, 0.0, 0.5, 1.0, None, Status.TEXT_ONLY]
 CLIP = [0.25, 0.75, 0.5, 1.0, 0.5, None]
+ORIGIN = ["web", "web", "coco", "coco", None, "coco"]
 
 
 @pytest.fixture
 def columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """Four scored samples with a value, one with a value only, and one with neither."""
     workspace = make_workspace(tmp_path / "ws", visnec=SCORES, with_images=False)
-    records = [{"row_idx": n, "clip": clip, "big": 1e9 + n} for n, clip in enumerate(CLIP)]
+    records = [
+        {"row_idx": n, "clip": clip, "big": 1e9 + n, "origin": ORIGIN[n]}
+        for n, clip in enumerate(CLIP)
+    ]
     path = tmp_path / "columns.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
     import_columns(workspace, path)
@@ -107,11 +112,37 @@ def test_the_route_and_the_page_show_the_same(columns: Context, draw: Draw) -> N
         assert (refused.status_code, "a value, a share" in refused.text) == (400, True)
 
 
+def test_a_row_of_a_column_is_toggled_in_the_filter() -> None:
+    where = parse_filter("source:scenes col:clip>0.5")
+    one = toggle_row(where, Group.COLUMN, "my set", "origin")
+    assert one == parse_filter('source:scenes col:clip>0.5 col:origin="my set"')
+    two = toggle_row(one, Group.COLUMN, "web", "origin")
+    assert two == parse_filter('source:scenes col:clip>0.5 col:origin="my set",web')
+    assert toggle_row(two, Group.COLUMN, "my set", "origin") == toggle_row(
+        where, Group.COLUMN, "web", "origin"
+    )
+    assert toggle_row(one, Group.COLUMN, "my set", "origin") == where
+    assert clear_group(two, Group.COLUMN, "origin") == where
+
+
+def test_groups_by_a_column(columns: Context, draw: Draw) -> None:
+    app = draw("overview", {"group": "column", "filter": "col:origin=web"})
+    assert not app.exception
+    table = data_of(app, "breakdown")
+    assert table["label"] == "Scores by origin"
+    assert table["chosen"] == ["web"]
+    rows = [(row["name"], row["n"], row.get("opens", True)) for row in table["rows"]]
+    assert rows == [("coco", 3, True), ("web", 2, True), ("no value", 1, False)]
+    assert all(sum(row["histogram"]) == row["n_scored"] for row in table["rows"][:2])
+
+
 def test_without_columns_there_is_no_panel(root: Path, draw: Draw) -> None:
     app = draw("overview", {"column": "clip", "column_cut": "0.5"})
     assert not app.exception
     assert "column" not in data_of(app, "threshold_editor")
     assert "Imported column" not in written(app)
+    app = draw("overview", {"group": "column"})
+    assert "No columns to group by" in written(app)
 
 
 def test_the_link_keeps_column_and_threshold() -> None:

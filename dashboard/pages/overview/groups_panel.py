@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.data.context import Context
+from dashboard.data.facts import choose_group_column, read_group_columns
 from dashboard.data.scores import (
     read_group_edges,
     read_group_histograms,
@@ -16,9 +17,9 @@ from dashboard.data.scores import (
 )
 from dashboard.view import url_widgets
 from dashboard.view.navigation import Fragment, rerun_fragment
-from dashboard.view.state import Group, change_view, current_view
+from dashboard.view.state import Group, View, change_view, current_view
 from dashboard.widgets import breakdown, figures, notices
-from scoring.database.filters import Filter, Range
+from scoring.database.filters import ColumnCondition, Filter, Range
 
 _NAMES = {
     Group.SOURCE: "source",
@@ -26,30 +27,38 @@ _NAMES = {
     Group.KIND: "answer type",
     Group.LENGTH: "answer length",
     Group.TURN: "turn",
+    Group.COLUMN: "column",
 }
 _RANGES = {Group.LENGTH: "tokens", Group.TURN: "turns"}
 
 
-def show_groups(context: Context, group: Group, threshold: float) -> None:
+def show_groups(context: Context, view: View, threshold: float) -> None:
     """Show the groups; choosing a row adds it to the filter."""
-    title, choice = st.columns([2, 3], vertical_alignment="bottom")
-    title.subheader(f"By {_NAMES[group]}", anchor=False)
-    with choice:
-        names = {group: name.capitalize() for group, name in _NAMES.items()}
-        url_widgets.choose_segment("group", "Group by", list(Group), group, names.__getitem__)
+    group, by = view.group, None
+    if group is Group.COLUMN:
+        by = choose_group_column(context.store, view.by)
+    group_name = by or _NAMES[group]
+    _show_choice(context, group, by)
     # All rows of a group stay visible when some are chosen, so more can be added.
-    unfiltered = replace(context, filter=clear_group(context.filter, group))
-    rows = read_groups(unfiltered, group, threshold)
+    unfiltered = replace(context, filter=clear_group(context.filter, group, by))
+    rows = read_groups(unfiltered, group, threshold, by)
     if not rows:
         _show_empty(context, group)
         return
 
     def choose_row(key: Any) -> None:
-        change_view(filter=toggle_row(current_view().filter, group, key))
+        change_view(filter=toggle_row(current_view().filter, group, key, by))
         rerun_fragment(Fragment.SCORES)
 
     chosen: list[Any]
-    if group is Group.TURN:
+    if group is Group.COLUMN:
+        chosen = [
+            value
+            for condition in context.filter.col
+            if _is_of(condition, by)
+            for value in condition.values
+        ]
+    elif group is Group.TURN:
         turns = context.filter.turns
         chosen = [] if turns is None or turns.min is None else [int(turns.min) - 1]
     elif group is Group.LENGTH:
@@ -58,9 +67,9 @@ def show_groups(context: Context, group: Group, threshold: float) -> None:
     else:
         chosen = list(getattr(context.filter, str(group)))
     breakdown.show_breakdown(
-        f"by_{group}",
-        f"Scores by {_NAMES[group]}",
-        _NAMES[group].capitalize(),
+        f"by_{group}_{by}" if by else f"by_{group}",
+        f"Scores by {group_name}",
+        by or group_name.capitalize(),
         rows,
         choose_row=choose_row,
         chosen=chosen,
@@ -79,13 +88,36 @@ def show_groups(context: Context, group: Group, threshold: float) -> None:
         )
 
 
-def read_groups(context: Context, group: Group, threshold: float) -> list[dict[str, Any]]:
-    """Return a row per group: figures, histogram and the share at or above the threshold."""
-    frame, key, name = read_group_statistics(context, group)
+def _show_choice(context: Context, group: Group, by: str | None) -> None:
+    """Show the title and the choice of groups, with that of a column if it groups by one."""
+    columns = read_group_columns(context.store)
+    is_column = by is not None and len(columns) > 1
+    title, choice, *more = st.columns(
+        [2, 5, 2] if is_column else [2, 3], vertical_alignment="bottom"
+    )
+    title.subheader(f"By {by or _NAMES[group]}", anchor=False)
+    groups = [each for each in Group if each is not Group.COLUMN or columns or each is group]
+    with choice:
+        names = {group: name.capitalize() for group, name in _NAMES.items()}
+        url_widgets.choose_segment("group", "Group by", groups, group, names.__getitem__)
+    if by is not None and more:
+        with more[0]:
+            url_widgets.choose_option("by", "Column to group by", columns, by)
+
+
+def read_groups(
+    context: Context, group: Group, threshold: float, by: str | None = None
+) -> list[dict[str, Any]]:
+    """Return a row per group: figures, histogram and the share at or above the threshold.
+
+    ``by`` is the imported column of the group COLUMN.
+    """
+    frame, key, name = read_group_statistics(context, group, by)
     if frame.empty:
         return []
-    rows = breakdown.read_rows(frame, key, name)
-    histograms = read_group_histograms(context, str(group))
+    without = "no value" if by else "no cluster"
+    rows = breakdown.read_rows(frame, key, name, without)
+    histograms = read_group_histograms(context, group, by)
     shares: dict[Any, float] = {}
     if group is Group.SOURCE:
         shares = {
@@ -97,17 +129,31 @@ def read_groups(context: Context, group: Group, threshold: float) -> list[dict[s
         row["histogram"] = histograms.get(row["key"])
         if shares:
             row["kept_share"] = shares.get(row["key"])
+        if by and row["key"] is None:
+            row["opens"] = False  # a filter needs a value
     return rows
 
 
-def clear_group(current: Filter, group: Group) -> Filter:
+def _is_of(condition: ColumnCondition, column: str | None) -> bool:
+    return condition.name == column and condition.operator == "="
+
+
+def clear_group(current: Filter, group: Group, by: str | None = None) -> Filter:
     """Return the filter without its values for a group."""
+    if group is Group.COLUMN:
+        return replace(current, col=tuple(each for each in current.col if not _is_of(each, by)))
     changes: dict[str, Any] = {_RANGES[group]: None} if group in _RANGES else {str(group): ()}
     return replace(current, **changes)
 
 
-def toggle_row(current: Filter, group: Group, key: Any) -> Filter:
+def toggle_row(current: Filter, group: Group, key: Any, by: str | None = None) -> Filter:
     """Return the filter with the row of a group added, or removed if it was there."""
+    if group is Group.COLUMN and by is not None:
+        present = {value for each in current.col if _is_of(each, by) for value in each.values}
+        chosen = tuple(sorted(present ^ {key}))
+        others = clear_group(current, group, by)
+        added = (ColumnCondition(by, "=", chosen),) if chosen else ()
+        return replace(others, col=(*others.col, *added))
     if group in _RANGES:
         field, number = _RANGES[group], int(key)
         wanted = Range(number + 1) if group is Group.TURN else Range(number // 2 + 1, number + 1)
@@ -121,6 +167,13 @@ def toggle_row(current: Filter, group: Group, key: Any) -> Filter:
 
 
 def _show_empty(context: Context, group: Group) -> None:
+    if group is Group.COLUMN and not read_group_columns(context.store):
+        notices.show_empty(
+            "No columns to group by",
+            "Import a column with one text or boolean per sample and at most 300 values.",
+            f"visnec import-columns FILE -w {context.workspace.root}",
+        )
+        return
     if group is Group.CLUSTER and context.scope.clustering_id is None:
         notices.show_empty(
             "No clusters yet",

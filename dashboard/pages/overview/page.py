@@ -88,7 +88,7 @@ def _show_threshold(context: Context, view: View) -> None:
     """Show what depends on the threshold: without filter, loss plane and statuses."""
     threshold = view.threshold(context.workspace.bands)
     threshold_editor.show_editor(context, view, threshold)
-    groups_panel.show_groups(context, view.group, threshold)
+    groups_panel.show_groups(context, view, threshold)
 
 
 def _show_run(context: Context) -> None:

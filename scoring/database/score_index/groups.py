@@ -1,4 +1,4 @@
-"""The same figures for every group of samples: by source, cluster, kind, length and turn.
+"""The same figures for every group of samples: by source, cluster, kind, length, column and turn.
 
 All groupings but turns are computed from the score index of the filter. A group counts its samples
 without a score too, so that the groups add up to the samples under the filter.
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scoring.database.build.schema import ANSWER_KINDS
 from scoring.database.conditions import cluster_column, compile_query
 from scoring.database.connection import Selection
+from scoring.database.queries.column_groups import read_column_groups
 from scoring.database.queries.overview import cluster_names
 from scoring.database.score_index.index import (
     CLUSTER,
@@ -31,11 +32,18 @@ from scoring.database.score_index.index import (
 from scoring.errors import InputError
 from scoring.necessity import Bands
 
+COLUMN = "column:"
+"""Prefix of a group that is a column of texts or booleans."""
+
 # Few samples have decisions, so these are grouped in a query of their own.
 _DECIDED = """
     SELECT {code} AS code, f.decision, count(*) AS n
     FROM matching s JOIN final_decisions f ON f.row_idx = s.row_idx {join}
     GROUP BY ALL
+"""
+_DECIDED_ROWS = """
+    SELECT s.row_idx, f.decision, 1 AS n
+    FROM matching s JOIN final_decisions f ON f.row_idx = s.row_idx
 """
 _TURN_FIGURES = """
     SELECT
@@ -117,6 +125,22 @@ def by_answer_length(selection: Selection) -> pd.DataFrame:
     return frame
 
 
+def by_column(selection: Selection, column: str) -> pd.DataFrame:
+    """Return figures per value of a column of texts or booleans, the largest first.
+
+    Columns: value and as by_source. Samples without a value form a last row without one. Raises
+    InputError for another kind of column or one with too many values.
+    """
+    frame, _ = _group_samples(selection, f"{COLUMN}{column}")
+    labels = read_column_groups(selection.store, column).labels
+    frame["_without"] = frame["code"] == 0
+    frame = frame.sort_values(["_without", "n", "code"], ascending=[True, False, True])
+    values = [labels[code - 1] if code else None for code in frame["code"]]
+    frame = frame.drop(columns=["code", "_without"]).reset_index(drop=True)
+    frame.insert(0, "value", pd.Series(values, dtype=object))
+    return frame
+
+
 def by_turn(selection: Selection) -> pd.DataFrame:
     """Return figures per position among the answers of a conversation.
 
@@ -142,12 +166,13 @@ def group_histograms(
     """Count per group with scored samples those with ``left <= visnec < right``, bin by bin.
 
     Keys are those of the tables above: source, cluster_id (None: in no cluster), kind of the
-    answer, or max_tokens. The first and the last bin include what is outside. Raises InputError
-    for an unknown group.
+    answer, max_tokens, or the value of a column (None: without) where the group is written
+    ``column:NAME``. The first and the last bin include what is outside. Raises InputError for an
+    unknown group.
     """
-    if group not in GROUPS:
+    if group not in GROUPS and not group.startswith(COLUMN):
         raise InputError(f"Unknown group {group!r}. Choose one of: {', '.join(GROUPS)}.")
-    index = open_score_index(selection)
+    index = _open_index(selection, group)
     table = index.group_table(group)
     positions = [0, *(index.position_of(edge) for edge in edges[1:-1]), len(index)]
     counts = np.diff([table.count_below(position) for position in positions], axis=0)
@@ -157,6 +182,9 @@ def group_histograms(
     keys: dict[str, Sequence[Any]] = {SOURCE: index.sources, KIND: ANSWER_KINDS}
     if group in keys:
         return {keys[group][code]: counts[:, code].tolist() for code in codes}
+    if group.startswith(COLUMN):
+        labels = read_column_groups(selection.store, group.removeprefix(COLUMN)).labels
+        return {labels[code - 1] if code else None: counts[:, code].tolist() for code in codes}
     if group == CLUSTER:
         return {code - 1 if code else None: counts[:, code].tolist() for code in codes}
     return {length_limits(code)[1]: counts[:, code].tolist() for code in codes}
@@ -182,9 +210,22 @@ def _turns_among(selection: Selection) -> str:
     return "row_idx IN (SELECT row_idx FROM matching)" if selection.where else "true"
 
 
+def _open_index(selection: Selection, group: str) -> ScoreIndex:
+    """The scores of a selection, with the groups of a column added if ``group`` names one."""
+    index = open_score_index(selection)
+    if group.startswith(COLUMN) and ("table", group) not in index.memo:
+        groups = read_column_groups(selection.store, group.removeprefix(COLUMN))
+        unscored = compile_query(selection).fetch_arrays(
+            "SELECT row_idx FROM matching WHERE visnec IS NULL"
+        )["row_idx"]
+        n_unscored = np.bincount(groups.codes[unscored], minlength=len(groups.labels) + 1)
+        index.add_group(group, groups.codes[index.row_idx], n_unscored.astype(np.int64))
+    return index
+
+
 def _group_samples(selection: Selection, group: str) -> tuple[pd.DataFrame, ScoreIndex]:
     """The figures of every group that has samples, by ascending code."""
-    index = open_score_index(selection)
+    index = _open_index(selection, group)
     table = index.group_table(group)
     n_scored = table.counts[-1]
     sums, medians = index.cached(("sums and medians", group), lambda: _sum_and_median(index, group))
@@ -231,18 +272,23 @@ def _count_decisions(
 ) -> dict[str, NDArray[np.int64]]:
     """keep, drop and unsure per group."""
     query = compile_query(selection)
-    cluster_id, join = cluster_column(query.snapshot, selection.scope)
-    codes_in_sql = {
-        SOURCE: "s.source_no",
-        CLUSTER: f"coalesce({cluster_id}, -1) + 1",
-        KIND: "s.kind_no",
-        LENGTH: "coalesce(s.n_answer_tokens, 0)",
-    }
-    columns = query.fetch_arrays(
-        _DECIDED.format(code=codes_in_sql[group], join=join if group == CLUSTER else "")
-    )
-    codes = columns["code"].astype(np.int64)
-    codes = length_codes(codes).astype(np.int64) if group == LENGTH else codes
+    if group.startswith(COLUMN):
+        columns = query.fetch_arrays(_DECIDED_ROWS)
+        groups = read_column_groups(selection.store, group.removeprefix(COLUMN))
+        codes = groups.codes[columns["row_idx"]].astype(np.int64)
+    else:
+        cluster_id, join = cluster_column(query.snapshot, selection.scope)
+        codes_in_sql = {
+            SOURCE: "s.source_no",
+            CLUSTER: f"coalesce({cluster_id}, -1) + 1",
+            KIND: "s.kind_no",
+            LENGTH: "coalesce(s.n_answer_tokens, 0)",
+        }
+        columns = query.fetch_arrays(
+            _DECIDED.format(code=codes_in_sql[group], join=join if group == CLUSTER else "")
+        )
+        codes = columns["code"].astype(np.int64)
+        codes = length_codes(codes).astype(np.int64) if group == LENGTH else codes
     counts = {}
     for decision in ("keep", "drop", "unsure"):
         chosen = columns["decision"] == decision

@@ -107,6 +107,9 @@ class ScoreIndex:
 
     def count_unscored(self, group: str) -> NDArray[np.int64]:
         """Return samples without a score per group; they have no answer tokens, so no length."""
+        if ("unscored", group) in self.memo:
+            counted: NDArray[np.int64] = self.memo["unscored", group]
+            return counted
         if group == LENGTH:
             return np.zeros(self.n_groups[LENGTH], np.int64)
         counts = np.bincount(self.unscored[group], self.unscored["n"], self.n_groups[group])
@@ -130,7 +133,17 @@ class ScoreIndex:
 
     def group_table(self, group: str) -> GroupTable:
         """Return the table of a grouping, built on first use."""
-        return self.cached(("table", group), lambda: _build_group_table(self, group))
+
+        def build() -> GroupTable:
+            codes = length_codes(self.n_tokens) if group == LENGTH else self.codes[group]
+            return _build_group_table(self, codes, self.n_groups[group])
+
+        return self.cached(("table", group), build)
+
+    def add_group(self, group: str, codes: NDArray[Any], unscored: NDArray[np.int64]) -> None:
+        """Add a grouping: the code of each score, and the samples without a score per code."""
+        self.memo["unscored", group] = unscored
+        self.memo["table", group] = _build_group_table(self, codes, len(unscored))
 
     def cached(self, key: object, compute: Callable[[], T]) -> T:
         """Return something derived from the index alone; two threads may both compute it."""
@@ -309,9 +322,8 @@ _UNSCORED = """
 """
 
 
-def _build_group_table(index: ScoreIndex, group: str) -> GroupTable:
-    codes = length_codes(index.n_tokens) if group == LENGTH else index.codes[group]
-    n_groups, n = index.n_groups[group], len(codes)
+def _build_group_table(index: ScoreIndex, codes: NDArray[Any], n_groups: int) -> GroupTable:
+    n = len(codes)
     block_rows = max(_BLOCK_ROWS, -(-n * n_groups // _MAX_CELLS))
     n_blocks = n // block_rows + 1
     counts = np.zeros((n_blocks + 1, n_groups), np.int64)
