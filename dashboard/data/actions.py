@@ -88,18 +88,24 @@ def _parse_draft(raw: Mapping[str, Any], n_samples: int) -> DecisionDraft:
 
 
 def record_bulk(
-    workspace: Workspace, reviewer: str, rows: Sequence[int], decision: Decision
+    workspace: Workspace,
+    reviewer: str,
+    rows: Sequence[int],
+    decision: Decision,
+    kept: Sequence[int] = (),
 ) -> list[DecisionEvent]:
     """Save one decision on many samples; ``undo_bulk`` of the log undoes all of it.
+
+    ``kept`` are samples that it keeps, such as the best of a group whose others it drops.
 
     Raises:
         InputError: If the dataset lacks one of the rows; then none is saved.
     """
     n_samples = read_dataset_info(workspace).n_samples
-    missing = next((row for row in rows if not 0 <= row < n_samples), None)
+    missing = next((row for row in (*rows, *kept) if not 0 <= row < n_samples), None)
     if missing is not None:
         raise InputError(f"the dataset has no row {missing!r}; reload the page")
-    return open_review_log(workspace, reviewer).append_bulk(rows, decision)
+    return open_review_log(workspace, reviewer).append_bulk(rows, decision, kept)
 
 
 def save_bands(workspace: Workspace, bands: Bands) -> Workspace:

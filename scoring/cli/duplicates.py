@@ -50,9 +50,9 @@ def find_duplicates(
     json: JsonOption = False,
 ) -> None:
     """Find near-duplicate questions, samples and images and store their groups as columns."""
-    from scoring.duplicates import find
+    from scoring.duplicates import find, stored
 
-    wanted = {find.QUESTIONS: questions, find.SAMPLES: samples, find.IMAGES: images}
+    wanted = {stored.QUESTIONS: questions, stored.SAMPLES: samples, stored.IMAGES: images}
     kinds = [kind for kind, is_wanted in wanted.items() if is_wanted]
     if not kinds:
         raise InputError("Choose what to compare: --questions, --samples, --images or several.")

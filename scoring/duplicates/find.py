@@ -23,7 +23,15 @@ from scoring.dataset.image_index import index_images
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.duplicates import near_images, near_texts
 from scoring.duplicates.contents import ImageContents
-from scoring.duplicates.stored import ComputedColumn, check_names, store_computed
+from scoring.duplicates.stored import (
+    GROUP_COLUMNS,
+    IMAGES,
+    QUESTIONS,
+    SAMPLES,
+    ComputedColumn,
+    check_names,
+    store_computed,
+)
 from scoring.duplicates.texts import (
     SHINGLE_WORDS,
     Ints,
@@ -37,8 +45,7 @@ from scoring.errors import InputError
 from scoring.images.perceptual import HASH_NAME
 from scoring.workspace import Workspace
 
-QUESTIONS, SAMPLES, IMAGES = KINDS = ("questions", "samples", "images")
-COLUMN_NAMES = {QUESTIONS: "question_group", SAMPLES: "sample_group", IMAGES: "image_group"}
+KINDS = tuple(GROUP_COLUMNS)
 COMMAND = "visnec find-duplicates"
 _READ = {
     QUESTIONS: ["row_idx", "question"],
@@ -103,7 +110,7 @@ def find_duplicates(
     if not kinds or (unknown := [kind for kind in kinds if kind not in KINDS]):
         raise InputError(f"Cannot compare {unknown or 'nothing'}. Choose from: {', '.join(KINDS)}.")
     near_texts.check_threshold(threshold)
-    check_names(workspace, COMMAND, [COLUMN_NAMES[kind] for kind in kinds])
+    check_names(workspace, COMMAND, [GROUP_COLUMNS[kind] for kind in kinds])
     start_phase = on_phase or (lambda _: None)
     near_images.check_distance(distance)
     columns, numbered = [], []
@@ -115,7 +122,7 @@ def find_duplicates(
         numbers = number_groups(groups.group)
         in_group = numbers >= 0
         row_idx, values = groups.row_idx[in_group], numbers[in_group]
-        columns.append(ComputedColumn(COLUMN_NAMES[kind], row_idx, values, groups.settings))
+        columns.append(ComputedColumn(GROUP_COLUMNS[kind], row_idx, values, groups.settings))
         numbered.append((kind, groups, np.bincount(values)))
     start_phase("Building the database")
     records = store_computed(workspace, COMMAND, columns)
@@ -159,7 +166,7 @@ def _group_by_texts(
     rows, positions = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     contents = ImageContents.read(workspace) if kind == SAMPLES else None
     with tempfile.TemporaryDirectory(prefix=".duplicates.", dir=workspace.root) as folder:
-        texts = _DifferentTexts(Path(folder), threshold)
+        texts = DifferentTexts(Path(folder), threshold)
         for table in read_columns(workspace, _READ[kind]):
             rows.append(table.column("row_idx").to_numpy())
             positions.append(texts.add(_read_texts(contents, table.to_pylist())))
@@ -197,7 +204,7 @@ def _group_by_images(
     return _Groups(np.concatenate(rows), group, settings, int((~hashed).sum()))
 
 
-class _DifferentTexts:
+class DifferentTexts:
     """Texts with the images that must be the same, each different one kept once."""
 
     def __init__(self, folder: Path, threshold: float) -> None:

@@ -28,6 +28,10 @@ from scoring.errors import InputError
 from scoring.runs.record import utc_now
 from scoring.workspace import Workspace
 
+QUESTIONS, SAMPLES, IMAGES = "questions", "samples", "images"
+GROUP_COLUMNS = {QUESTIONS: "question_group", SAMPLES: "sample_group", IMAGES: "image_group"}
+"""The columns of the groups of near-duplicates, by what is compared."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComputedColumn:

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.fft import dctn
 
 HASH_NAME = "signs of 8 x 8 DCT frequencies, colours of 4 x 4 fields"
-HASHED_SIZE = 256
+HASHED_SIZE = 128
 """Pixels of the longer side that are sufficient to decode."""
 FIELDS = 4
 N_COLOURS = 3 * FIELDS * FIELDS

@@ -62,13 +62,19 @@ class ReviewLog:
         """
         return self._append(lambda: drafts)
 
-    def append_bulk(self, rows: Sequence[int], decision: Decision) -> list[DecisionEvent]:
+    def append_bulk(
+        self, rows: Sequence[int], decision: Decision, kept: Sequence[int] = ()
+    ) -> list[DecisionEvent]:
         """Write one decision on many samples at once, under a queue of its own.
 
+        ``kept`` are samples that it keeps, such as the best of a group whose others it drops.
         :meth:`undo_bulk` reverts all of it, as does :meth:`undo_latest` while it is the latest.
         """
         name = f"{BULK}{uuid.uuid4().hex[:12]}"
-        return self.append([DecisionDraft(row, decision, queue=name) for row in rows])
+        decisions = dict.fromkeys(rows, decision) | dict.fromkeys(kept, Decision.KEEP)
+        return self.append(
+            [DecisionDraft(row, each, queue=name) for row, each in decisions.items()]
+        )
 
     def undo_latest(self) -> list[DecisionEvent]:
         """Revert the latest current decision; returns one undo event, all of a bulk, or none."""

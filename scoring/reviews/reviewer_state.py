@@ -154,7 +154,10 @@ class DecisionState:
         if events is None:
             return None
         first = events[0]
-        return BulkDecision(str(first.queue), str(first.decision), len(events), first.decided_at)
+        decisions = sorted({str(event.decision) for event in events})
+        return BulkDecision(
+            str(first.queue), " and ".join(decisions), len(events), first.decided_at
+        )
 
     def list_bulk_events(self, reviewer: str, queue: str) -> list[DecisionEvent]:
         """Return the events of the reviewer's bulk decision of that queue that are not undone."""

@@ -82,6 +82,14 @@ def test_undoable_decisions_show_the_decision_after_undo_with_skewed_clocks() ->
     assert state.list_decided("ada", [7]) == {7: KEEP}
 
 
+def test_a_bulk_decision_can_keep_some_and_drop_others() -> None:
+    decisions = enumerate((DROP, KEEP))
+    log = [event(f"b{row}", row, each, 2, queue=f"{BULK}x") for row, each in decisions]
+    last = state_of({"ada@desk": log}).find_last_bulk("ada")
+    assert last is not None
+    assert (last.decision, last.n) == ("drop and keep", 2)
+
+
 def test_a_bulk_decision_counts_as_one_at_the_time_it_was_made() -> None:
     bulk = [event(f"b{row}", row, DROP, 2, queue=f"{BULK}x") for row in (1, 2, 3)]
     log = [event("a", 1, KEEP, 1), *bulk, event("c", 4, KEEP, 3)]

@@ -72,6 +72,28 @@ def decide_samples(selected: Sequence[int], decision: Decision) -> None:
     st.session_state[Key.BULK] = outcome, queue
 
 
+def keep_one(row_idx: int, group: Sequence[int]) -> None:
+    """Keep a sample and drop the others of its group, as one decision; callback of a button."""
+    reviewer: str | None = st.session_state.get(Key.REVIEWER)
+    if reviewer is None:
+        return
+    workspace, queue = read_workspace(), None
+    own = read_own_decisions(workspace, reviewer, group, 0).decided
+    others = [row for row in group if row not in own and row != row_idx]
+    kept = [row_idx] if row_idx not in own else []
+    skipped = f"Skipped {formatting.plural(len(own), 'sample')} that already had your decision."
+    text = f"Kept {len(kept)} and dropped {formatting.plural(len(others), 'sample')}."
+    outcome = StatusMessage(f"{text} {skipped}" if own else text)
+    try:
+        if others or kept:
+            drop = Decision.DROP
+            queue = actions.record_bulk(workspace, reviewer, others, drop, kept)[0].queue
+    except (VisnecError, OSError) as error:
+        text = f"Nothing was saved: {formatting.describe_error(error)}"
+        outcome = StatusMessage(text, failed=True)
+    st.session_state[Key.BULK] = outcome, queue
+
+
 def undo_decision() -> None:
     """Undo the bulk decision shown with the button; callback of the gallery."""
     reviewer: str | None = st.session_state.get(Key.REVIEWER)

@@ -18,6 +18,7 @@ from dashboard.data.samples import (
     resolve_order,
 )
 from dashboard.frontend import assets
+from dashboard.pages.explore.duplicates import show_duplicates
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to, page_link
 from dashboard.view.state import Key, Tiles, View, change_view, current_view
@@ -91,6 +92,7 @@ def show_open_sample(context: Context, view: View, row_idx: int) -> None:
         own = read_own_decisions(context.workspace, reviewer_name, [row_idx], 0)
         decision_buttons.show_buttons(row_idx, reviewer_name, own.decided.get(row_idx))
         notices.show_message()
+    show_duplicates(context, row_idx)
     _show_history(context, row_idx)
     if card["cluster_id"] is not None:
         _show_cluster(context, card)
