@@ -301,9 +301,9 @@ def dataset_facts(workspace: Workspace) -> dict[str, Any]:
 
 
 def run_facts(workspace: Workspace, run_id: str) -> dict[str, Any]:
-    """Return the run record without its time and the folders of a local model."""
+    """Return the run record without its time, its order and the folders of a local model."""
     facts = asdict(read_run(workspace, run_id))
-    del facts["created_at"]
+    del facts["created_at"], facts["image_index"]
     return _strip_run(facts)
 
 

@@ -84,6 +84,7 @@ def test_digests_of_images_are_no_input_of_an_export(tmp_path: Path) -> None:
     folder = exported(workspace)
     parts = [part.name for part in read_manifest(folder).inputs.parts]
     assert not any("image-digests" in name for name in parts)
+    assert "image_index" not in read_manifest(folder).inputs.run
     assert verify_manifest(folder).changed_inputs == ()
 
 
