@@ -27,7 +27,7 @@ from scoring.exports.verify import diff_manifests, resolve_manifest
 from scoring.necessity import Bands
 from scoring.reviews.resolution import majority_decisions
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
-from scoring.rules.mixture import Mixture, group_mixture
+from scoring.rules.mixture import NO_VALUE, Mixture, group_mixture
 from scoring.samples import Status
 from scoring.subsets.comparison import SubsetDiff, compare_subsets
 from scoring.subsets.definitions import (
@@ -173,18 +173,18 @@ def read_mixture_groups(
 ) -> dict[str, GroupSize]:
     """Return the groups of a mixture that have scored samples inside the filter, by name.
 
-    Raises InputError for a column that samples cannot be grouped by.
+    ``NO_VALUE`` are the samples without a value in its column. Raises InputError for a column that
+    samples cannot be grouped by.
     """
     candidates = read_scope_candidates(context, context.scope)
     rule = Mixture((("", 0.0),), per, count=1)  # of which only the columns are used
     candidates = read_rule_columns(context.store, context.scope, rule, candidates)
     candidates = apply_filter(context.store, context.scope, where, candidates)
     codes, names = group_mixture(candidates, per, bands)
-    has_group = codes >= 0
-    samples = np.bincount(codes[has_group], minlength=len(names))
-    tokens = np.bincount(
-        codes[has_group], candidates.n_answer_tokens[candidates.eligible][has_group], len(names)
-    )
+    names = [*names, NO_VALUE]
+    codes = codes % len(names)  # -1 is the last
+    samples = np.bincount(codes, minlength=len(names))
+    tokens = np.bincount(codes, candidates.n_answer_tokens[candidates.eligible], len(names))
     return {
         name: GroupSize(int(samples[i]), int(tokens[i]))
         for i, name in enumerate(names)

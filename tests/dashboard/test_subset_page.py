@@ -300,13 +300,22 @@ def test_a_mixture_by_a_column(root: Path, context: Context, draw: Draw) -> None
     path = root.parent / "topics.jsonl"
     n = read_dataset_info(context.workspace).n_samples
     rows = [{"row_idx": row, "topic": ("maps", "text", "maps")[row % 3]} for row in range(n)]
-    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    import_columns(context.workspace, path)
+
+    def write_topics(records: list[dict[str, Any]]) -> Path:
+        path.write_text("\n".join(map(json.dumps, records)), "utf-8")
+        return path
+
+    import_columns(context.workspace, write_topics(rows))
     parameters = {"rule": "mixture", "mix_per": "col:topic", "amount": "count", "count": "30"}
     app = draw("subset", {**parameters, "target": '[["maps",0.1],["text",0.9]]'})
     said = written(app)
     assert "This rule cannot be applied" not in said
     assert "Column topic" in said
+    proportional = draw("subset", parameters)
+    assert "The targets add up to 100 %." in written(proportional)
+    import_columns(context.workspace, write_topics(rows[: n // 2]), replace_existing=True)
+    half = draw("subset", parameters)  # as many samples without a topic stay without one
+    assert "Groups without a target share the other" in written(half)
     missing = draw("subset", {**parameters, "mix_per": "col:other"})
     assert "No column &#x27;other&#x27;" in written(missing)
 

@@ -21,7 +21,7 @@ from dashboard.view import url_widgets
 from dashboard.view.state import DRAWS, MIXTURE_GROUPS, View, change_view
 from dashboard.widgets import figures
 from scoring.errors import InputError
-from scoring.rules.mixture import column_of
+from scoring.rules.mixture import NO_VALUE, column_of
 from scoring.rules.targets import TOLERANCE, Targets, scale_targets
 
 _GROUP_NAMES: Final = {
@@ -165,7 +165,8 @@ def _show_table(context: Context, view: View, groups: Mapping[str, GroupSize]) -
 def order_groups(groups: Mapping[str, GroupSize], view: View) -> list[str]:
     """Return the groups of the table, the largest first; those with targets are always in it."""
     unit = "tokens" if view.amount == "tokens" else "samples"
-    largest = sorted(groups, key=lambda name: -getattr(groups[name], unit))[:MAX_TARGETS]
+    named = [name for name in groups if name != NO_VALUE]
+    largest = sorted(named, key=lambda name: -getattr(groups[name], unit))[:MAX_TARGETS]
     return [*largest, *(name for name, _ in view.target if name not in largest)]
 
 

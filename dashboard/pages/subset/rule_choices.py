@@ -34,6 +34,7 @@ from scoring.rules import (
     rule_from_dict,
     rule_options,
 )
+from scoring.rules.mixture import NO_VALUE
 from scoring.rules.targets import Targets, spread_targets
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.subsets.selection import Reason
@@ -277,11 +278,12 @@ def spread_over_groups(context: Context, view: View, power: float) -> Targets:
     """Return targets of the largest groups in proportion to a power of their sizes.
 
     Sizes are in the unit of the budget. Beyond ``MAX_TARGETS``, the other groups have no targets of
-    their own; together they get what they would have.
+    their own; together they get what they would have, like the samples without a value in a column.
     """
     unit = "tokens" if view.amount == "tokens" else "samples"
     sizes = {name: getattr(size, unit) for name, size in read_groups(context, view).items()}
-    largest = sorted(sizes, key=lambda name: -sizes[name])[:MAX_TARGETS]
+    named = [name for name in sizes if name != NO_VALUE]
+    largest = sorted(named, key=lambda name: -sizes[name])[:MAX_TARGETS]
     return tuple(target for target in spread_targets(sizes, power) if target[0] in largest)
 
 
