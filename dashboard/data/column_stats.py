@@ -13,7 +13,7 @@ from dashboard.data.context import Context, cached_read, open_view_context
 from dashboard.data.facts import choose_column
 from dashboard.data.samples import count_samples
 from dashboard.data.scores import choose_bins
-from dashboard.data.threshold_stats import InvalidRequest, Stats, read_count
+from dashboard.data.threshold_stats import InvalidRequest, Stats, choose_step, read_count
 from dashboard.text import formatting
 from dashboard.view.parameters import VALUE
 from dashboard.view.state import View
@@ -24,6 +24,7 @@ from scoring.database.queries.column_values import (
     column_median,
     column_plane,
     count_sides,
+    has_whole_numbers,
     open_column,
 )
 from scoring.database.queries.overview import count_bins
@@ -40,6 +41,12 @@ def read_column_histogram(context: Context, column: str) -> tuple[list[float], l
     column_values = open_column(context.selection, column)
     edges = column_edges(context.store, column, choose_bins(len(column_values)))
     return edges, count_bins(column_values.values, edges).tolist()
+
+
+def read_step(context: Context, column: str) -> float:
+    """Return the step by which a threshold on a column moves; 1 or more between whole numbers."""
+    step = choose_step(read_column_histogram(context, column)[0])
+    return max(step, 1.0) if has_whole_numbers(context.store, column) else step
 
 
 @cached_read(decisions=False)

@@ -96,6 +96,12 @@ def resolve_threshold(context: Context, request: Mapping[str, str]) -> float:
     return 0.0 if highest is None else math.nextafter(highest, math.inf)
 
 
+def choose_step(edges: Sequence[float]) -> float:
+    """Return the power of ten by which limits move: about 1/500 of the axis."""
+    span = edges[-1] - edges[0]
+    return float(10.0 ** round(math.log10(span / 500))) if span > 0 else 0.01
+
+
 def read_count(text: str) -> int:
     """Return a number of samples or tokens. Raises ValueError."""
     count = int(text)

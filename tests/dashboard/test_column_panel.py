@@ -100,6 +100,7 @@ def test_the_route_and_the_page_show_the_same(columns: Context, draw: Draw) -> N
     assert [editor.get("column") for editor in editors] == [None, "big"]
     editor = editors[1]
     assert sum(editor["counts"]) == 6
+    assert (editor["step"], editor["digits"]) == (1.0, 0)  # whole numbers
     assert editor["counts"] == read_column_histogram(columns, "big")[1]
     assert editor["facts"] == column_stats(View(column="big", column_cut=1e9 + 2))
     assert "VisNec score against big" in "".join(each.value for each in app.subheader)
@@ -176,8 +177,14 @@ def test_a_box_of_scores_and_values_is_a_filter(
     box: dict[str, list[float]], expected: str | None
 ) -> None:
     edges = [-2.0, 0.0, 2.0], [0.0, 0.5, 1.0]
-    found = read_box_filter({"selection": {"box": [box]}}, Filter(), "clip", *edges)
+    found = read_box_filter({"selection": {"box": [box]}}, Filter(), "clip", *edges, 4)
     assert found == (None if expected is None else parse_filter(expected))
+
+
+def test_a_box_inside_a_bin_of_whole_numbers_takes_the_bin() -> None:
+    state = {"selection": {"box": [{"x": [-1.0, 1.0], "y": [2.1, 2.4]}]}}
+    found = read_box_filter(state, Filter(), "stars", [-2.0, 0.0, 2.0], [1.0, 2.0, 3.0, 4.0], 0)
+    assert found == parse_filter("visnec:-1..1 col:stars>=2 col:stars<3")
 
 
 def test_decimals_and_numbers_from_the_browser() -> None:

@@ -18,11 +18,11 @@ from dashboard.data.cards import build_card
 from dashboard.data.context import Context
 from dashboard.data.samples import read_cards, read_page, read_record, read_tiles
 from dashboard.data.scores import read_group_statistics, read_summary
+from dashboard.data.threshold_stats import choose_step
 from dashboard.frontend import assets
 from dashboard.pages.explore.open_sample import read_action
 from dashboard.pages.overview import threshold_editor
 from dashboard.pages.overview.threshold_editor import (
-    choose_step,
     read_limits,
     read_score_range,
     read_sequence_number,

@@ -16,11 +16,12 @@ from dashboard.data.column_stats import (
     read_column_ecdf,
     read_column_histogram,
     read_column_plane,
+    read_step,
 )
 from dashboard.data.context import Context
 from dashboard.data.facts import choose_column, read_numeric_columns
 from dashboard.pages.overview.plane_panel import show_plane
-from dashboard.pages.overview.threshold_editor import choose_step, editor, read_sequence_number
+from dashboard.pages.overview.threshold_editor import editor, read_sequence_number
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.links import column_threshold_url
@@ -65,7 +66,7 @@ def _show_threshold(context: Context, view: View) -> None:
         return
     edges, counts = read_column_histogram(context, column)
     key, generation = f"column_threshold_{column}", context.store.generation
-    step = choose_step(edges)
+    step = read_step(context, column)
 
     def read_sent(name: str) -> Any:
         return (st.session_state.get(key) or {}).get(name)
@@ -135,6 +136,7 @@ def _show_column_plane(context: Context, view: View) -> None:
             column,
             plane.score_edges.tolist(),
             plane.column_edges.tolist(),
+            count_digits(read_step(context, column)),
         )
         if where is not None:
             change_view(filter=where, sample=None)
@@ -211,15 +213,21 @@ def read_box_filter(
     column: str,
     score_edges: Sequence[float],
     column_edges: Sequence[float],
+    digits: int,
 ) -> Filter | None:
     """Return the filter for a box of scores and values, or None without one.
+
+    Values have ``digits`` decimals; without any, the box is extended to whole numbers.
 
     An end at the edge of the plane is open: the outer bins include what is outside.
     """
     scores = _read_ends(state, "x", score_edges, 2)
-    values = _read_ends(state, "y", column_edges, count_digits(choose_step(column_edges)))
+    values = _read_ends(state, "y", column_edges, digits or 2)
     if scores is None or values is None:
         return None
+    if not digits:
+        low, high = values
+        values = low and math.floor(low), high and math.ceil(high)
     visnec = None if scores == (None, None) else Range(*scores)
     return filter_by_range(replace(current, visnec=visnec or current.visnec), column, *values)
 

@@ -91,18 +91,16 @@ def show_groups(context: Context, view: View, threshold: float) -> None:
 def _show_choice(context: Context, group: Group, by: str | None) -> None:
     """Show the title and the choice of groups, with that of a column if it groups by one."""
     columns = read_group_columns(context.store)
-    is_column = by is not None and len(columns) > 1
-    title, choice, *more = st.columns(
-        [2, 5, 2] if is_column else [2, 3], vertical_alignment="bottom"
-    )
-    title.subheader(f"By {by or _NAMES[group]}", anchor=False)
+    title, choice = st.columns([2, 3], vertical_alignment="bottom")
+    with title:
+        if by is not None and len(columns) > 1:
+            url_widgets.choose_option("by", "By column", columns, by)
+        else:
+            st.subheader(f"By {by or _NAMES[group]}", anchor=False)
     groups = [each for each in Group if each is not Group.COLUMN or columns or each is group]
     with choice:
         names = {group: name.capitalize() for group, name in _NAMES.items()}
         url_widgets.choose_segment("group", "Group by", groups, group, names.__getitem__)
-    if by is not None and more:
-        with more[0]:
-            url_widgets.choose_option("by", "Column to group by", columns, by)
 
 
 def read_groups(

@@ -8,7 +8,6 @@ and then reports the limits to the page, which redraws everything else that depe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from dashboard.data import actions
 from dashboard.data.context import Context, read_workspace
 from dashboard.data.reviews import read_labels
 from dashboard.data.scores import read_ecdf, read_histogram
-from dashboard.data.threshold_stats import MIN_LABELS, threshold_stats
+from dashboard.data.threshold_stats import MIN_LABELS, choose_step, threshold_stats
 from dashboard.frontend import assets
 from dashboard.view.links import threshold_url
 from dashboard.view.navigation import Fragment, PageName, go_to, rerun_fragment
@@ -120,12 +119,6 @@ def change_bands() -> None:
     elif action == "reset":
         change_view(low=None, high=None, cut=None)
         rerun_fragment(Fragment.SCORES)
-
-
-def choose_step(edges: Sequence[float]) -> float:
-    """Return the power of ten by which limits move: about 1/500 of the axis."""
-    span = edges[-1] - edges[0]
-    return float(10.0 ** round(math.log10(span / 500))) if span > 0 else 0.01
 
 
 def read_limits(limits: object) -> dict[str, float]:

@@ -118,8 +118,14 @@ def column_edges(store: Store, column: str, bins: int = 60) -> list[float]:
     They do not depend on a filter. Between whole numbers, every one of them has a bin of its own if
     the bins suffice. Raises FilterError as :func:`open_column`.
     """
-    low, _, high, is_whole = _read_span(store, column)
-    return round_edges(low, high, bins, smallest_step=1.0 if is_whole else 0.0)
+    low, _, high, _ = _read_span(store, column)
+    smallest_step = 1.0 if has_whole_numbers(store, column) else 0.0
+    return round_edges(low, high, bins, smallest_step)
+
+
+def has_whole_numbers(store: Store, column: str) -> bool:
+    """Return whether all values of a column are whole numbers. Raises FilterError."""
+    return _read_span(store, column)[3]
 
 
 def column_median(store: Store, column: str) -> float:
