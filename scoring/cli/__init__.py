@@ -72,8 +72,7 @@ _COMMANDS: dict[str, tuple[tuple[Any, ...], ...]] = {
     "Data": (
         ("import", import_dataset.import_data,
          "visnec import llava_v1_5_mix665k.json -w work --images /data/llava",
-         "visnec import data.parquet -w work --column question=q --column answer=a --dry-run",
-         "visnec import finevision.parquet -w work --columns '*_ratings,*_min,source'"),
+         "visnec import finevision.parquet -w work --columns '*_ratings,*_min,source' --dry-run"),
         ("relocate", import_dataset.relocate,
          "visnec relocate -w work --images /old/images=/new/images",
          "visnec relocate -w work --images /data/coco"),

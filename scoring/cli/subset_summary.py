@@ -93,6 +93,8 @@ def _show_composition(resolved: ResolvedSubset, bands: Bands) -> None:
     """Print the groups of samples before and after, and a warning for those that nearly vanish."""
     rows: list[tuple[str, object, int, str, int, str]] = []
     for grouping in GROUPINGS:
+        if grouping == "cluster" and resolved.definition.clustering_id is None:
+            continue
         frame = resolved.composition(grouping, bands)
         frame = frame[frame["samples"] > 0]
         if len(frame) > CLUSTERS_SHOWN:
@@ -168,6 +170,7 @@ def _list_size_warnings(resolved: ResolvedSubset) -> list[str]:
 def _format_shares(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with shares in per cent, in columns that name what they are shares of."""
     shares = {name: label for name, label in _SHARES.items() if name in frame}
+    frame = frame.rename(columns={"kept_tokens": "kept answer tokens"})
     if "weight" in frame and "share_after" in frame:
         shares["share_after"] = "of the weight"
     text = {name: [_format_share(value) for value in frame[name]] for name in shares}

@@ -65,7 +65,7 @@ def test_targets_are_typed_normalized_saved_and_exported(demo: Watched) -> None:
     expect(page.get_by_text("The targets add up to 150 %")).to_be_visible()
     expect(page.get_by_text("This rule cannot be applied")).to_be_visible()
     demo.settle()
-    page.get_by_role("button", name="Normalize to 100 %").click()
+    page.get_by_role("button", name="Normalise to 100 %").click()
     expect(page.get_by_text("The targets add up to 100 %.")).to_be_visible()
     demo.settle()
     shares = targets(page)

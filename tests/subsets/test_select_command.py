@@ -296,7 +296,7 @@ def test_the_summary_starts_with_the_size_and_the_evidence(workspace: Workspace)
     assert lines[0].startswith("Subset a: 2 of 8 samples; manual decisions added 0")
     assert lines[1].startswith("Evidence for top-count on synthetic data (docs/selecting.md#")
     table = "\n".join(lines)
-    assert re.search(r"kept +dropped +kept of samples +kept_tokens", table)
+    assert re.search(r"kept +dropped +kept of samples +kept answer tokens", table)
     assert re.search(r"scenes +3 +1 +2 +33\.3% ", table)
     assert "already saved" not in table
     again = " ".join(CliRunner().invoke(cli.app, command, env=wide).stderr.split())

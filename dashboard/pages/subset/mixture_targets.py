@@ -89,7 +89,7 @@ def describe_total(total: float, n_targets: int, n_groups: int) -> str:
     """Return the sum of the targets in words, and who gets the rest."""
     shown = f"The targets add up to {_format_percent(total)}."
     if total > 1 + TOLERANCE:
-        return f"{shown} Lower some, or normalize them to 100 %."
+        return f"{shown} Lower some, or normalise them to 100 %."
     if total > 1 - TOLERANCE:
         left_out = n_groups - n_targets
         return f"{shown} Groups without a target get nothing." if left_out > 0 else shown
@@ -111,7 +111,7 @@ def _show_presets(context: Context, view: View, total: float) -> None:
             key = f"preset-{power}"
             st.button(name, key=key, help=meaning, on_click=spread, args=(power,))
         st.button(
-            "Normalize to 100 %",
+            "Normalise to 100 %",
             key="normalize-targets",
             disabled=not total or abs(total - 1) <= TOLERANCE,
             on_click=lambda: change_view(target=scale_targets(view.target)),
