@@ -178,19 +178,21 @@ class Mixture(Rule):
         unit = "samples" if self.tokens is None else "answer tokens"
         lines = []
         for group in self.draw_groups(candidates) if candidates.eligible.any() else []:
+            is_cluster = self.per == "cluster" and group.name != REST
+            name = f"cluster {group.name}" if is_cluster else group.name
             is_used_up = len(group.positions) == group.n_available and bool(
                 (group.counts == self.max_repeat).all()
             )
             if is_used_up and group.drawn < group.quota:
                 lines.append(
-                    f"{group.name} gets {group.drawn:,} of {group.quota:,} {unit}: it has "
+                    f"{name} gets {group.drawn:,} of {group.quota:,} {unit}: it has "
                     f"{group.n_available:,} samples in the band, repeated at most "
                     f"{self.max_repeat:,} times. Lower its target or the budget, or allow "
                     "more repeats"
                 )
             if group.most_repeats > REPEATS_TO_WARN_OF:
                 lines.append(
-                    f"{group.name} is repeated up to {group.most_repeats:,} times; more than "
+                    f"{name} is repeated up to {group.most_repeats:,} times; more than "
                     f"{REPEATS_TO_WARN_OF} repeats of instruction data can hurt"
                 )
         return lines

@@ -314,7 +314,7 @@ def test_a_mixture_by_a_column(root: Path, context: Context, draw: Draw) -> None
     proportional = draw("subset", parameters)
     assert "The targets add up to 100 %." in written(proportional)
     import_columns(context.workspace, write_topics(rows[: n // 2]), replace_existing=True)
-    half = draw("subset", parameters)  # as many samples without a topic stay without one
+    half = draw("subset", parameters)  # half of the samples have no topic and no target
     assert "Groups without a target share the other" in written(half)
     missing = draw("subset", {**parameters, "mix_per": "col:other"})
     assert "No column &#x27;other&#x27;" in written(missing)

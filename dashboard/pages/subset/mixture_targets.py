@@ -158,6 +158,7 @@ def _show_table(context: Context, view: View, groups: Mapping[str, GroupSize]) -
             _SIZE: number(size, format="localized"),
             _TARGET: number("Target, %", min_value=0.0, max_value=100.0, step=0.01, format="%.2f"),
         },
+        row_height=_ROW_HEIGHT,
         height=_ROW_HEIGHT * (min(len(names), FITTING_ROWS) + 1) + 3,
     )
 
