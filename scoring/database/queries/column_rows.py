@@ -151,7 +151,11 @@ def _check_is_number(name: str, summary: str | None, column_type: str, is_per_tu
 
 def _resolve_column(snapshot: Snapshot, text: str) -> tuple[str, str | None, str, bool]:
     """Return name, summary, type and whether the column has one value per answer."""
-    rows = snapshot.fetch_rows("SELECT name, type, per FROM columns ORDER BY name")
+    rows = snapshot.cache.get_or_compute(  # every query under a filter on columns resolves them
+        "columns",
+        lambda: snapshot.fetch_rows("SELECT name, type, per FROM columns ORDER BY name"),
+        lambda rows: 200 * len(rows),
+    )
     known = {name: (column_type, per == "turn") for name, column_type, per in rows}
     if text in known:
         return text, None, *known[text]
