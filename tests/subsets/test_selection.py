@@ -20,8 +20,10 @@ from scoring.rules import (
     Ablation,
     AnswerThresholds,
     Band,
+    BestOfGroup,
     Budget,
     ClusterShare,
+    Conditions,
     Control,
     DropMisaligned,
     LengthCorrected,
@@ -429,6 +431,16 @@ RULES: list[tuple[Rule, str, dict[str, Any]]] = [
             "high": 0.25,
             "seed": 0,
         },
+    ),
+    (
+        Conditions(all=("visnec>=0.25",), any=("source:a", "col:clip>0.3")),
+        "filter all=(visnec>=0.25) any=(source:a) any=(col:clip>0.3)",
+        {"rule": "filter", "all": ["visnec>=0.25"], "any": ["source:a", "col:clip>0.3"]},
+    ),
+    (
+        BestOfGroup("image_group", "longest-answer"),
+        "best-of-group group=image_group best=longest-answer",
+        {"rule": "best-of-group", "group": "image_group", "best": "longest-answer"},
     ),
     (
         Weights("rank", 0.5, 0.1, None),
