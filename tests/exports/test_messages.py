@@ -209,7 +209,7 @@ def read_records(content: bytes, file_format: str) -> list[dict[str, Any]]:
 
 def test_a_record_with_a_score_of_its_own_is_refused(tmp_path: Path) -> None:
     workspace = make(tmp_path, [record("3.png", visnec=1)], FILES)
-    with pytest.raises(RecordError, match="Cannot add .* to row 0: it has a key 'visnec'"):
+    with pytest.raises(RecordError, match=r"Cannot add .* to row 0: it has a key 'visnec'"):
         export(workspace, ExportOptions("jsonl", scores=True))
 
 
