@@ -52,11 +52,15 @@ MAX_GROUPS = 10_000
 
 
 def numeric_columns(snapshot: Snapshot) -> list[str]:
-    """Return the columns with one number per sample, as a filter names them: clip, rating.min."""
+    """Return the columns with one number per sample, as a filter names them: clip, rating.min.
+
+    Numbers of groups, such as image_group, are last: they measure nothing.
+    """
     names = []
     for name, per in snapshot.fetch_rows("""
         SELECT name, per FROM columns
-        WHERE type IN ('integer', 'number') AND n_values > 0 ORDER BY name
+        WHERE type IN ('integer', 'number') AND n_values > 0
+        ORDER BY ends_with(name, '_group'), name
     """):
         names += [f"{name}.{summary}" for summary in _SUMMARIES] if per == "turn" else [name]
     return names
