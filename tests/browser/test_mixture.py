@@ -14,6 +14,7 @@ from scoring.rules import Mixture
 from scoring.subsets.definitions import read_subset
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched
+from tests.browser.test_subset_whole import choose
 
 
 def targets(page: Page) -> dict[str, float]:
@@ -95,8 +96,7 @@ def test_groups_below_their_target_are_named_and_repeats_exported(demo: Watched)
     note = page.get_by_text(re.compile(r"misaligned gets [\d,]+ of 1,800 samples"))
     expect(note).to_be_visible()
     expect(page.get_by_text("misaligned is repeated up to 6 times")).to_be_visible()
-    page.get_by_label("Targets by").click()
-    page.get_by_role("option", name="Answer type").click()
+    choose(page, "Targets by", "Answer type")
     expect(page).not_to_have_url(re.compile("target="))
     demo.settle()
     assert cells(page, "yes/no")
@@ -107,8 +107,7 @@ def test_groups_below_their_target_are_named_and_repeats_exported(demo: Watched)
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Saved as upsampled")).to_be_visible()
     page.locator(".st-key-saved-upsampled").get_by_role("button", name="Export").click()
-    page.get_by_label("Weights", exact=True).click()
-    page.get_by_role("option", name="as repeated records").click()
+    choose(page, "Weights", "as repeated records")
     demo.settle()
     page.get_by_role("button", name="Export now").click()
     expect(page.get_by_text(re.compile("^Exported .* of upsampled"))).to_be_visible()
