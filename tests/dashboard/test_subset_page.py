@@ -237,9 +237,14 @@ def test_a_combined_ranking_is_typed_and_in_the_url(root: Path, draw: Draw) -> N
     assert "As published" in written(other)
 
 
+def test_the_best_of_groups_waits_for_a_choice(draw: Draw) -> None:
+    said = written(draw("subset", {"rule": "best-of-group"}))
+    assert "Choose the groups above" in said and "cannot be applied" not in said
+
+
 def test_conditions_are_typed_one_a_line(root: Path, draw: Draw) -> None:
     app = draw("subset", {"rule": "filter"})
-    assert "needs at least one --all FILTER" in written(app)
+    assert "Type a filter into one of the fields above" in written(app)
     app.text_area("subset.any_of").set_value("visnec>=0.5\n\nsource:charts visnec:..0").run()
     assert app.query_params["any_of"] == "visnec:0.5..\nsource:charts visnec:..0"
     rule = Conditions(any=("visnec:0.5..", "source:charts visnec:..0"))

@@ -16,7 +16,7 @@ from dashboard.pages.subset import (
     rule_texts,
     saved_subsets,
 )
-from dashboard.pages.subset.rule_choices import read_definition
+from dashboard.pages.subset.rule_choices import describe_missing_choice, read_definition
 from dashboard.view.navigation import PageName, go_to
 from dashboard.view.state import RuleKind, View
 from dashboard.widgets import figures, notices, page_frame
@@ -52,6 +52,9 @@ def _show_selection(context: Context, view: View) -> None:
             mixture_targets.show_targets(context, view)
     else:
         groups = st.container()
+    if (missing := describe_missing_choice(view)) is not None:
+        notices.show_note("Nothing is selected yet", missing)
+        return
     try:
         result = read_subset_outcome(context, read_definition(context, view))
     except VisnecError as error:

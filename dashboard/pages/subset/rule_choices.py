@@ -215,6 +215,15 @@ _RULE_FIELDS: Final = {  # the same for single rules
 }
 
 
+def describe_missing_choice(view: View) -> str | None:
+    """Return what still has to be chosen or typed before the rule selects anything."""
+    if view.rule is RuleKind.FILTER and not (view.all_of or view.any_of):
+        return "Type a filter into one of the fields above."
+    if view.rule is RuleKind.BEST_OF_GROUP and view.group_column is None:
+        return "Choose the groups above."
+    return None
+
+
 def family_of(kind: RuleKind) -> Family:
     """Return the family of a rule."""
     return next(family for family in FAMILIES if kind in family.rules)
