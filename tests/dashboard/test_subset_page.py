@@ -237,6 +237,7 @@ def test_a_combined_ranking_is_typed_and_in_the_url(root: Path, draw: Draw) -> N
     assert "As published" in written(other)
 
 
+@pytest.mark.usefixtures("root")
 def test_the_best_of_groups_waits_for_a_choice(draw: Draw) -> None:
     said = written(draw("subset", {"rule": "best-of-group"}))
     assert "Choose the groups above" in said and "cannot be applied" not in said
