@@ -10,7 +10,8 @@ class NumberField {
    * is rounded where it is a count: without digits, unless it `isExact`.
    */
   constructor(label, { digits = 0, isExact = false, help = null, onChange }) {
-    Object.assign(this, { digits, isExact });
+    this.digits = digits;
+    this.isExact = isExact;
     this.onChange = onChange;
     this.input = el("input", {
       type: "number", step: "any", "aria-label": label, title: help, oninput: () => { this.isTyped = true; },
