@@ -18,6 +18,10 @@ from scoring.workspace import Workspace, open_workspace
 if TYPE_CHECKING:
     from scoring.duplicates.leakage import LeakageReport
 
+_DistanceOption = Annotated[
+    int, Option("Most bits of 64 in which the hashes of near-duplicate images differ.", max=8)
+]
+
 
 def find_duplicates(
     workspace: WorkspaceOption,
@@ -43,10 +47,7 @@ def find_duplicates(
         float,
         Option("Jaccard similarity of the runs of three words from which texts are similar."),
     ] = 0.8,
-    distance: Annotated[
-        int,
-        Option("Most bits of 64 in which the hashes of near-duplicate images differ.", max=8),
-    ] = 8,
+    distance: _DistanceOption = 8,
     json: JsonOption = False,
 ) -> None:
     """Find near-duplicate questions, samples and images and store their groups as columns."""
@@ -108,10 +109,7 @@ def check_leakage(
         float,
         Option("Jaccard similarity of the runs of three words from which questions are similar."),
     ] = 0.8,
-    distance: Annotated[
-        int,
-        Option("Most bits of 64 in which the hashes of near-duplicate images differ.", max=8),
-    ] = 8,
+    distance: _DistanceOption = 8,
     json: JsonOption = False,
 ) -> None:
     """Find the samples of benchmarks that are in the dataset, by image and by question."""
