@@ -59,9 +59,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rms, largest = compare_family(name, options.device, options.dtype, Path(folder))
         # Rounding may send a token to another expert, which changes its loss by any amount.
-        verdict = "yes" if rms <= limit else "routed" if name in ROUTED else "NO"
-        failed += [name] if verdict == "NO" else []
-        print(f"| {name} | {rms:.1e} | {largest:.1e} | {verdict} |", flush=True)
+        outcome = "yes" if rms <= limit else "routed" if name in ROUTED else "no"
+        failed += [name] if outcome == "no" else []
+        print(f"| {name} | {rms:.1e} | {largest:.1e} | {outcome} |", flush=True)
     if failed:
         sys.exit(f"Not within the limit: {', '.join(failed)}")
 
