@@ -37,8 +37,8 @@ read_dataset_counts = _cached_fact(overview.dataset_counts)
 
 
 @_cached_fact
-def read_sortable_columns(store: Store) -> list[str]:
-    """Return the imported columns that samples can be sorted by."""
+def read_sortable_columns(store: Store) -> dict[str, str]:
+    """Return the type of each imported column that samples can be sorted by, by name."""
     return sortable_columns(store.snapshot())
 
 

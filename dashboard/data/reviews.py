@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from dashboard.data.context import Context, cached_query
-from dashboard.data.facts import choose_column
+from dashboard.data.facts import read_numeric_columns, read_sortable_columns
 from dashboard.data.scores import read_other_scopes
 from dashboard.view.state import Queue, QueueScope, View
+from scoring.database.queries.column_rows import GROUPING_TYPES
 from scoring.database.queries.compare import other_name
 from scoring.database.queries.review_labels import read_hand_labels
 from scoring.database.queries.review_queues import ReviewQueue, review_queue
@@ -45,9 +46,24 @@ def queue_order(context: Context, view: View) -> str:
         other = view.other if view.other in others else next(iter(others), None)
         return f"runs:{other}" if other else str(Queue.ROW_IDX)
     if view.queue in COLUMN_QUEUES:
-        column = choose_column(context.store, view.column)
+        column = choose_queue_column(context, view)
         return f"{view.queue}:{column}" if column else str(Queue.ROW_IDX)
     return str(view.queue)
+
+
+def list_queue_columns(context: Context, queue: Queue) -> list[str]:
+    """Return the columns that a queue can be about: of numbers, or for their values of any type."""
+    names = read_numeric_columns(context.store)
+    if queue in (Queue.HIGHEST_VALUE, Queue.LOWEST_VALUE):
+        types = read_sortable_columns(context.store)
+        names = [*names, *(name for name, kind in types.items() if kind in GROUPING_TYPES)]
+    return names
+
+
+def choose_queue_column(context: Context, view: View) -> str | None:
+    """Return the column that the view's queue is about, or else the first one; None without any."""
+    names = list_queue_columns(context, view.queue)
+    return view.column if view.column in names else next(iter(names), None)
 
 
 def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:

@@ -17,7 +17,7 @@ from scoring.database.queries.browse import (
     is_slow_search,
     read_rows,
 )
-from scoring.database.queries.column_rows import sort_numbers
+from scoring.database.queries.column_rows import sort_values
 from scoring.database.queries.detail import sample_details, token_scores_of
 from scoring.database.queries.overview import sample_count, score_noise
 from scoring.database.values import ColumnSort, Cursor, Order, Page
@@ -41,7 +41,7 @@ def resolve_order(context: Context, view: View) -> tuple[View, str]:
     """Return the view in an order that the database has, and what is wrong with the view's own."""
     try:
         if isinstance(view.sort, ColumnSort):
-            sort_numbers(context.store.snapshot(), view.sort.column)
+            sort_values(context.store.snapshot(), view.sort.column)
     except FilterError as error:
         return replace(view, sort=View().sort), str(error)
     return view, ""

@@ -46,9 +46,11 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ColumnSort:
-    """An order by the numbers of an imported column, named as in a filter.
+    """An order by the values of an imported column, named as in a filter.
 
     Of a column with one number per answer, the mean counts unless ``.min`` or ``.max`` is named.
+    Texts are in the order of their characters, false is before true; those of several answers are
+    compared answer by answer.
     """
 
     column: str

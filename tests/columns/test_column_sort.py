@@ -21,6 +21,10 @@ _TURN = ("What?", "Red", 4, 0.5, 0.25)
 CLIP = [0.5, None, -1e9, 0.5, 3.0, None]
 RATINGS = [[5, 2], [3], [4], None, [1], [3]]
 # means of the ratings by row: 3.5, 3, 4, none, 1, 3
+NAMES = ["pear", "Apple", None, "pear", "été", "apple"]  # Apple, apple, pear, été
+FLAGS = [True, False, None, True, None, False]
+LABELS = [["b", "a"], ["b"], ["c"], None, ["a"], ["b"]]  # a; b; b, a; c
+CHECKS = [[False, True], [True], [False], None, [None], [False]]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +36,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     ]
     workspace = make_workspace(root / "ws", rows=rows, with_images=False)
     records: list[dict[str, Any]] = [
-        {"row_idx": row, "clip": clip, "rating": ratings, "name": "x"}
-        for row, (clip, ratings) in enumerate(zip(CLIP, RATINGS, strict=True))
+        {"row_idx": row, "clip": CLIP[row], "rating": RATINGS[row], "name": NAMES[row]}
+        | {"flag": FLAGS[row], "labels": LABELS[row], "checks": CHECKS[row]}
+        for row in range(len(RATINGS))
     ]
     path = root / "columns.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
@@ -71,6 +76,14 @@ def all_rows(store: Store, order: str, limit: int, where: str = "") -> list[int]
         ("col:rating", "", [4, 1, 5, 0, 2, 3]),
         ("col:rating.min", "", [4, 0, 1, 5, 2, 3]),
         ("-col:rating.max", "", [0, 2, 1, 5, 4, 3]),
+        ("col:name", "", [1, 5, 0, 3, 4, 2]),
+        ("-col:name", "", [4, 0, 3, 5, 1, 2]),
+        ("-col:name", "source:odd", [3, 5, 1]),
+        ("col:flag", "", [1, 5, 0, 3, 2, 4]),
+        ("-col:flag", "", [0, 3, 1, 5, 2, 4]),
+        ("col:labels", "", [4, 1, 5, 0, 2, 3]),
+        ("-col:checks", "", [1, 0, 2, 5, 3, 4]),
+        ("-loss_text", "", [0, 1, 2, 3, 4, 5]),
     ],
 )
 def test_hand_checked_orders(
@@ -83,6 +96,7 @@ def test_the_value_of_a_sample(store: Store) -> None:
     assert read_column_value(store, "rating", 0) == 3.5
     assert read_column_value(store, "clip", 2) == -1e9
     assert read_column_value(store, "clip", 1) is None
+    assert read_column_value(store, "name", 3) == 2.0  # its position among the texts
 
 
 @pytest.mark.parametrize(
@@ -101,15 +115,20 @@ def test_orders_read_back_from_their_written_form(text: str, order: Order) -> No
 def test_orders_that_there_are_not(store: Store) -> None:
     with pytest.raises(InputError, match=r"Unknown order 'clip'\. Choose one of: visnec"):
         fetch_page(store.selection(SCOPE), "clip")
-    with pytest.raises(FilterError, match=r"No column 'clop'\. Columns: clip, name, rating"):
+    with pytest.raises(FilterError, match=r"No column 'clop'\. Columns: checks, clip, flag, label"):
         fetch_page(store.selection(SCOPE), "col:clop")
-    with pytest.raises(FilterError, match="The column 'name' has text values, not numbers"):
-        fetch_page(store.selection(SCOPE), "col:name")
+    with pytest.raises(FilterError, match="The column 'labels' has no numbers"):
+        fetch_page(store.selection(SCOPE), "col:labels.min")
 
 
 @pytest.mark.parametrize(
     ("order", "rows"),
-    [("col:clip", [2, 0, 3, 4]), ("-col:clip", [4, 0, 3, 2]), ("-col:rating", [2, 0, 1, 5, 4])],
+    [
+        ("col:clip", [2, 0, 3, 4]),
+        ("-col:clip", [4, 0, 3, 2]),
+        ("-col:rating", [2, 0, 1, 5, 4]),
+        ("col:name", [1, 5, 0, 3, 4]),
+    ],
 )
 def test_review_queues_contain_the_samples_with_a_value(
     store: Store, order: str, rows: list[int]

@@ -16,7 +16,7 @@ from tests.dashboard.conftest import Draw, data_of, written
 @pytest.fixture
 def with_column(root: Path, context: Context) -> None:
     values = root.parent / "made.csv"
-    values.write_text("row_idx,made\n4,5\n1,7\n2,6\n")
+    values.write_text("row_idx,made,name\n4,5,bee\n1,7,cow\n2,6,ant\n")
     import_columns(context.workspace, values)
 
 
@@ -25,7 +25,8 @@ def test_samples_are_listed_in_the_order_of_a_column(draw: Draw) -> None:
     app = draw("explore", {"sort": "-col:made"})
     assert not app.exception, app.exception
     (order,) = (box for box in app.selectbox if box.label == "Sort by")
-    assert order.options[-2:] == ["Highest made", "Lowest made"]
+    assert order.options[-4:-2] == ["Highest made", "Lowest made"]
+    assert order.options[-2:] == ["name, Z to A", "name, A to Z"]
     assert [tile["row_idx"] for tile in data_of(app, "gallery")["tiles"]][:4] == [1, 2, 4, 0]
     opened = draw("explore", {"sort": "-col:made", "sample": "2"})
     assert not opened.exception, opened.exception
@@ -36,10 +37,18 @@ def test_samples_are_listed_in_the_order_of_a_column(draw: Draw) -> None:
 
 
 @pytest.mark.usefixtures("with_column")
+def test_samples_are_listed_in_the_order_of_a_column_of_texts(draw: Draw) -> None:
+    app = draw("explore", {"sort": "col:name", "sample": "4"})
+    assert not app.exception, app.exception
+    app = draw("explore", {"sort": "col:name", "page": ">1,4"})  # after the second text
+    assert [tile["row_idx"] for tile in data_of(app, "gallery")["tiles"]][:2] == [1, 0]
+
+
+@pytest.mark.usefixtures("with_column")
 def test_a_link_in_the_order_of_a_column_that_is_gone(draw: Draw) -> None:
     app = draw("explore", {"sort": "-col:gone"})
     assert not app.exception, app.exception
-    assert "No column 'gone'. Columns: made" in written(app).replace("&#x27;", "'")
+    assert "No column 'gone'. Columns: made, name" in written(app).replace("&#x27;", "'")
 
 
 @pytest.mark.usefixtures("with_column")
@@ -52,4 +61,7 @@ def test_a_review_queue_in_the_order_of_a_column(draw: Draw) -> None:
     app = draw("review", {"queue": "col"}, {Key.REVIEWER: "ada"})
     assert not app.exception, app.exception
     (column,) = (box for box in app.selectbox if box.label == "Column")
-    assert (column.options, column.value) == (["made"], "made")
+    assert (column.options, column.value) == (["made", "name"], "made")
+    texts = View(queue=Queue.LOWEST_VALUE, column="name")
+    assert read_queue(context, texts, "ada").rows == [2, 4, 1]
+    assert queue_order(context, View(queue=Queue.ABOVE_COLUMN, column="name")) == "above:made"

@@ -33,6 +33,10 @@ _LAYOUTS = {Layout.PAGES: "All samples", Layout.THRESHOLD: "Both sides"}
 # Widgets that an open sample replaces.
 _LIST_WIDGETS = ("filter.", "view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
 _SELECT_SEVERAL = "Keep or drop several samples"
+_COLUMN_SORTS = {  # type of a column: descending, ascending
+    "text": ("{}, Z to A", "{}, A to Z"),
+    "boolean": ("{}, true first", "{}, false first"),
+}
 _SORTS: dict[Order, str] = {
     Sort.VISNEC_DESC: "Highest VisNec",
     Sort.VISNEC_ASC: "Lowest VisNec",
@@ -99,9 +103,10 @@ def _show_page(context: Context, view: View) -> None:
 
 def _choose_order(context: Context, order: Order) -> None:
     names = dict(_SORTS)
-    for column in read_sortable_columns(context.store):
-        names[ColumnSort(column)] = f"Highest {column}"
-        names[ColumnSort(column, is_descending=False)] = f"Lowest {column}"
+    for column, kind in read_sortable_columns(context.store).items():
+        descending, ascending = _COLUMN_SORTS.get(kind, ("Highest {}", "Lowest {}"))
+        names[ColumnSort(column)] = descending.format(column)
+        names[ColumnSort(column, is_descending=False)] = ascending.format(column)
     if order not in names and isinstance(order, ColumnSort):  # such as rating.min, from a link
         names[order] = f"{'Highest' if order.is_descending else 'Lowest'} {order.column}"
     url_widgets.choose_option("sort", "Sort by", list(names), order, names.__getitem__)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.data.context import Context
-from dashboard.data.facts import choose_column, read_numeric_columns
-from dashboard.data.reviews import COLUMN_QUEUES
+from dashboard.data.reviews import COLUMN_QUEUES, choose_queue_column, list_queue_columns
 from dashboard.data.samples import count_samples
 from dashboard.data.scores import read_other_scopes
 from dashboard.pages.review import panels, plain_review, review_deck
@@ -102,8 +101,8 @@ def _choose_parameter(context: Context, view: View) -> None:
     if view.queue in SEEDED:
         url_widgets.choose_count("seed", "Seed", view.seed)
     elif view.queue in COLUMN_QUEUES:
-        if column := choose_column(context.store, view.column):
-            names = read_numeric_columns(context.store)
+        if column := choose_queue_column(context, view):
+            names = list_queue_columns(context, view.queue)
             url_widgets.choose_option("column", "Column", names, column)
     elif view.queue is not Queue.RUNS:
         url_widgets.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))

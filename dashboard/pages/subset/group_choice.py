@@ -7,7 +7,7 @@ from typing import Final
 import streamlit as st
 
 from dashboard.data.context import Context
-from dashboard.data.facts import read_sortable_columns
+from dashboard.data.facts import read_numeric_columns
 from dashboard.view import url_widgets
 from dashboard.view.state import View
 from dashboard.widgets import notices
@@ -22,7 +22,7 @@ _BEST_NAMES: Final = {
 
 def choose_groups(context: Context, view: View) -> None:
     """Show the column of the groups and what the best of a group is."""
-    columns: list[str | None] = [*read_sortable_columns(context.store)]
+    columns: list[str | None] = [*sorted(read_numeric_columns(context.store))]
     if view.group_column not in columns:
         columns = [view.group_column, *columns]
     left, right = st.columns(2)

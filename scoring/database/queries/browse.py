@@ -28,10 +28,15 @@ from scoring.database.conditions import (
     text_query,
 )
 from scoring.database.connection import Selection, Snapshot, Store
-from scoring.database.filters import Filter
-from scoring.database.queries.column_rows import sort_numbers
+from scoring.database.filters import EVERYTHING, Filter
+from scoring.database.queries.column_rows import sort_values
 from scoring.database.queries.overview import sample_count
-from scoring.database.queries.sorted_keys import Key, SortedKeys, sort_by_column
+from scoring.database.queries.sorted_keys import (
+    Key,
+    SortedKeys,
+    sort_by_column,
+    sort_by_score,
+)
 from scoring.database.score_index.index import cached_score_index
 from scoring.database.values import (
     ColumnSort,
@@ -56,6 +61,7 @@ _ORDERS = {  # (column, whether descending)
     Sort.LOSS_MULTIMODAL_DESC: ("loss_multimodal", True),
     Sort.TOKENS_DESC: ("n_answer_tokens", True),
 }
+_BY_SCORE = (Sort.VISNEC_ASC, Sort.VISNEC_DESC)
 _KEYS_WITH_VALUE = """
     SELECT {column}, row_idx FROM matching
     WHERE {column} IS NOT NULL AND {after_cursor}
@@ -101,21 +107,17 @@ def fetch_page(
     """Return at most ``limit`` samples of an order, from a cursor that an earlier page returned.
 
     ``total`` is counted unless it is passed on from an earlier page of the same filter. Raises
-    InputError for an unknown sort, FilterError for one by a column without numbers.
+    InputError for an unknown sort, FilterError for one by an unknown column.
     """
     order = parse_order(str(sort))
     query = compile_query(selection)
-    index: SortedKeys | None = None
+    index = _sort_in_memory(selection, query, order)
+    if index is not None and index.n_samples is not None:
+        total = index.n_samples
     if isinstance(order, ColumnSort):
         column, descending = order.column, order.is_descending
-        index = sort_by_column(query, selection.scope, column)
-        total = index.n_samples
     else:
         column, descending = _ORDERS[order]
-    is_by_score = order in (Sort.VISNEC_ASC, Sort.VISNEC_DESC)
-    scores_index = cached_score_index(selection) if is_by_score else None
-    if scores_index is not None:
-        index = SortedKeys(scores_index.visnec, scores_index.row_idx)
     keys = _next_keys(query, index, column, descending, after, limit + 1)
     has_more = len(keys) > limit
     keys = keys[:limit]
@@ -123,7 +125,7 @@ def fetch_page(
     if backward:
         keys.reverse()
     rows = [row_idx for _, row_idx in keys]
-    scores = [value for value, _ in keys] if is_by_score else [None]
+    scores = [value for value, _ in keys] if order in _BY_SCORE else [None]
     return Page(
         records=_fetch_records(query.snapshot, selection.scope, rows, scores),
         total=sample_count(selection) if total is None else total,
@@ -134,9 +136,21 @@ def fetch_page(
     )
 
 
+def _sort_in_memory(selection: Selection, query: Query, order: Order) -> SortedKeys | None:
+    """Return the samples in an order, kept for further pages; None where the database is faster."""
+    if isinstance(order, ColumnSort):
+        return sort_by_column(query, selection.scope, order.column)
+    if order in _BY_SCORE:
+        scores = cached_score_index(selection)
+        return None if scores is None else SortedKeys(scores.visnec, scores.row_idx)
+    if order is Sort.ROW_IDX or selection.where == EVERYTHING:
+        return None
+    return sort_by_score(query, selection.scope, _ORDERS[order][0])
+
+
 def read_column_value(store: Store, column: str, row_idx: int) -> float | None:
-    """Return the value by which a sample is sorted in the order of a column; None without one."""
-    value = float(sort_numbers(store.snapshot(), column)[row_idx])
+    """Return the number by which a sample is sorted in the order of a column; None without one."""
+    value = float(sort_values(store.snapshot(), column)[row_idx])
     return None if math.isnan(value) else value
 
 

@@ -1,4 +1,4 @@
-"""The samples that meet a condition on an imported column, and the numbers in one.
+"""The samples that meet a condition on an imported column, its numbers, and its order.
 
 A column with one value per answer is compared by its lowest, highest or mean value if it has
 numbers; texts and booleans match if any answer has the value.
@@ -37,11 +37,16 @@ _GROUPS = """
     SELECT DISTINCT coalesce(text, flag::VARCHAR) AS value FROM column_values
     WHERE name = $column AND value IS NOT NULL ORDER BY value
 """
+_PRESENT = """
+    SELECT row_idx, coalesce(text, flag::VARCHAR) AS value FROM column_values
+    WHERE name = $column AND value IS NOT NULL
+"""
+_PRESENT_PER_ANSWER = """
+    SELECT row_idx, list(coalesce(text, flag::VARCHAR) ORDER BY turn) AS value FROM column_values
+    WHERE name = $column AND coalesce(text, flag::VARCHAR) IS NOT NULL GROUP BY row_idx
+"""
 _GROUP_ROWS = """
-    WITH present AS (
-        SELECT row_idx, coalesce(text, flag::VARCHAR) AS value FROM column_values
-        WHERE name = $column AND value IS NOT NULL
-    ), numbered AS (
+    WITH present AS ({present}), numbered AS (
         SELECT value, (row_number() OVER (ORDER BY value) - 1)::INTEGER AS code
         FROM (SELECT DISTINCT value FROM present)
     )
@@ -78,8 +83,6 @@ def column_query(snapshot: Snapshot, condition: ColumnCondition) -> tuple[str, d
             f"The column {name!r} has one value per answer. Compare {name}.min, {name}.max or "
             f"{name}.mean."
         )
-    if summary is not None and not is_number:
-        raise FilterError(f"The column {name!r} has no numbers. Write col:{name}=VALUE.")
     values = {
         f"value_{n}": _read_value(condition, text, column_type)
         for n, text in enumerate(condition.values)
@@ -132,7 +135,8 @@ def column_groups(snapshot: Snapshot, name: str) -> ColumnGroups:
             f"{MAX_GROUPS:,}."
         )
     codes = np.full(snapshot.fetch_value("SELECT n_samples FROM build_info"), -1, np.int32)
-    for batch in snapshot.fetch_batches(_GROUP_ROWS, {"column": name}):
+    groups = _GROUP_ROWS.format(present=_PRESENT)
+    for batch in snapshot.fetch_batches(groups, {"column": name}):
         codes[batch["row_idx"]] = batch["code"]
     return ColumnGroups(codes, names)
 
@@ -165,6 +169,8 @@ def _resolve_column(snapshot: Snapshot, text: str) -> tuple[str, str | None, str
         return text, None, *known[text]
     name, _, summary = text.rpartition(".")
     if summary in _SUMMARIES and name in known and known[name][1]:
+        if _VALUES[known[name][0]] != "number":
+            raise FilterError(f"The column {name!r} has no numbers. Write col:{name}=VALUE.")
         return name, summary, *known[name]
     raise FilterError(
         f"No column {text!r}. Columns: {', '.join(known) or 'none yet, run visnec import-columns'}."
@@ -190,21 +196,31 @@ def _read_value(condition: ColumnCondition, text: str, column_type: str) -> floa
     return text == "true"
 
 
-def sort_numbers(snapshot: Snapshot, text: str) -> NDArray[np.float64]:
-    """Return the numbers by which samples are sorted, by row_idx and NaN without one; cached.
+def sort_values(snapshot: Snapshot, text: str) -> NDArray[np.float64]:
+    """Return what samples are sorted by in the order of a column, by row_idx, NaN without; cached.
 
-    Of a column with one number per answer this is the mean unless another summary is named.
+    Of one number per answer this is the mean unless another summary is named. Texts and booleans
+    are numbered in ascending order; those of several answers are compared answer by answer.
     """
-    name, summary, _, is_per_turn = _resolve_column(snapshot, text)
-    column = f"{name}.mean" if is_per_turn and summary is None else text
+    name, summary, column_type, is_per_turn = _resolve_column(snapshot, text)
+    is_number = _VALUES[column_type] == "number"
+    column = f"{name}.mean" if is_number and is_per_turn and summary is None else text
+
+    def read() -> NDArray[np.float64]:
+        if is_number:
+            return column_numbers(snapshot, column)
+        positions = np.full(snapshot.fetch_value("SELECT n_samples FROM build_info"), np.nan)
+        groups = _GROUP_ROWS.format(present=_PRESENT_PER_ANSWER if is_per_turn else _PRESENT)
+        for batch in snapshot.fetch_batches(groups, {"column": name}):
+            positions[batch["row_idx"]] = batch["code"]
+        return positions
+
     return snapshot.cache.get_or_compute(
-        ("numbers", column),
-        lambda: column_numbers(snapshot, column),
-        lambda numbers: numbers.nbytes,
+        ("numbers", column), read, lambda positions: positions.nbytes
     )
 
 
-def sortable_columns(snapshot: Snapshot) -> list[str]:
-    """Return the columns with numbers by name."""
+def sortable_columns(snapshot: Snapshot) -> dict[str, str]:
+    """Return the type of each column that has values, by name."""
     rows = snapshot.fetch_rows("SELECT name, type FROM columns WHERE n_values > 0 ORDER BY name")
-    return [name for name, column_type in rows if _VALUES[column_type] == "number"]
+    return dict(rows)

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.database.conditions import Query
-from scoring.database.queries.column_rows import sort_numbers
+from scoring.database.queries.column_rows import sort_values
 from scoring.database.values import Cursor, Scope
 
+_MOST_SORTED = 2_000_000
 Key = tuple[float | None, int]
 """The value that a page is sorted by, and row_idx."""
 
@@ -80,22 +81,47 @@ class SortedKeys:
 
 
 def sort_by_column(query: Query, scope: Scope, column: str) -> SortedKeys:
-    """Return the samples of a query sorted by a column, read on first use and kept while they fit.
+    """Return the samples of a query sorted by an imported column; see ``sort_values``.
 
-    Raises FilterError for a column without numbers.
+    They are sorted on first use and kept while they fit. Raises FilterError for an unknown column.
     """
-    numbers = sort_numbers(query.snapshot, column)
+    values = sort_values(query.snapshot, column)
 
     def read() -> SortedKeys:
         columns = query.fetch_arrays("SELECT row_idx::INTEGER AS row_idx FROM matching")
-        row_idx = columns["row_idx"]
-        values = numbers[row_idx]
-        has_value = ~np.isnan(values)
-        order = np.lexsort((row_idx[has_value], values[has_value]))
-        return SortedKeys(
-            values[has_value][order], row_idx[has_value][order], np.sort(row_idx[~has_value])
-        )
+        return _sort_keys(values[columns["row_idx"]], columns["row_idx"])
 
     return query.snapshot.cache.get_or_compute(
-        ("sorted by column", scope, query.key, column), read, lambda keys: 12 * len(keys.values)
+        ("sorted by column", scope, query.key, column), read, _count_bytes
     )
+
+
+def sort_by_score(query: Query, scope: Scope, column: str) -> SortedKeys | None:
+    """Return the samples of a query sorted by a column of ``scores``, such as a loss.
+
+    They are sorted on first use and kept while they fit. None for more than 2,000,000 samples: a
+    page from the database comes sooner.
+    """
+
+    def read() -> SortedKeys | None:
+        if query.fetch_value("SELECT count(*) FROM matching") > _MOST_SORTED:
+            return None
+        columns = query.fetch_arrays(
+            f"SELECT row_idx::INTEGER AS row_idx, {column}::DOUBLE AS value FROM matching"
+        )
+        return _sort_keys(columns["value"], columns["row_idx"])
+
+    return query.snapshot.cache.get_or_compute(
+        ("sorted by score", scope, query.key, column), read, _count_bytes
+    )
+
+
+def _sort_keys(values: NDArray[np.float64], row_idx: NDArray[np.int32]) -> SortedKeys:
+    has_value = ~np.isnan(values)
+    order = np.lexsort((row_idx[has_value], values[has_value]))
+    without = np.sort(row_idx[~has_value])
+    return SortedKeys(values[has_value][order], row_idx[has_value][order], without)
+
+
+def _count_bytes(keys: SortedKeys | None) -> int:
+    return 0 if keys is None else 16 * (keys.n_samples or 0)
