@@ -17,11 +17,11 @@ from itertools import chain
 from typing import Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from scoring.errors import RuleError
 from scoring.rules.base import Rule, check_choice
 from scoring.rules.candidates import Candidates, Floats, Mask
+from scoring.rules.ranking import rank_fractions
 
 Normalise = Literal["z", "rank"]
 EXAMPLE = "visnec + 0.5*col:clip - col:length"
@@ -100,7 +100,7 @@ class RankingRule(Rule):
         terms = parse_combination(self.rank_by)
         values = [_read_term(candidates, term.name) for term in terms]
         ranked = _find_ranked(candidates, values)
-        scale = _rank_fractions if self.normalise == "rank" else _z_scores
+        scale = rank_fractions if self.normalise == "rank" else _z_scores
         combined = np.zeros(int(ranked.sum()))
         for term, column in zip(terms, values, strict=True):
             combined += term.weight * scale(column[ranked])
@@ -154,12 +154,6 @@ def _z_scores(values: Floats) -> Floats:
     spread = math.sqrt(_sum_exactly(np.square(deviations)) / max(len(values), 1))
     is_constant = len(values) == 0 or values.min() == values.max()
     return np.zeros(len(values)) if is_constant or spread == 0 else deviations / spread
-
-
-def _rank_fractions(values: Floats) -> Floats:
-    """Return ranks from the lowest value as ``(rank - 0.5) / n``; equal values share their mean."""
-    ranks = pd.Series(values).rank().to_numpy(dtype=np.float64)
-    return np.asarray((ranks - 0.5) / max(len(values), 1))
 
 
 def _sum_exactly(values: Floats) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.errors import RuleError
@@ -86,6 +87,17 @@ def rank_within_groups(groups: NDArray[Any]) -> tuple[Ints, Ints]:
     rank[order] = np.arange(len(groups)) - np.repeat(starts, sizes)
     group[order] = np.repeat(np.arange(len(sizes)), sizes)
     return rank, group
+
+
+def average_ranks(values: Floats) -> Floats:
+    """Return the ranks of values from 0, tied ones averaged."""
+    # scipy.stats does the same and takes a second to import.
+    return np.asarray(pd.Series(values).rank() - 1, np.float64)
+
+
+def rank_fractions(values: Floats) -> Floats:
+    """Return the ranks of values as ``(rank + 0.5) / n``, between 0 (lowest) and 1."""
+    return (average_ranks(values) + 0.5) / max(len(values), 1)
 
 
 def random_numbers(row_idx: NDArray[Any], seed: int) -> NDArray[np.uint64]:

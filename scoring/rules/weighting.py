@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from scoring.errors import RuleError
 from scoring.rules.base import Rule, check_choice, is_finite
 from scoring.rules.candidates import Candidates, Floats, Ints, Mask
-from scoring.rules.ranking import scored_positions
+from scoring.rules.ranking import rank_fractions, scored_positions
 from scoring.rules.shares import check_losses_known
 
 WeightBy = Literal["softmax", "rank", "ratio"]
@@ -76,8 +75,7 @@ class Weights(Rule):
         if self.by == "softmax":
             return visnec
         if self.by == "rank":
-            ranks = pd.Series(visnec).rank().to_numpy(dtype=np.float64)
-            return np.asarray(np.log((ranks - 0.5) / len(visnec)))
+            return np.asarray(np.log(rank_fractions(visnec)))
         check_losses_known(candidates)
         multimodal, text = candidates.loss_multimodal[scored], candidates.loss_text[scored]
         ratios = np.maximum(multimodal, LOWEST_LOSS) / np.maximum(text, LOWEST_LOSS)

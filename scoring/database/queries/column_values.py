@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from scoring.database.conditions import compile_query
 from scoring.database.connection import Selection, Store
 from scoring.database.queries.column_rows import column_numbers
-from scoring.database.queries.compare import average_ranks, correlate, count_density
+from scoring.database.queries.compare import correlate, count_density
 from scoring.database.queries.overview import histogram_edges, round_edges
 from scoring.database.score_index.index import open_score_index
 from scoring.errors import InputError
 from scoring.necessity import CATEGORIES, Category
+from scoring.rules.ranking import average_ranks
 
 Floats = NDArray[np.float64]
 

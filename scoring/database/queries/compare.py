@@ -21,6 +21,7 @@ from scoring.database.score_index.index import open_score_index
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.necessity import CATEGORIES, Bands, Category
+from scoring.rules.ranking import average_ranks
 
 Floats = NDArray[np.float64]
 
@@ -157,12 +158,6 @@ def _compare_scores(
             }
         ),
     )
-
-
-def average_ranks(values: Floats) -> Floats:
-    """Return the ranks of values from 0, tied ones averaged."""
-    # scipy.stats does the same and takes a second to import.
-    return np.asarray(pd.Series(values).rank() - 1, np.float64)
 
 
 def correlate(x: Floats, y: Floats) -> float | None:
