@@ -135,6 +135,7 @@ def test_a_text_only_loss_of_0_leaves_the_image_nothing_to_remove() -> None:
         select(RelativeShare(0.75), unknown)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**63 - 1), st.sampled_from(["dataset", "cluster", "source"]))
 def test_a_larger_draw_contains_a_smaller_one(seed: int, per: Per) -> None:
     draws = [rows(Band(0.0, count=count, per=per, seed=seed)) for count in range(1, 9)]
