@@ -8,6 +8,7 @@ from typing import Any
 
 from scoring.columns.parts import list_columns
 from scoring.database.connection import Store
+from scoring.database.queries.image_use import image_use_values, read_image_use
 from scoring.database.queries.scorer_fit import (
     find_fit_problem,
     format_categories,
@@ -29,11 +30,12 @@ from scoring.workspace import Workspace
 def read_status(workspace: Workspace) -> dict[str, Any]:
     """Return what is in a workspace, from its dataset to its trials, as JSON values."""
     decisions = latest_decisions(read_events(workspace))
-    scores = _scores_by_run(workspace)
+    checks = _checks_by_run(workspace)
+    unchecked: dict[str, Any] = {"scores": [], "image_use": None}
     return {
         "dataset": asdict(read_dataset_info(workspace)),
         "runs": [
-            _run_status(workspace, run) | {"scores": scores.get(run.run_id, [])}
+            _run_status(workspace, run) | checks.get(run.run_id, unchecked)
             for run in list_runs(workspace)
         ],
         "reviewers": [asdict(progress) for progress in reviewer_progress(decisions)],
@@ -49,17 +51,22 @@ def _trial_status(workspace: Workspace, name: str) -> dict[str, Any]:
     return {"name": name, "done": len(done), "total": len(plan.units)}
 
 
-def _scores_by_run(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
-    """Return counts of the scores in the database, per baseline of each run, oldest first."""
-    scores: dict[str, list[dict[str, Any]]] = {}
+def _checks_by_run(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Return counts of the scores in the database, per baseline of each run, oldest first, and
+    whether these runs use the images."""
+    checks: dict[str, dict[str, Any]] = {}
     with suppress(WorkspaceError):  # there is no database yet, or one of another version
-        for fit in read_scorer_fits(Store(workspace), workspace.bands):
+        store = Store(workspace)
+        for fit in read_scorer_fits(store, workspace.bands):
             counts = asdict(fit) | {
                 "text": format_categories(fit),
                 "problem": find_fit_problem(fit),
             }
-            scores.setdefault(counts.pop("run_id"), []).append(counts)
-    return scores
+            of_run = checks.setdefault(counts.pop("run_id"), {"scores": []})
+            of_run["scores"].append(counts)
+        for run_id, of_run in checks.items():
+            of_run["image_use"] = image_use_values(read_image_use(store, run_id))
+    return checks
 
 
 def _run_status(workspace: Workspace, run: RunRecord) -> dict[str, Any]:

@@ -92,6 +92,9 @@ def test_all_steps_from_a_file_to_a_verified_export(data: Path, tmp_path: Path) 
     assert scored.returncode == 0, scored.stderr
     summary = json.loads(scored.stdout)
     assert summary["statuses"] == {"scored": 38, "text_only": 2}
+    assert summary["image_use"]["baselines"]["none"]["n"] == 38
+    assert summary["image_use"]["problem"] is None
+    assert "Use of the images: " in scored.stderr
     assert "demonstration model" in scored.stderr
     done = "40 of 40 samples are done, 38 have a score; predictions: 38 of 38 samples are done, "
     assert f"{done}38 have both" in " ".join(scored.stderr.split())

@@ -13,6 +13,7 @@ from dashboard.text import formatting
 from dashboard.view.state import Group
 from scoring.database.queries.compare import Comparison, compare_scopes
 from scoring.database.queries.evaluation import evaluate_predictions
+from scoring.database.queries.image_use import ImageUse, read_image_use
 from scoring.database.queries.overview import (
     ScoreHealth,
     cluster_names,
@@ -185,6 +186,11 @@ def read_scorer_fit(context: Context) -> ScorerFit | None:
     """Return whether the model seems fit for the task, from all scores of the view's scope."""
     fits = read_scorer_fits(context.store, context.bands, context.scope.run_id)
     return next((fit for fit in fits if fit.baseline == context.scope.baseline), None)
+
+
+def read_run_image_use(context: Context) -> ImageUse:
+    """Return whether the view's run uses the images, from all its scores."""
+    return read_image_use(context.store, context.scope.run_id)
 
 
 # ---- other sets of scores ------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +20,12 @@ from scoring.cli.commands import (
 from scoring.database.connection import Store
 from scoring.database.filters import parse_filter
 from scoring.database.queries.browse import matching_rows
+from scoring.database.queries.image_use import (
+    describe_image_use,
+    find_image_problem,
+    image_use_values,
+    read_image_use,
+)
 from scoring.database.queries.scorer_fit import (
     TRAINING_NOTE,
     find_fit_problem,
@@ -160,14 +165,14 @@ def score(
             stopped = predicted.stopped
             done += f"; predictions: {console.describe_progress(predicted, 'both')}"
     console.show_run_outcome(summary)
-    _show_scorer_fit(opened, run_id)
+    checks = _show_checks(opened, run_id)
     if predict:
         console.warn_unfinished_thoughts(opened, run_id)
     console.show_message(done)
     if stopped:
         console.stop_command()
     if json:
-        console.print_json(asdict(summary))
+        console.print_json(asdict(summary) | checks)
 
 
 def predict(workspace: WorkspaceOption, options: PredictOptions, json: JsonOption = False) -> None:
@@ -318,12 +323,12 @@ def _score_in_workers(
     build_if_outdated(workspace)
     summary = read_run_summary(workspace, outcome.run_id, job.score.limit)
     console.show_run_outcome(summary)
-    _show_scorer_fit(workspace, outcome.run_id)
+    checks = _show_checks(workspace, outcome.run_id)
     if job.predict:
         console.warn_unfinished_thoughts(workspace, outcome.run_id)
     done = console.describe_progress(summary, "a score")
     if json:
-        console.print_json(asdict(summary))
+        console.print_json(asdict(summary) | checks)
     if outcome.lost:
         numbers = ", ".join(str(worker.number) for worker in outcome.lost)
         raise WorkerError(
@@ -335,17 +340,26 @@ def _score_in_workers(
         console.stop_command()
 
 
-def _show_scorer_fit(workspace: Workspace, run_id: str) -> None:
-    """Print the scores by category, and a warning if the model does not seem fit for the task."""
-    with suppress(WorkspaceError):  # no database: stopped before it was built
-        fits = read_scorer_fits(Store(workspace), workspace.bands, run_id)
-        for fit in fits:
-            of_baseline = f" ({fit.baseline})" if len(fits) > 1 else ""
-            console.show_message(f"Scores{of_baseline}: {format_categories(fit)}")
-            if problem := find_fit_problem(fit):
-                console.show_warning(problem)
-        if fits:
-            console.show_message(f"Note: {TRAINING_NOTE}")
+def _show_checks(workspace: Workspace, run_id: str) -> dict[str, Any]:
+    """Print the scores by category, and a warning if the model does not seem fit for the task or
+    to use the images; return the latter as JSON values."""
+    try:
+        store = Store(workspace)
+    except WorkspaceError:  # stopped before the database was built
+        return {"image_use": None}
+    fits = read_scorer_fits(store, workspace.bands, run_id)
+    for fit in fits:
+        of_baseline = f" ({fit.baseline})" if len(fits) > 1 else ""
+        console.show_message(f"Scores{of_baseline}: {format_categories(fit)}")
+        if problem := find_fit_problem(fit):
+            console.show_warning(problem)
+    use = read_image_use(store, run_id)
+    if fits:
+        console.show_message(describe_image_use(use))
+        console.show_message(f"Note: {TRAINING_NOTE}")
+    if problem := find_image_problem(use):
+        console.show_warning(problem)
+    return {"image_use": image_use_values(use)}
 
 
 def _startup_error(outcome: WorkersResult) -> typer.Exit | VisnecError:

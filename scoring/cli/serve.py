@@ -96,6 +96,8 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
             console.print_text(f"Scores of {run['run_id']}, {scores['baseline']}: {scores['text']}")
             if scores["problem"]:
                 console.print_text(scores["problem"])
+        if run["image_use"] and run["image_use"]["problem"]:
+            console.print_text(run["image_use"]["problem"])
     if reviewers := contents["reviewers"]:
         decisions = [tuple(reviewer.values()) for reviewer in reviewers]
         console.STDOUT.print(console.make_table("Decisions", list(reviewers[0]), decisions))

@@ -255,3 +255,19 @@ def test_the_overview_notes_what_training_on_the_dataset_does(root: Path, draw: 
     said = written(draw("overview"))
     assert "has seen its wrong answers" in said
     assert "may not be fit" not in said
+
+
+def test_the_overview_warns_of_a_run_that_ignores_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path / "equal"))
+    options = {"with_images": False, "with_predictions": False}
+    build_database(make_workspace(tmp_path / "equal", visnec=[0.0] * 30, **options))
+    said = written(draw("overview"))
+    assert "This run seems to ignore the image: 30 of 30 losses are the same" in said
+    assert "Use of the images: 0 of 30 losses differ from baseline none" in said
+    build_database(make_workspace(tmp_path / "few", visnec=[0.0] * 19, **options))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path / "few"))
+    said = written(draw("overview"))
+    assert "ignore the image" not in said
+    assert "not checked, as 19 losses can be compared and 20 are needed" in said

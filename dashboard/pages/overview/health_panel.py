@@ -8,11 +8,12 @@ from typing import Any
 import streamlit as st
 
 from dashboard.data.context import Context
-from dashboard.data.scores import read_health, read_scorer_fit
+from dashboard.data.scores import read_health, read_run_image_use, read_scorer_fit
 from dashboard.text import formatting
 from dashboard.view.state import change_view, current_view
 from dashboard.widgets import breakdown, figures, notices
 from scoring.database.filters import Filter, Range
+from scoring.database.queries.image_use import describe_image_use, find_image_problem
 from scoring.database.queries.scorer_fit import TRAINING_NOTE, find_fit_problem
 from scoring.precision import UNKNOWN
 from scoring.samples import Status
@@ -52,7 +53,10 @@ def show_health(context: Context) -> None:
     fit = read_scorer_fit(context.without_filter())
     if fit is not None and (problem := find_fit_problem(fit)):
         notices.show_note("This model may not be fit for the task", problem)
-    figures.show_caption(TRAINING_NOTE)
+    use = read_run_image_use(context)
+    if problem := find_image_problem(use):
+        notices.show_notice("problem", "", problem)
+    figures.show_caption(f"{describe_image_use(use)}. {TRAINING_NOTE}")
     rows = []
     if (n := health.n_undecided) is not None:
         noise = "within the noise"
