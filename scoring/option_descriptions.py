@@ -35,6 +35,7 @@ class Option:
     max: int | None = None
     envvar: str | None = None
     is_argument: bool = False  # given by its position, without a flag
+    bare_value: str | None = None  # of the flag without a value; else it needs one
 
 
 def parse_json_object(flag: str) -> Callable[[str], dict[str, Any]]:

@@ -109,7 +109,7 @@ IMPORTED_SCORES = pa.schema(
 PREDICTIONS = pa.schema(
     [
         ("row_idx", pa.int64()),
-        ("prediction_text", pa.string()),  # answer to the first human turn without the image
+        ("prediction_text", pa.string()),  # of the first answer, without the image
         ("prediction_multimodal", pa.string()),  # and with it
         ("reason", pa.string()),  # why a prediction is missing
         ("max_new_tokens", pa.int32()),  # length limit of both predictions
@@ -126,7 +126,14 @@ PREDICTIONS = pa.schema(
         ("rotated_right_multimodal", pa.int16()),
     ]
 )
-"""``runs/<run_id>/predictions/part-*.parquet``; settings are in ``predictions.json``."""
+"""``runs/<run_id>/predictions/part-*.parquet``: the first answer of each sample; settings are in
+``predictions.json``."""
+
+TURN_PREDICTIONS = pa.schema(
+    [PREDICTIONS.field("row_idx"), ("turn", pa.int32()), *list(PREDICTIONS)[1:]]
+)
+"""``runs/<run_id>/turn_predictions/part-*.parquet``: a row per answer after the first. ``turn`` is
+its 0-based position among the answers, from 1."""
 
 CLUSTERS = pa.schema(
     [

@@ -44,7 +44,11 @@ CATEGORY_MEANINGS: dict[Category, str] = {
     Category.VISION_CRITICAL: "the image is needed for the answer",
 }
 
-_PHASES = {"score": "scoring", "predict": "writing predictions"}
+_PHASES = {
+    "score": "scoring",
+    "predict": "writing predictions",
+    "predict_turns": "writing predictions of later answers",
+}
 
 DECISION_MARKS: dict[str, str] = {"keep": "✓", "drop": "✕", "unsure": "?"}
 

@@ -32,7 +32,23 @@ BaselineOption = Annotated[str | None, Option(BASELINE_HELP)]
 
 
 class Command(TyperCommand):
-    """A command whose usage line names arguments as its help does: NAME, not {NAME}."""
+    """A command whose usage line names arguments as its help does: NAME, not {NAME}.
+
+    ``bare_values`` are the values of options that may be given without one.
+    """
+
+    bare_values: Mapping[str, str] = {}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line, in which an option with a bare value may have none."""
+        following = [*args[1:], "--"]
+        complete = [
+            f"{name}={self.bare_values[name]}"
+            if name in self.bare_values and after.startswith("-")
+            else name
+            for name, after in zip(args, following, strict=True)
+        ]
+        return super().parse_args(ctx, complete)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the parts of the usage line."""
@@ -83,7 +99,18 @@ def add_command(
     run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run_command.__annotations__ = {each.name: each.annotation for each in parameters}
     epilog = "\n\n".join(["Examples:", *(f"$ {example}" for example in examples)])
-    app.command(name, cls=Command, epilog=escape(epilog), rich_help_panel=panel)(run_command)
+    of_command = type("Command", (Command,), {"bare_values": _bare_values(function)})
+    app.command(name, cls=of_command, epilog=escape(epilog), rich_help_panel=panel)(run_command)
+
+
+def _bare_values(function: Callable[..., Any]) -> dict[str, str]:
+    """Return the values of options without a value, by flag."""
+    options = ((parameter.name, option) for parameter, _, option in _described_parameters(function))
+    return {
+        option.flag or f"--{name}": option.bare_value
+        for name, option in options
+        if option is not None and option.bare_value is not None
+    }
 
 
 def _described_parameters(

@@ -234,6 +234,14 @@ def describe_progress(summary: RunSummary, result: str) -> str:
     )
 
 
+def describe_predictions(summary: RunSummary) -> str:
+    """Return how many samples have predictions, of their first answers and of later ones."""
+    text = describe_progress(summary, "both predictions")
+    if summary.later_turns is None:
+        return text
+    return f"{text}; after the first answer: {describe_progress(summary.later_turns, 'all')}"
+
+
 def show_run_outcome(summary: RunSummary) -> None:
     """Print the statuses of a run and how many samples were not scored exactly as recorded."""
     show_statuses(f"Run {summary.run_id}", summary.by_baseline)
@@ -265,7 +273,11 @@ def warn_unfinished_thoughts(workspace: Workspace, run_id: str) -> None:
 @contextmanager
 def run_progress() -> Iterator[Callable[[RunProgress], None]]:
     """Show a progress bar with done/total, rate and time left, fed by the reports of a run."""
-    names = {"score": "Scoring", "predict": "Predicting"}
+    names = {
+        "score": "Scoring",
+        "predict": "Predicting",
+        "predict_turns": "Predicting later answers",
+    }
     with progress_bar("samples/s") as bar:
         tasks: dict[str, Any] = {}
 

@@ -1,9 +1,8 @@
-"""The commands that run a model: score and predict; and build, which rebuilds the database."""
+"""The commands score, which runs a model, and build, which rebuilds the database."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,13 +12,10 @@ from scoring.cli import console
 from scoring.cli.commands import (
     EngineOption,
     JsonOption,
-    RunOption,
     WorkersOption,
     WorkspaceOption,
 )
 from scoring.database.connection import Store
-from scoring.database.filters import parse_filter
-from scoring.database.queries.browse import matching_rows
 from scoring.database.queries.image_use import (
     describe_image_use,
     find_image_problem,
@@ -32,12 +28,11 @@ from scoring.database.queries.scorer_fit import (
     format_categories,
     read_scorer_fits,
 )
-from scoring.database.values import Scope
 from scoring.engine.options import ScoreOptions
 from scoring.errors import InputError, VisnecError, WorkerError, WorkspaceError
 from scoring.models.options import ModelOptions, check_template, resolve_model_folder
-from scoring.option_descriptions import Option, parse_json_object
-from scoring.runs.record import read_run_or_latest
+from scoring.option_descriptions import Option
+from scoring.predictions.records import TurnChoice
 from scoring.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -45,64 +40,23 @@ if TYPE_CHECKING:
     from scoring.engine.workers import Job, LostWorker, WorkersResult
     from scoring.models.hf import HfModel
 
-_PREDICTIONS = "Predictions"
+PREDICTIONS_PANEL = "Predictions"
 
 MaxNewTokensOption = Annotated[
     int | None,
     Option(
         "Longest prediction, in tokens. Default: the limit of the run's earlier predictions, else "
         "64.",
-        panel=_PREDICTIONS,
+        panel=PREDICTIONS_PANEL,
         min=1,
     ),
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class PredictOptions:
-    """Which samples of a run get predictions, and what differs from the run's own model.
-
-    None means the setting of the run's earlier predictions, or of the run.
-    """
-
-    run_id: RunOption = None
-    only: Annotated[
-        str | None,
-        Option(
-            "Predict only samples that match this filter, for example 'category:misaligned "
-            "source:charts'."
-        ),
-    ] = None
-    max_new_tokens: MaxNewTokensOption = None
-    rotate_choices: Annotated[
-        bool | None,
-        Option(
-            "Ask each multiple-choice question once per option, with the options rotated, to "
-            "separate knowledge from a preference for one letter. Default: as in the run's earlier "
-            "predictions, else no.",
-            "--rotate-choices/--no-rotate-choices",
-            _PREDICTIONS,
-        ),
-    ] = None
-    template: Annotated[
-        str | None,
-        Option(
-            "The Jinja file that the run was scored with, if any; other templates are known from "
-            "the run."
-        ),
-    ] = None
-    chat_template_kwargs: Annotated[
-        Mapping[str, Any] | None,
-        Option(
-            "Variables for the chat template as a JSON object. Default: those of the run's earlier "
-            "predictions, else of the run.",
-            parse=parse_json_object("--chat-template-kwargs"),
-            metavar="JSON",
-        ),
-    ] = None
-    device: Annotated[str | None, Option("cpu, cuda, ... Default: that of the run.")] = None
-    revision: Annotated[str | None, Option("Revision of the model, if not the run's.")] = None
-    adapter: Annotated[str | None, Option("Folder of the run's adapter, if it moved.")] = None
+TURNS_HELP = (
+    "Of a conversation, the first answer, the last or all; the reference answers before it are in "
+    "the prompt. All can be added to first ones. "
+)
 
 
 def score(
@@ -110,8 +64,14 @@ def score(
     model: ModelOptions,
     options: ScoreOptions,
     predict: Annotated[
-        bool, Option("Also generate answers with and without the image.", panel=_PREDICTIONS)
-    ] = False,
+        TurnChoice | None,
+        Option(
+            f"Also generate answers with and without the image. {TURNS_HELP}--predict alone: the "
+            "first.",
+            panel=PREDICTIONS_PANEL,
+            bare_value="first",
+        ),
+    ] = None,
     max_new_tokens: MaxNewTokensOption = None,
     estimate: Annotated[
         bool,
@@ -141,7 +101,7 @@ def score(
         job = Job(str(workspace), model, options, predict, max_new_tokens)
         _score_in_workers(opened, job, workers, engine, json)
         return
-    loaded = _load_model(opened, model)
+    loaded = load_model_of(opened, model)
     if estimate:
         from scoring.engine.estimate import estimate_run
 
@@ -160,10 +120,16 @@ def score(
         done = console.describe_progress(summary, "a score")
         if predict and not stopped:
             predicted = predict_dataset(
-                opened, loaded, run_id, max_new_tokens=max_new_tokens, on_progress=show, stop=stop
+                opened,
+                loaded,
+                run_id,
+                turns=predict,
+                max_new_tokens=max_new_tokens,
+                on_progress=show,
+                stop=stop,
             )
             stopped = predicted.stopped
-            done += f"; predictions: {console.describe_progress(predicted, 'both')}"
+            done += f"; predictions: {console.describe_predictions(predicted)}"
     console.show_run_outcome(summary)
     checks = _show_checks(opened, run_id)
     if predict:
@@ -173,65 +139,6 @@ def score(
         console.stop_command()
     if json:
         console.print_json(asdict(summary) | checks)
-
-
-def predict(workspace: WorkspaceOption, options: PredictOptions, json: JsonOption = False) -> None:
-    """Generate answers with and without the image, using the model of a run."""
-    opened = open_workspace(workspace)
-    record = read_run_or_latest(opened, options.run_id)
-    if record.imported_from:
-        raise InputError(
-            f"The scores of run {record.run_id!r} were imported, so there is no model to predict "
-            "with. Score a run with a model, or name one with --run."
-        )
-    if options.template is None and record.template.startswith("file:"):
-        raise InputError(
-            f"Run {record.run_id!r} was scored with a template file ({record.template}). Pass that "
-            "file with --template."
-        )
-    variables = options.chat_template_kwargs
-    if variables is None:
-        from scoring.predictions.records import read_prediction_settings
-
-        earlier = read_prediction_settings(opened, record.run_id) or record
-        variables = earlier.chat_template_kwargs
-    model = ModelOptions(
-        name=record.model,
-        template=options.template or record.template,
-        chat_template_kwargs=variables,
-        score_eos=record.score_eos is not False,
-        dtype=record.dtype,
-        device=options.device or record.device,
-        revision=options.revision or record.revision,
-        image_processor=record.image_processor_backend,
-        adapter=options.adapter or record.adapter,
-    )
-    loaded = _load_model(
-        opened, model, quantization=record.quantization, device_map=record.device_map
-    )
-    rows = None
-    if options.only:
-        scope, query = Scope(record.run_id, record.first_baseline), parse_filter(options.only)
-        rows = matching_rows(Store(opened).selection(scope, query, opened.bands))
-    from scoring.engine.pipeline import predict_dataset
-
-    with console.stop_on_interrupt() as stop, console.run_progress() as show:
-        summary = predict_dataset(
-            opened,
-            loaded,
-            record.run_id,
-            rows=rows,
-            max_new_tokens=options.max_new_tokens,
-            rotate_choices=options.rotate_choices,
-            on_progress=show,
-            stop=stop,
-        )
-    console.warn_unfinished_thoughts(opened, record.run_id)
-    console.show_message(console.describe_progress(summary, "both predictions"))
-    if summary.stopped:
-        console.stop_command()
-    if json:
-        console.print_json(asdict(summary))
 
 
 def build(workspace: WorkspaceOption, json: JsonOption = False) -> None:
@@ -259,7 +166,7 @@ def download_images(workspace: Workspace) -> None:
         console.stop_command("Downloaded images are kept; score --allow-remote downloads the rest.")
 
 
-def _load_model(workspace: Workspace, options: ModelOptions, **settings: Any) -> HfModel:
+def load_model_of(workspace: Workspace, options: ModelOptions, **settings: Any) -> HfModel:
     """Load a model and report what was loaded; ``settings`` override ``options``."""
     from scoring.dataset.records import read_dataset_info
 

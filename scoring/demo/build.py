@@ -70,7 +70,7 @@ def build_demo(
     workspace = open_workspace(root)
     is_scored = any(run.run_id == DEMO_RUN for run in list_runs(workspace))
     progress = read_progress(workspace, DEMO_RUN) if is_scored else None
-    finished = progress and (progress.phase, progress.state) == ("predict", "finished")
+    finished = progress and progress.state == "finished" and progress.phase.startswith("predict")
     if not (finished and workspace.database.exists()):
         _score_demo(workspace, on_message, on_progress, stop)
     if not (stop and stop.is_set()) and not list_clusterings(workspace):

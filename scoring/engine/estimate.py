@@ -26,7 +26,7 @@ from scoring.engine.prefetch import default_threads
 from scoring.engine.preparation import Prepared
 from scoring.engine.run_counts import RunCounts
 from scoring.models.base import EncodedSample, VisionLanguageModel
-from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS
+from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS, LaterTurns, TurnChoice
 from scoring.runs.record import begin_run
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace, open_workspace
@@ -73,7 +73,7 @@ def estimate_run(
     model: VisionLanguageModel,
     options: ScoreOptions | None = None,
     *,
-    predict: bool = False,
+    predict: TurnChoice | None = None,
     max_new_tokens: int | None = None,
     n_samples: int = DEFAULT_SAMPLES,
 ) -> RunEstimate:
@@ -106,8 +106,10 @@ def estimate_run(
             prepare_seconds = (ready - started) / n_tried
             statuses = Counter(score.status.value for score in scores)
     limit_tokens = max_new_tokens or DEFAULT_MAX_NEW_TOKENS
-    predictor = Predictor(model, workspace.image_roots, max_new_tokens=limit_tokens)
-    predict_seconds = _time_prediction(predictor, ranges) if predict and ranges else None
+    predict_seconds = None
+    if predict and ranges:
+        seconds = _time_predictions(workspace, model, ranges, predict, limit_tokens)
+        predict_seconds = seconds / n_tried
     busy = score_seconds + (predict_seconds or 0.0)
     least = max(busy, prepare_seconds / default_threads())
     n_left = counts.total - counts.counts.done
@@ -155,19 +157,32 @@ def _read_ranges(plan: Plan, counts: RunCounts, n_samples: int) -> list[list[Sam
     ]
 
 
-def _time_prediction(predictor: Predictor, ranges: Sequence[Sequence[Sample]]) -> float:
-    """Return the seconds per sample of predicting answers."""
-    samples = [
-        sample for samples in ranges for sample in samples if sample.status is Status.PENDING
+def _time_predictions(
+    workspace: Workspace,
+    model: VisionLanguageModel,
+    ranges: Sequence[Sequence[Sample]],
+    turns: TurnChoice,
+    max_new_tokens: int,
+) -> float:
+    """Return the seconds of predicting all samples, from some of them."""
+    pending = [s for samples in ranges for s in samples if s.status is Status.PENDING]
+    tasks: list[tuple[LaterTurns | None, list[Sample]]] = [
+        (None, [sample for sample in pending if turns != "last" or sample.n_turns == 1])
     ]
-    if not samples:
-        return 0.0
-    subset = samples[:: -(-len(samples) // _PREDICTED)]
-    predictor.predict(predictor.prepare(subset[:1]))
-    started = time.perf_counter()
-    predictor.predict(predictor.prepare(subset))
-    seconds = (time.perf_counter() - started) / len(subset)
-    return seconds * len(samples) / sum(map(len, ranges))
+    if turns != "first":
+        tasks.append((turns, [sample for sample in pending if sample.n_turns > 1]))
+    total = 0.0
+    for later, samples in tasks:
+        subset = samples[:: max(-(-len(samples) // _PREDICTED), 1)]
+        predictor = Predictor(
+            model, workspace.image_roots, max_new_tokens=max_new_tokens, later=later
+        )
+        predictor.predict(predictor.prepare(subset[:1]))
+        started = time.perf_counter()
+        predictor.predict(predictor.prepare(subset))
+        if subset:
+            total += (time.perf_counter() - started) * len(samples) / len(subset)
+    return total
 
 
 def _token_stats(lengths: Sequence[int]) -> TokenStats | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from scoring.dataset.records import read_columns, read_dataset_info
@@ -38,7 +39,7 @@ from scoring.errors import InputError, RunConflictError
 from scoring.images.digests import last_index, read_digests
 from scoring.images.thumbnails import thumbnail_writer
 from scoring.models.base import ModelInfo, PromptReader, VisionLanguageModel
-from scoring.predictions.records import begin_predictions
+from scoring.predictions.records import LaterTurns, TurnChoice, begin_predictions
 from scoring.runs.journal import Journal
 from scoring.runs.record import (
     SCORING_VERSION,
@@ -49,7 +50,7 @@ from scoring.runs.record import (
     settings_digest,
     utc_now,
 )
-from scoring.schemas import PREDICTIONS, SCORES
+from scoring.schemas import PREDICTIONS, SCORES, TURN_PREDICTIONS
 from scoring.workspace import Workspace, open_workspace
 
 _COPIED = (  # from the model's description to the run's record, for the reader
@@ -169,6 +170,7 @@ def predict_dataset(
     rows: NDArray[np.int64] | None = None,
     max_new_tokens: int | None = None,
     rotate_choices: bool | None = None,
+    turns: TurnChoice | None = None,
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
     build: bool = True,
@@ -184,6 +186,9 @@ def predict_dataset(
         max_new_tokens: Tokens per answer; by default as the run's predictions started, or 64.
         rotate_choices: Whether to ask each multiple-choice question once per option, with the
             options rotated; by default as the run's predictions started, or not.
+        turns: Which answers of a conversation: the first, the last or all; by default as the run's
+            predictions started, or the first. All may be added to the first; ``later_turns`` of the
+            summary is about those after the first.
 
     Raises InputError if the model is not the run's, and RunConflictError if it reads prompts or
     images differently than in the run (template, dtype, processor) or the predictions were started
@@ -201,27 +206,50 @@ def predict_dataset(
         )
     model.freeze_date(record.started)
     fixed = begin_predictions(
-        workspace, run_id, max_new_tokens, rotate_choices, model.info.chat_template_kwargs
+        workspace,
+        run_id,
+        max_new_tokens,
+        rotate_choices,
+        model.info.chat_template_kwargs,
+        None if turns is None or turns == "first" else turns,
     )
-    predictor = Predictor(
-        model,
-        workspace.image_roots,
-        max_new_tokens=fixed.max_new_tokens,
-        rotate_choices=fixed.rotate_choices,
-    )
-    phase = _prediction_phase(workspace, record, rows)
-    return Runner(phase, predictor, on_progress=on_progress, stop=stop, build=build).run()
+    later = None if turns == "first" else fixed.later_turns
+    first, of_later = _prediction_phases(workspace, record, rows, later)
+
+    def run_phase(phase: RunPhase, later: LaterTurns | None) -> RunSummary:
+        predictor = Predictor(
+            model,
+            workspace.image_roots,
+            max_new_tokens=fixed.max_new_tokens,
+            rotate_choices=fixed.rotate_choices,
+            later=later,
+        )
+        return Runner(phase, predictor, on_progress=on_progress, stop=stop, build=build).run()
+
+    summary = run_phase(first, None)
+    if later is None or summary.stopped:
+        return summary
+    later_turns = run_phase(of_later, later)
+    return replace(summary, stopped=later_turns.stopped, later_turns=later_turns)
 
 
 def count_unfinished_thoughts(workspace: Workspace, run_id: str) -> int:
     """Return the number of samples of a run with a prediction that ends inside a thought."""
-    phase = _prediction_phase(workspace, read_run(workspace, run_id), None)
-    return phase.count_rows().n_thoughts_unfinished
+    phases = _prediction_phases(workspace, read_run(workspace, run_id))
+    first, later = (phase.count_rows().thoughts_unfinished for phase in phases)
+    return int((first | later).sum())
 
 
-def _prediction_phase(
-    workspace: Workspace, record: RunRecord, rows: NDArray[np.int64] | None
-) -> RunPhase:
+def _prediction_phases(
+    workspace: Workspace,
+    record: RunRecord,
+    rows: NDArray[np.int64] | None = None,
+    later: LaterTurns | None = None,
+) -> tuple[RunPhase, RunPhase]:
+    """Return the phase of first answers and that of later ones, each with the scored samples.
+
+    With ``later`` "last", only the single answer of a sample counts as a first one.
+    """
     scoring = scoring_phase(workspace, record)
     scores = scoring.count_rows()
     wanted = scores.succeeded.copy()
@@ -229,10 +257,21 @@ def _prediction_phase(
         requested = np.zeros(len(wanted), dtype=bool)
         requested[scoring.plan.position_of[rows]] = True
         wanted &= requested
-    journal = Journal(workspace.run_dir(record.run_id) / "predictions", PREDICTIONS)
-    return replace(
-        scoring, phase="predict", journal=journal, wanted=wanted, baselines=(), scores=scores
+    has_later = np.zeros(len(wanted), dtype=bool)
+    for table in read_columns(workspace, ["row_idx", "n_turns"]):
+        several = table.filter(pc.greater(table["n_turns"], 1))
+        has_later[scoring.plan.position_of[several["row_idx"].to_numpy()]] = True
+    folder = workspace.run_dir(record.run_id)
+    first = replace(
+        scoring,
+        phase="predict",
+        journal=Journal(folder / "predictions", PREDICTIONS),
+        wanted=wanted & ~has_later if later == "last" else wanted,
+        baselines=(),
+        scores=scores,
     )
+    journal = Journal(folder / "turn_predictions", TURN_PREDICTIONS)
+    return first, replace(first, phase="predict_turns", journal=journal, wanted=wanted & has_later)
 
 
 def build_run_record(workspace: Workspace, model: PromptReader, options: ScoreOptions) -> RunRecord:

@@ -1,7 +1,7 @@
-"""Predictions: the model's answer to the first question, without the image and with it.
+"""Predictions: the model's own answers in a conversation, without the image and with it.
 
-Only the first answer of a conversation is predicted: in later turns the earlier reference answers
-would reveal the image to the text-only prediction.
+The prompt of an answer is everything before it, with the reference answers of earlier turns. In
+later turns these may reveal the image to the text-only prediction.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from scoring.engine.isolation import PROBE_IMAGE, PROBE_QUESTION, FaultIsolator
 from scoring.engine.preparation import Encoded, ImageLoader, Images, Problem, try_encode
@@ -24,6 +26,7 @@ from scoring.predictions.answer_match import (
 )
 from scoring.predictions.records import (
     DEFAULT_MAX_NEW_TOKENS,
+    LaterTurns,
     Prediction,
     match_prediction,
     to_prediction_row,
@@ -92,23 +95,33 @@ def rotate_choices(turns: Sequence[Turn], reference: str) -> tuple[Rotation, ...
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A sample's question, encoded with the images and without, or why it is not."""
+    """What comes before an answer, encoded with the images and without, or why it is not.
 
-    sample: Sample
+    ``turn`` is the 0-based position of the answer among the answers of its sample.
+    """
+
+    row_idx: int
+    turn: int
+    question: str
+    reference: str
     multimodal: Encoded
     text_only: Encoded
     rotations: tuple[Rotation, ...] = ()  # the orders of its options, its own first
     rotated: tuple[Question, ...] = ()  # the questions in the other orders
 
 
-def first_question(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """Return the conversation up to and including its first human turn; empty without one."""
-    roles = [turn.role for turn in turns]
-    return tuple(turns[: roles.index(Role.HUMAN) + 1]) if Role.HUMAN in roles else ()
+def turns_before(turns: Sequence[Turn], turn: int) -> tuple[Turn, ...]:
+    """Return the conversation before an answer; empty if no human turn is directly before it.
+
+    ``turn`` is the 0-based position among the answers.
+    """
+    answers = [index for index, each in enumerate(turns) if each.role is Role.ASSISTANT]
+    before = turns[: answers[turn]] if turn < len(answers) else ()
+    return tuple(before) if before and before[-1].role is Role.HUMAN else ()
 
 
 class Predictor:
-    """Predicts answers with one model.
+    """Predicts answers with one model: the first of each sample, or with ``later`` the later ones.
 
     With ``rotate_choices`` it answers each multiple-choice question once per option. The prediction
     is that of the original question, so all other measures stay about the question as people read
@@ -122,8 +135,9 @@ class Predictor:
         *,
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         rotate_choices: bool = False,
+        later: LaterTurns | None = None,
     ) -> None:
-        self._model, self._roots = model, image_roots
+        self._model, self._roots, self._later = model, image_roots, later
         self._max_new_tokens, self._rotates = max_new_tokens, rotate_choices
         self._multimodal_pass, self._text_pass = (
             FaultIsolator(
@@ -138,17 +152,23 @@ class Predictor:
         loader = ImageLoader(self._roots)
         questions = []
         for sample in samples:
-            question = self._prepare_question(sample, loader)
-            if self._rotates:
-                orders = rotate_choices(first_question(sample.turns), sample.answer)
-                rotated = [
-                    replace(sample, turns=(*order.turns, *sample.turns[len(order.turns) :]))
-                    for order in orders[1:]
-                ]
-                variants = tuple(self._prepare_question(variant, loader) for variant in rotated)
-                question = replace(question, rotations=orders, rotated=variants)
-            questions.append(question)
+            for turn in self._predicted_turns(sample):
+                prompt = turns_before(sample.turns, turn)
+                question = self._prepare_question(sample, turn, prompt, loader)
+                if self._rotates:
+                    orders = rotate_choices(prompt, question.reference)
+                    variants = tuple(
+                        self._prepare_question(sample, turn, order.turns, loader)
+                        for order in orders[1:]
+                    )
+                    question = replace(question, rotations=orders, rotated=variants)
+                questions.append(question)
         return questions
+
+    def _predicted_turns(self, sample: Sample) -> Sequence[int]:
+        """Return which answers of a sample are predicted."""
+        later = range(1, sample.n_turns)
+        return range(1) if self._later is None else later[-1:] if self._later == "last" else later
 
     def predict(self, questions: Sequence[Question]) -> list[Prediction]:
         """Return one pair of predictions per question, in order.
@@ -168,12 +188,13 @@ class Predictor:
             )
             without, with_images = answers[0]
             prediction = match_prediction(
-                question.sample.row_idx,
+                question.row_idx,
                 texts[0],
                 seen_texts[0],
-                question.sample.answer,
-                question.sample.question,
+                question.reference,
+                question.question,
                 reason=_missing_reason(with_images) or _missing_reason(without),
+                turn=question.turn,
             )
             if question.rotations:
                 prediction = replace(
@@ -186,7 +207,7 @@ class Predictor:
         return predictions
 
     def compute_rows(self, questions: list[Question]) -> list[dict[str, Any]]:
-        """Return a row of ``schemas.PREDICTIONS`` per sample."""
+        """Return a row of ``schemas.TURN_PREDICTIONS`` per question."""
         predictions = self.predict(questions)
         return [to_prediction_row(prediction, self._max_new_tokens) for prediction in predictions]
 
@@ -196,22 +217,38 @@ class Predictor:
         prompts = (prompt for each in variants for prompt in (each.multimodal, each.text_only))
         return (prompt for prompt in prompts if isinstance(prompt, EncodedSample))
 
-    def _prepare_question(self, sample: Sample, loader: ImageLoader) -> Question:
-        turns = first_question(sample.turns)
+    def _prepare_question(
+        self, sample: Sample, turn: int, prompt: Sequence[Turn], loader: ImageLoader
+    ) -> Question:
+        """Encode the turns before an answer."""
+        answers = [each.text.strip() for each in sample.turns if each.role is Role.ASSISTANT]
+        reference = answers[turn] if answers else ""
         images: Images
         if sample.status is not Status.PENDING:
             images = Problem(sample.status, sample.reason or f"the sample is {sample.status}")
-        elif not turns:
-            images = Problem(sample.status, "the conversation has no human turn")
+        elif not prompt:
+            images = Problem(sample.status, "no question comes directly before this answer")
         else:
-            images = loader.load_images(sample.images[: sum(len(t.image_offsets) for t in turns)])
+            n_images = sum(len(each.image_offsets) for each in prompt)
+            images = loader.load_images(sample.images[:n_images])
         if isinstance(images, Problem):
-            return Question(sample, images, images)
-        return Question(
-            sample,
-            try_encode(lambda: self._model.encode_prompt(turns, images)),
-            try_encode(lambda: self._model.encode_prompt(turns, ())),
-        )
+            encoded: tuple[Encoded, Encoded] = (images, images)
+        else:
+            encoded = (self._encode_prompt(prompt, images), self._encode_prompt(prompt, ()))
+        question = prompt[-1].text.strip() if prompt else ""
+        return Question(sample.row_idx, turn, question, reference, *encoded)
+
+    def _encode_prompt(self, prompt: Sequence[Turn], images: Sequence[Image.Image]) -> Encoded:
+        """Return the encoded prompt, or why the model cannot continue it."""
+        encoded = try_encode(lambda: self._model.encode_prompt(prompt, images))
+        limit = self._model.info.max_length
+        if isinstance(encoded, EncodedSample) and len(encoded.input_ids) >= limit:
+            reason = (
+                f"{len(encoded.input_ids):,} tokens come before this answer, but the model accepts "
+                f"{limit:,}"
+            )
+            return Problem(Status.TOO_LONG, reason)
+        return encoded
 
 
 def _missing_reason(answer: Answer) -> str | None:

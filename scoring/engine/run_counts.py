@@ -35,7 +35,7 @@ class RunCounts:
         self._plan, self._journal, self._wanted = plan, journal, wanted
         self._first = baselines[0] if baselines else None
         self._done = np.zeros(len(wanted), dtype=bool)  # (n,) by position, as all flags
-        # it has a score under any baseline, or both predictions
+        # it has a score under any baseline, or both predictions of each turn
         self.succeeded = np.zeros(len(wanted), dtype=bool)
         # (n_chunks,) open positions in each chunk
         self.open_rows = np.add.reduceat(wanted.astype(np.int64), plan.chunk_starts)
@@ -44,8 +44,8 @@ class RunCounts:
         # rows of the run by status under each blind baseline, wanted or not
         self.by_baseline: dict[str, Counter[str]] = {name: Counter() for name in baselines}
         self.counts = SampleCounts()  # of the completed ones; statuses under the first baseline
-        # samples of the run, see RunSummary; unfinished: a prediction that ends inside a thought
-        self.n_text_altered = self.n_thoughts_dropped = self.n_thoughts_unfinished = 0
+        self.thoughts_unfinished = np.zeros(len(wanted), dtype=bool)  # a prediction ends inside one
+        self.n_text_altered = self.n_thoughts_dropped = 0  # samples of the run, see RunSummary
         columns = _COUNTED if baselines else (*_COUNTED, "reason")
         self._columns = [name for name in columns if name in journal.schema.names]
         self.read_new_parts()
@@ -72,9 +72,9 @@ class RunCounts:
 
     def count_rows(self, rows: Sequence[dict[str, Any]]) -> SampleCounts:
         """Return the counts of rows that are not in a part yet."""
-        first = [row for row in rows if row.get("baseline") == self._first]
-        positions = self._plan.position_of[[row["row_idx"] for row in first]]
-        statuses = dict(Counter(str(row["status"]) for row in first if "status" in row))
+        first = {row["row_idx"]: row for row in rows if row.get("baseline") == self._first}
+        positions = self._plan.position_of[list(first)]
+        statuses = dict(Counter(str(row["status"]) for row in first.values() if "status" in row))
         return SampleCounts(len(first), statuses, self._count_by_source(positions))
 
     @property
@@ -85,8 +85,10 @@ class RunCounts:
     def _count_outcomes(self, table: pa.Table, positions: NDArray[np.int64]) -> None:
         """Count the statuses of scores, or the predictions, in the new rows of a part."""
         if self._first is None:
-            self.succeeded[positions] = table.column("reason").is_null().to_numpy()
-            self.n_thoughts_unfinished += _count_positive(table, "thoughts_unfinished")
+            self.succeeded[positions] = True
+            self.succeeded[positions[table.column("reason").is_valid().to_numpy()]] = False
+            unfinished = pc.greater(table.column("thoughts_unfinished"), 0).fill_null(False)
+            self.thoughts_unfinished[positions[unfinished.to_numpy()]] = True
             return
         scored = pc.equal(table.column("status"), Status.SCORED.value).to_numpy()
         self.succeeded[positions[scored]] = True

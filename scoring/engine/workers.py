@@ -25,6 +25,7 @@ from scoring.engine.options import ScoreOptions
 from scoring.engine.pipeline import build_run_record, predict_dataset, score_dataset
 from scoring.engine.prefetch import usable_cores
 from scoring.models.options import ModelOptions
+from scoring.predictions.records import TurnChoice
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.workspace import Workspace, open_workspace
 
@@ -35,12 +36,12 @@ _TAIL_LINES = 15
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The work of each worker: load the model, score and, with ``predict``, predict."""
+    """The work of each worker: load the model, score and predict the answers ``predict`` names."""
 
     workspace: str
     model: ModelOptions
     score: ScoreOptions = field(default_factory=ScoreOptions)
-    predict: bool = False
+    predict: TurnChoice | None = None
     max_new_tokens: int | None = None
 
     def to_json(self) -> str:
@@ -232,7 +233,7 @@ def run_job(job: Job, send: Callable[[dict[str, Any]], None], stop: threading.Ev
     summary = score_dataset(workspace, model, options, stop=stop, build=False)
     if not job.predict or summary.stopped:
         return summary.stopped
-    limit = job.max_new_tokens
+    settings: Any = {"max_new_tokens": job.max_new_tokens, "turns": job.predict}
     return predict_dataset(
-        workspace, model, record.run_id, max_new_tokens=limit, stop=stop, build=False
+        workspace, model, record.run_id, **settings, stop=stop, build=False
     ).stopped

@@ -17,7 +17,7 @@ from itertools import islice
 import numpy as np
 
 from scoring.database.answer_kinds import classify_answers
-from scoring.engine.predictions import first_question
+from scoring.engine.predictions import turns_before
 from scoring.engine.preparation import ImageLoader, Problem, try_encode
 from scoring.errors import InputError
 from scoring.models.base import EncodedSample
@@ -184,7 +184,8 @@ def encode_question(
     if isinstance(images, Problem):
         return images
     encoded = try_encode(lambda: model.encode(sample.turns, images))
-    turns = first_question(sample.turns)
+    if not (turns := turns_before(sample.turns, 0)):
+        return Problem(sample.status, "no question and answer to measure")
     own = images[: sum(len(turn.image_offsets) for turn in turns)]
     prompt = try_encode(lambda: model.encode_prompt(turns, own))
     if isinstance(encoded, Problem):

@@ -42,7 +42,7 @@ def test_without_ray_the_extra_is_named(demo_workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"predict": True}, "ray cannot predict"),
+        ({"predict": "first"}, "ray cannot predict"),
         ({"score": ScoreOptions(retry=("bad_image",))}, "ray cannot retry"),
     ],
 )

@@ -225,9 +225,11 @@ def adds_bos(processor: Any, text: str) -> bool:
     return not (bos and text.startswith(bos))
 
 
-def plain_inputs(name: str, turns: Talk, images: Sequence[Image.Image]) -> dict[str, Any]:
+def plain_inputs(
+    name: str, turns: Talk, images: Sequence[Image.Image], ending: str = ""
+) -> dict[str, Any]:
     _, processor = plain_parts(name)
-    text = plain_text(name, turns, bool(images))
+    text = plain_text(name, turns, bool(images)) + ending
     if name == "llava":  # trained on squares
         mean = tuple(int(value * 255) for value in processor.image_processor.image_mean)
         sides = [max(image.size) for image in images]

@@ -22,7 +22,7 @@ from scoring.predictions.records import (
     to_prediction_row,
 )
 from scoring.samples import Role, Sample, Status, Turn
-from scoring.schemas import PREDICTIONS
+from scoring.schemas import TURN_PREDICTIONS
 from scoring.workspace import Workspace, create_workspace
 from tests.fakes import FakeModel
 
@@ -75,7 +75,7 @@ def test_both_predictions_are_compared_with_the_reference(root: Path) -> None:
     assert found.match_multimodal == AnswerMatch(exact=False, letter=True, f1=0.0)
     assert model.asked == [7, 7]
     row = to_prediction_row(found, 7)
-    assert set(row) == set(PREDICTIONS.names)
+    assert set(row) == set(TURN_PREDICTIONS.names)
     assert (row["letter_text"], row["letter_multimodal"]) == (False, True)
     assert (row["max_new_tokens"], row["matched_by"]) == (7, MATCH_VERSION)
 
@@ -97,7 +97,7 @@ def test_a_sample_without_prediction_has_a_reason_and_does_not_affect_others(roo
     assert [one.reason for one in found][2:6] == [
         "the processor refuses the sample",
         "no image",
-        "the conversation has no human turn",
+        "no question comes directly before this answer",
         "the model's processor failed: ZeroDivisionError: division by zero",
     ]
     assert "gone.png" in str(found[1].reason)

@@ -27,7 +27,11 @@ from filelock import FileLock
 
 from scoring.columns.parts import ColumnRecord, list_columns, part_path
 from scoring.database.build import derive, schema
-from scoring.database.build.prediction_matching import insert_imported, insert_predictions
+from scoring.database.build.prediction_matching import (
+    insert_imported,
+    insert_predictions,
+    insert_turn_predictions,
+)
 from scoring.database.values import BuildReport
 from scoring.dataset.records import DatasetInfo, dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
@@ -68,6 +72,9 @@ def list_parts(workspace: Workspace) -> dict[str, str]:
         "scores": [part for run in runs for part in sorted(run.glob("scores/part-*.parquet"))],
         "predictions": [
             part for run in runs for part in sorted(run.glob("predictions/part-*.parquet"))
+        ],
+        "turn_predictions": [
+            part for run in runs for part in sorted(run.glob("turn_predictions/part-*.parquet"))
         ],
         "clusters": sorted(workspace.clusters_dir.glob("[!.]*/clusters.parquet")),
         "evaluations": list_prediction_files(workspace),
@@ -152,9 +159,12 @@ def _list_steps(
         names = [name for name in parts if parts[name] == kind and name.startswith(prefix)]
         return literal_paths([workspace.root / name for name in names])
 
-    files = list_files("dataset", workspace.dataset_dir)
+    dataset_files = list_files("dataset", workspace.dataset_dir)
     digests = list_files("digests", workspace.dataset_dir)
-    yield "samples", partial(_insert_samples, con, workspace, files, digests, dataset.n_samples)
+    yield (
+        "samples",
+        partial(_insert_samples, con, workspace, dataset_files, digests, dataset.n_samples),
+    )
     infos = []
     for part in (part for part, kind in parts.items() if kind == "clusters"):
         description = (workspace.root / part).with_name("clustering.json")
@@ -171,6 +181,9 @@ def _list_steps(
         if predictions := list_files("predictions", folder):
             insert = partial(insert_predictions, con, name, predictions)
             yield f"predictions of run {name}", insert
+        if of_turns := list_files("turn_predictions", folder):
+            insert = partial(insert_turn_predictions, con, name, of_turns, dataset_files)
+            yield f"predictions of later answers of run {name}", insert
     for path in (workspace.root / part for part, kind in parts.items() if kind == "evaluations"):
         imported = read_prediction_set(path.parent)
         insert = partial(

@@ -125,7 +125,7 @@ TABLES = {
     "predictions": """
         run_id VARCHAR,
         row_idx BIGINT,
-        prediction_text VARCHAR,          -- without the image
+        prediction_text VARCHAR,          -- of the first answer, without the image
         prediction_multimodal VARCHAR,    -- with it
         exact_text BOOLEAN,               -- equals the reference answer after normalisation
         letter_text BOOLEAN,              -- chooses its option; NULL without options
@@ -140,6 +140,28 @@ TABLES = {
         rotated_right_text SMALLINT,      -- orders in which the answer was right
         rotated_right_multimodal SMALLINT,
         thoughts_unfinished SMALLINT      -- predictions of the two that end inside a thought
+    """,
+    "turn_predictions": """
+        run_id VARCHAR,
+        row_idx BIGINT,
+        turn INTEGER,                     -- 0-based position among the answers, from 1: the first
+        question VARCHAR,                 -- answer is in predictions; the turn before it
+        answer VARCHAR,                   -- reference answer of the turn
+        prediction_text VARCHAR,          -- and so on, as in predictions
+        prediction_multimodal VARCHAR,
+        exact_text BOOLEAN,
+        letter_text BOOLEAN,
+        f1_text DOUBLE,
+        exact_multimodal BOOLEAN,
+        letter_multimodal BOOLEAN,
+        f1_multimodal DOUBLE,
+        reason VARCHAR,
+        max_new_tokens INTEGER,
+        matched_by SMALLINT,
+        rotations SMALLINT,
+        rotated_right_text SMALLINT,
+        rotated_right_multimodal SMALLINT,
+        thoughts_unfinished SMALLINT
     """,
     "clusterings": """
         clustering_id VARCHAR,
@@ -201,7 +223,10 @@ TABLES = {
 }
 """Table to its columns. ``decisions`` is as old as the build; pages read the live logs instead."""
 
-LATER_TABLES = ("image_copies", "imported_predictions", "columns", "column_values")
+LATER_TABLES = (
+    *("image_copies", "imported_predictions", "columns", "column_values"),
+    "turn_predictions",
+)
 LATER_COLUMNS = {
     "predictions": dict.fromkeys(
         ("rotations", "rotated_right_text", "rotated_right_multimodal", "thoughts_unfinished"),
