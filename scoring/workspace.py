@@ -27,9 +27,15 @@ _VERSION_WITHOUT_BASES = 1  # written unless a file has a base of its own
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+EDIT_REASONS = ("wrong_answer", "wrong_image", "ambiguous", "unsafe", "formatting", "other")
+
+
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """Contents of ``workspace.json``. ``notice`` is shown on every page (used by the demo)."""
+    """Contents of ``workspace.json``. ``notice`` is shown on every page (used by the demo).
+
+    ``edit_reasons`` are the reason codes that an edit of a record may have.
+    """
 
     workspace_id: str
     schema_version: int = _VERSION_WITHOUT_BASES
@@ -37,6 +43,7 @@ class WorkspaceSettings:
     image_bases: tuple[tuple[str, ...], ...] = ()
     bands: Bands = DEFAULT_BANDS
     notice: str | None = None
+    edit_reasons: tuple[str, ...] = EDIT_REASONS
 
 
 class _Path:
@@ -173,6 +180,7 @@ def open_workspace(root: Path) -> Workspace:
         image_bases=tuple(map(tuple, raw.get("image_bases", ()))),
         bands=Bands(**raw.get("bands", {})),
         notice=raw.get("notice"),
+        edit_reasons=tuple(map(str, raw.get("edit_reasons") or EDIT_REASONS)),
     )
     return Workspace(root, settings)
 
@@ -195,8 +203,11 @@ def save_image_roots(workspace: Workspace, roots: ImageRoots) -> None:
 
 
 def save_settings(workspace: Workspace) -> None:
-    """Write ``workspace.json`` atomically."""
-    write_json(workspace.root / "workspace.json", asdict(workspace.settings))
+    """Write ``workspace.json`` atomically; the usual reasons of edits are not written."""
+    values = asdict(workspace.settings)
+    if workspace.settings.edit_reasons == EDIT_REASONS:
+        del values["edit_reasons"]
+    write_json(workspace.root / "workspace.json", values)
 
 
 def is_valid_name(name: str) -> bool:

@@ -208,6 +208,16 @@ def _show_changes(manifest: Manifest) -> None:
             f"masked; {turns['samples_without_answers']:,} samples had no answers left and were "
             f"dropped; {turns['samples_left_whole']:,} could not be changed and are complete"
         )
+    if edits := written.get("edits"):
+        console.show_message(
+            f"{edits['samples']:,} records have reviewers' edits (edits.jsonl); they were selected "
+            "by the scores of the records before"
+        )
+        if n := edits["conflicts"]:
+            console.show_warning(
+                f"Reviewers edited {n:,} of them differently; the newest edit was applied (visnec "
+                "edits --conflicts)"
+            )
     if keyless := written.get("records_without_their_keys"):
         console.show_message(
             f"{keyless:,} records are written without the keys that named them in their JSON "

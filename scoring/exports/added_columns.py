@@ -44,7 +44,8 @@ def added_fields(plan: ExportPlan) -> list[pa.Field]:
 
 
 def read_added_values(plan: ExportPlan, position: int) -> dict[str, Any]:
-    """Return the values of a sample as it is exported: without those of dropped answers.
+    """Return the values of a sample as it is exported: without those of dropped answers, and with
+    null for answers that an edit wrote.
 
     Call it once the turns of the record were edited, because that decides which are dropped.
     """
@@ -52,6 +53,11 @@ def read_added_values(plan: ExportPlan, position: int) -> dict[str, Any]:
     is_cut = plan.options.turns == "drop" and row_idx not in plan.stats.unedited
     dropped = plan.hits.get(row_idx, ()) if is_cut else ()
     values = {column.name: column.value_of(row_idx) for column in plan.added}
+    if (edit := plan.edits.get(row_idx)) is not None:
+        values = {
+            name: edit.edit_values(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
     return {
         name: [item for turn, item in enumerate(value) if turn not in dropped]
         if isinstance(value, list)

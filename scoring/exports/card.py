@@ -97,6 +97,12 @@ _CONTEXT = {
 }
 
 
+_EDITED = (
+    "{samples:,} records were corrected by reviewers; `edits.jsonl` has each before and after its "
+    "edit."
+)
+
+
 def card_outputs(plan: ExportPlan, manifest: Manifest) -> list[OutputFile]:
     """Return README.md, and the rest of a card, for the files that ``manifest`` lists."""
     if not plan.options.card and plan.options.version < 4:
@@ -203,7 +209,7 @@ def _describe_changes(manifest: Manifest) -> str:
     if not manifest.derived:
         return _LISTS.get(manifest.format, "Every record is as it came, byte for byte.")
     written = manifest.counts.get("written", {})
-    sentences = []
+    sentences = [_EDITED.format(**written["edits"])] if "edits" in written else []
     if turns := written.get("turns"):
         verb = "masked" if manifest.options.turns == "mask" else "taken out"
         sentences.append(

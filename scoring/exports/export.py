@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from scoring.database.connection import Store
 from scoring.errors import InputError, MissingImagesError, StorageError
 from scoring.exports.card import card_outputs
+from scoring.exports.export_edits import current_edits, pin_edits
 from scoring.exports.export_plan import ExportPlan, plan_export
 from scoring.exports.files import BytesFile, FileDigest, OutputFile
 from scoring.exports.formats import plan_outputs
@@ -116,10 +117,12 @@ def export_subset(
             rows, parts = read_rule_inputs(store, definition), store.part_names()
             offsets: Mapping[str, int] = log_offsets(workspace) if definition.hand_wins else {}
             outcome = resolve_definition(workspace, definition, rows, offsets)
-            plan = plan_export(workspace, store, outcome, options)
+            edits = current_edits(workspace)
+            plan = plan_export(workspace, store, outcome, options, edits)
             if store.generation == generation:
                 break
         inputs = read_inputs(workspace, definition, parts, offsets, options.add_columns)
+        inputs = replace(inputs, edits=pin_edits(plan, edits))
         manifest = build_manifest(plan, inputs, asdict(workspace.bands))
         missing = folder.with_name(f"{folder.name}.missing-images.jsonl")
         with _stage_folder(folder, owner) as temporary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
@@ -16,6 +16,7 @@ from scoring.database.queries.export import turns_outside
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import RuleError, WorkspaceError
 from scoring.exports.added_columns import AddedColumn, read_added_columns
+from scoring.exports.export_edits import AppliedEdit, ChosenEdit, apply_edits, edit_table
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
 from scoring.exports.source_weights import SourceFile, plan_source_files
 from scoring.readers.detect import JSON
@@ -59,6 +60,7 @@ class ExportPlan:
             decoding before they are embedded.
         source_files: The file of each source, where sources are weighed; else empty.
         added: Imported columns that are added to the records.
+        edits: Reviewers' edits that are applied, by row.
     """
 
     workspace: Workspace
@@ -72,6 +74,7 @@ class ExportPlan:
     decoded: NDArray[np.bool_] | None
     source_files: tuple[SourceFile, ...] = ()
     added: tuple[AddedColumn, ...] = ()
+    edits: Mapping[int, AppliedEdit] = field(default_factory=dict)
     stats: ExportStats = field(default_factory=ExportStats)
 
     @property
@@ -99,6 +102,8 @@ class ExportPlan:
     def read_tables(self, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
         """Yield (position of the first row, these columns) of all rows, in bounded memory.
 
+        Edited samples are as their edit makes them.
+
         Raises WorkspaceError if the dataset lacks a row.
         """
         position, missing = 0, None
@@ -109,7 +114,7 @@ class ExportPlan:
                 missing = np.setdiff1d(expected, present)[0]
                 break
             if len(present):
-                yield position, table
+                yield position, edit_table(table, self.edits)
             position += len(present)
         if position < len(self.rows):
             missing = self.rows[position] if missing is None else missing
@@ -156,6 +161,9 @@ class ExportPlan:
                 "samples_without_answers": len(self.emptied),
                 "samples_left_whole": len(stats.unedited),
             }
+        if self.edits:
+            conflicts = sum(edit.chosen.conflict for edit in self.edits.values())
+            counts["edits"] = {"samples": len(self.edits), "conflicts": conflicts}
         if self.repeats is not None:
             counts["repeats"] = {
                 "records": self.n_written,
@@ -188,6 +196,7 @@ class ExportPlan:
             or options.format == "messages",
             "scores": options.scores,
             "columns": bool(options.add_columns),
+            "edits": bool(self.edits),
             "encoding": any(file.encoding and file.container in JSON for file in files),
             "images": bool(self.stats.repointed) or options.path_prefix is not None,
         }
@@ -195,18 +204,28 @@ class ExportPlan:
 
 
 def plan_export(
-    workspace: Workspace, store: Store, outcome: ResolvedSubset, options: ExportOptions
+    workspace: Workspace,
+    store: Store,
+    outcome: ResolvedSubset,
+    options: ExportOptions,
+    edits: Sequence[ChosenEdit] = (),
 ) -> ExportPlan:
     """Apply the options to a resolved subset; ``store`` provides the turn scores and the columns.
 
-    Raises RuleError if the subset has weights and the options do not use them, or the reverse, and
-    InputError for an unknown column.
+    ``edits`` are those that may be applied. Raises RuleError if the subset has weights and the
+    options do not use them, or the reverse, InputError for an unknown column, and RecordError for
+    an edit that does not fit its record.
     """
+    if options.edits == "only":
+        edited = [each.event.row_idx for each in edits]
+        rows = outcome.subset.selected
+        outcome = _drop_rows(outcome, rows[~np.isin(rows, edited)], Reason.NOT_EDITED)
+    applied = apply_edits(workspace, options, edits, outcome.subset.selected)
     hits: dict[int, tuple[int, ...]] = {}
-    emptied = np.empty(0, np.int64)
+    emptied, stats = np.empty(0, np.int64), ExportStats()
     if options.turns != "keep":
-        hits, emptied = _plan_turns(store, outcome, options)
-        outcome = _drop_emptied(outcome, emptied)
+        hits, emptied = _plan_turns(store, outcome, options, stats, applied)
+        outcome = _drop_rows(outcome, emptied, Reason.NO_TURN)
     candidates, subset = outcome.candidates, outcome.subset
     is_mixture = isinstance(outcome.definition.rule, Mixture)
     if subset.weights is None and is_mixture and options.weights not in (None, "ignore"):
@@ -247,15 +266,27 @@ def plan_export(
         decoded,
         source_files,
         read_added_columns(store, options.add_columns, subset.selected),
+        applied,
+        stats,
     )
 
 
 def _plan_turns(
-    store: Store, outcome: ResolvedSubset, options: ExportOptions
+    store: Store,
+    outcome: ResolvedSubset,
+    options: ExportOptions,
+    stats: ExportStats,
+    edits: Mapping[int, AppliedEdit],
 ) -> tuple[dict[int, tuple[int, ...]], Ints]:
-    """Return the answers outside of the turn limits by row, and the rows that lose all answers."""
+    """Return the answers outside of the turn limits by row, and the rows that lose all answers.
+
+    Edited samples stay whole: the scores are those of their answers before the edit.
+    """
     outside = turns_outside(store, outcome.definition.scope, options.turn_min, options.turn_max)
     selected = np.isin(outside["row_idx"], outcome.subset.selected)
+    for row in set(outside["row_idx"][selected].tolist()) & edits.keys():
+        stats.unedited[row] = "its record was edited after it was scored"
+    selected &= ~np.isin(outside["row_idx"], list(stats.unedited))
     rows, starts, counts = np.unique(
         outside["row_idx"][selected], return_index=True, return_counts=True
     )
@@ -269,17 +300,17 @@ def _plan_turns(
     return hits, rows[is_empty].astype(np.int64)
 
 
-def _drop_emptied(outcome: ResolvedSubset, emptied: Ints) -> ResolvedSubset:
-    """Drop samples that have no answer left."""
+def _drop_rows(outcome: ResolvedSubset, rows: Ints, reason: Reason) -> ResolvedSubset:
+    """Drop samples from a resolved subset."""
     subset = outcome.subset
-    removed = np.isin(subset.row_idx, emptied)
+    removed = np.isin(subset.row_idx, rows)
     kept = subset.kept & ~removed
     changed = replace(
         subset,
         selected=subset.row_idx[kept],
         dropped=subset.row_idx[~kept],
         kept=kept,
-        why=np.where(removed, REASONS.index(Reason.NO_TURN), subset.why).astype(np.int8),
+        why=np.where(removed, REASONS.index(reason), subset.why).astype(np.int8),
         weights=None if subset.weights is None else np.where(kept, subset.weights, 0.0),
     )
     return replace(outcome, subset=changed)

@@ -17,21 +17,20 @@ from scoring.exports.added_columns import read_added_values
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.images import add_prefix, exported_path, image_name
 from scoring.exports.json_edits import (
-    EditError,
     add_key,
     mask_record_turns,
     remove_record_turns,
-    remove_turns,
     replace_paths,
 )
 from scoring.exports.options import RECORDS
 from scoring.exports.trainers import check_conversation
 from scoring.image_references import image_path, split_reference
 from scoring.images.decode import ImageProblem, resolve_image
+from scoring.readers.conversation import insert_placeholders
 from scoring.readers.detect import JSON
+from scoring.readers.turn_removal import EditError, remove_turns
 from scoring.samples import Role, Sample, Status, Turn
 
-PLACEHOLDER = "<image>"
 _FROM = {Role.SYSTEM: "system", Role.HUMAN: "human", Role.ASSISTANT: "gpt"}
 SAMPLE_COLUMNS = ["id", "source", "images", "turns", "status", "reason", "origin"]
 """Columns of the dataset that make up a sample."""
@@ -107,7 +106,12 @@ def build_record(
 
 
 def read_scores(plan: ExportPlan, position: int) -> dict[str, float | int | None]:
-    """Return the scores of the sample at ``position``, None where it has none."""
+    """Return the scores of the sample at ``position``, None where it has none.
+
+    An edited sample has none: its scores are of the record before the edit.
+    """
+    if int(plan.rows[position]) in plan.edits:
+        return dict.fromkeys(SCORES)
     candidates = plan.outcome.candidates
     index = int(np.searchsorted(candidates.row_idx, plan.rows[position]))
     values = {name: getattr(candidates, name)[index].item() for name in SCORES}
@@ -162,11 +166,7 @@ def train_mask(plan: ExportPlan, sample: Sample) -> list[bool]:
 
 def conversation_turn(turn: Turn) -> dict[str, object]:
     """Return a turn as in a LLaVA record, with a placeholder for each image."""
-    text, start, pieces = turn.text, 0, []
-    for offset in turn.image_offsets:
-        pieces += [text[start:offset], PLACEHOLDER]
-        start = offset
-    return {"from": _FROM[turn.role], "value": "".join([*pieces, text[start:]])}
+    return {"from": _FROM[turn.role], "value": insert_placeholders(turn)}
 
 
 def _check_for_trainer(plan: ExportPlan, sample: Sample | None) -> None:

@@ -13,6 +13,7 @@ and escapes.
   identity; an id may repeat, a missing one is an empty line, and a line break in one is written
   as ``\\n`` or ``\\r``.
 - ``dropped``: ``dropped.jsonl``, a line per sample that is not in the subset.
+- with edited samples, ``edits.jsonl``: a line for each, before and after its edit.
 - ``webdataset``: tar files whose samples are a record and its images under one key. Headers have no
   owner and no time, which makes a shard the same bytes on every machine. Readers fix their columns
   by the first samples, so images have the same names in every sample, and samples without an image
@@ -31,6 +32,7 @@ import numpy as np
 
 from scoring.dataset.records import read_columns
 from scoring.errors import RecordError
+from scoring.exports.export_edits import diff_lines
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.export_records import read_records
 from scoring.exports.files import BytesFile, Chunk, OutputFile, TableFile
@@ -62,6 +64,7 @@ _DROPPED_BY = {
     Reason.NO_TURN: "turns",
     Reason.FILTER: "filter",
     Reason.NOT_RANKED: "rule",
+    Reason.NOT_EDITED: "edits",
 }  # any other reason is a choice for samples without a score
 
 
@@ -69,7 +72,8 @@ def plan_outputs(plan: ExportPlan) -> Iterable[OutputFile]:
     """Return the files of an export. Write or compare each to its end before taking the next."""
     outputs = _source_outputs(plan) if plan.source_files else _data_outputs(plan)
     images = [ImagesFile(plan)] if plan.options.takes_images else []
-    return chain(outputs, trainer_outputs(plan), images)
+    edits = [BytesFile("edits.jsonl", diff_lines(plan))] if plan.edits else []
+    return chain(outputs, trainer_outputs(plan), images, edits)
 
 
 def _source_outputs(plan: ExportPlan) -> Iterator[OutputFile]:

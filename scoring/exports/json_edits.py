@@ -1,4 +1,4 @@
-"""Edit the bytes of a JSON record: remove turns, add keys, replace image paths.
+"""Edit the bytes of a JSON record: change or remove turns, add keys, replace image paths.
 
 A record is never printed again. Its values are located in the text and only those spots change,
 which preserves number forms, key order, escapes and unknown keys even in an edited record.
@@ -7,27 +7,28 @@ which preserves number forms, key order, escapes and unknown keys even in an edi
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
-from scoring.readers.conversation import PLACEHOLDERS
+from scoring.readers.conversation import PLACEHOLDER, PLACEHOLDERS, insert_placeholders
+from scoring.readers.turn_removal import EditError, pair_positions, plan_moves
+from scoring.readers.values import IMAGE_KEYS
 from scoring.samples import Role, Turn
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _decoder = json.JSONDecoder(strict=False)
 _CONVERSATIONS = ("messages", "conversations", "conversation")
 _IMAGE_KEY = re.compile(r"(?i).*(image|img).*|path|url|file_?name|<.*")
+_MAX_WAYS = 64  # to place edited texts in a record without a list of turns
 _TEXTS = ("value", "response", "content", "text")
 # A string with its escapes, or white space outside of strings that breaks the line.
 _STRING_OR_BREAK = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[ \t]*[\r\n][ \t\r\n]*', re.DOTALL)
 
 Span = tuple[int, int]  # start and end of a value in the text of a record
-Insert = tuple[int, str]  # offset in the text of a record, and what is inserted there
-
-
-class EditError(Exception):
-    """Why a record cannot be edited, in words."""
+Change = tuple[int, int, str]  # start and end in the text of a record, and what is put there
 
 
 def remove_line_breaks(record: bytes) -> bytes:
@@ -61,11 +62,8 @@ def replace_paths(record: bytes, paths: Mapping[str, str]) -> bytes:
     ]
     if missing := paths.keys() - {path for *_, path in strings}:
         raise EditError(f"{min(missing)!r} is not the value of an image key")
-    offset, pieces = 0, []
-    for start, end, path in sorted(strings):
-        pieces += [text[offset:start], json.dumps(paths[path])]
-        offset = end
-    return _encode("".join([*pieces, text[offset:]]))
+    changes = [(start, end, json.dumps(paths[path])) for start, end, path in strings]
+    return _encode(_replace_spans(text, 0, len(text), changes))
 
 
 def _image_strings(text: str, offset: int, key: str) -> Iterator[tuple[int, int, str]]:
@@ -81,57 +79,12 @@ def _image_strings(text: str, offset: int, key: str) -> Iterator[tuple[int, int,
         yield offset, end, value
 
 
-def pair_positions(turns: Sequence[Turn], answers: Collection[int]) -> set[int]:
-    """Return the positions of these answers (0-based among the answers) and their questions."""
-    positions = [i for i, turn in enumerate(turns) if turn.role is Role.ASSISTANT]
-    removed = {positions[answer] for answer in answers}
-    return removed | {i - 1 for i in removed if i and turns[i - 1].role is Role.HUMAN}
-
-
-def remove_turns(turns: Sequence[Turn], answers: Collection[int]) -> list[Turn]:
-    """Return the conversation without these answers and their questions.
-
-    Images of a removed question move before the next remaining human turn, or after the previous
-    one if there is no next. Raise EditError where no human turn remains.
-    """
-    removed = pair_positions(turns, answers)
-    remaining = {i: turn for i, turn in enumerate(turns) if i not in removed}
-    for position, target, is_before in _plan_moves(turns, removed):
-        n = len(turns[position].image_offsets)
-        turn = remaining[target]
-        if is_before:
-            offsets = (*(0,) * n, *(offset + 1 for offset in turn.image_offsets))
-            remaining[target] = Turn(turn.role, "\n" + turn.text, offsets)
-        else:
-            text = turn.text + "\n"
-            remaining[target] = Turn(turn.role, text, (*turn.image_offsets, *(len(text),) * n))
-    return list(remaining.values())
-
-
-def _plan_moves(turns: Sequence[Turn], removed: set[int]) -> list[tuple[int, int, bool]]:
-    """Return (removed question, human turn that gets its images, whether before its text).
-
-    Moves to a later turn run backwards through the conversation, which preserves the order of
-    images put before one turn. Moves to an earlier turn come last, in their own order.
-    """
-    humans = [i for i, turn in enumerate(turns) if turn.role is Role.HUMAN and i not in removed]
-    moved = [position for position in sorted(removed) if turns[position].image_offsets]
-    if moved and not humans:
-        raise EditError("no question would remain for its image")
-    to_later = [
-        (position, next(human for human in humans if human > position), True)
-        for position in reversed(moved)
-        if position < humans[-1]
-    ]
-    return to_later + [(position, humans[-1], False) for position in moved if position > humans[-1]]
-
-
 def remove_record_turns(record: bytes, turns: Sequence[Turn], answers: Collection[int]) -> bytes:
     """Apply ``remove_turns`` to the bytes of a JSON record. Raise EditError."""
     conversation = _Conversation.parse(_decode(record), turns)
     removed = pair_positions(turns, answers)
-    inserts: list[Insert] = []
-    for position, target, is_before in _plan_moves(turns, removed):
+    inserts: list[Change] = []
+    for position, target, is_before in plan_moves(turns, removed):
         n = len(turns[position].image_offsets)
         token = conversation.find_placeholder(position, n)
         if token is None:  # no placeholder in the record: images precede the first question
@@ -139,9 +92,9 @@ def remove_record_turns(record: bytes, turns: Sequence[Turn], answers: Collectio
         start, end = conversation.text_span(target)
         tokens = json.dumps(token * n)[1:-1]
         if is_before:  # moves run backwards, and inserts at one offset keep their order
-            inserts.insert(0, (start + 1, tokens + "\\n"))
+            inserts.insert(0, (start + 1, start + 1, tokens + "\\n"))
         else:
-            inserts.append((end - 1, "\\n" + tokens))
+            inserts.append((end - 1, end - 1, "\\n" + tokens))
     return _encode(conversation.rebuild(removed, inserts))
 
 
@@ -151,15 +104,129 @@ def mask_record_turns(
     """Add ``"key": false`` at the end of each of these answers. Raise EditError."""
     conversation = _Conversation.parse(_decode(record), turns)
     positions = [i for i, turn in enumerate(turns) if turn.role is Role.ASSISTANT]
-    inserts: list[Insert] = []
+    inserts: list[Change] = []
     for answer in sorted(answers):
         start, _ = conversation.message_span(positions[answer])
         members, close = _object_spans(conversation.text, start)
         if key in members:
             raise EditError(f"a turn has a key {key!r} of its own")
         end = start + len(conversation.text[start:close].rstrip(" \t\r\n"))
-        inserts.append((end, f", {json.dumps(key)}: false"))
+        inserts.append((end, end, f", {json.dumps(key)}: false"))
     return _encode(conversation.rebuild(set(), inserts))
+
+
+def edit_record_turns(
+    record: bytes, turns: Sequence[Turn], edited: Mapping[int, Turn]
+) -> Iterator[bytes]:
+    """Yield ways to give a record the turns ``edited`` (by position), which may lack some.
+
+    Only texts that differ are written again; another answer's text is copied as it is written. A
+    record without a list of turns may have several ways, of which the reader decides. Raise
+    EditError where there is none.
+    """
+    text = _decode(record)
+    try:
+        conversation = _Conversation.parse(text, turns)
+        changes = [
+            (*conversation.edited_span(position), conversation.write_text(position, turn))
+            for position, turn in edited.items()
+            if turn != turns[position]
+        ]
+    except EditError as problem:
+        yield from _replace_strings(text, turns, edited, problem)
+    else:
+        yield _encode(conversation.rebuild(set(range(len(turns))) - edited.keys(), changes))
+
+
+def _replace_strings(
+    text: str, turns: Sequence[Turn], edited: Mapping[int, Turn], problem: EditError
+) -> Iterator[bytes]:
+    """Yield records with edited texts in place of strings that equal the texts before."""
+    if len(edited) < len(turns):
+        raise problem
+    strings = list(_all_strings(text, _skip_space(text, 0)))
+    ways: list[list[Change]] = []
+    for position, turn in edited.items():
+        before = turns[position]
+        if turn == before:
+            continue
+        spellings = {
+            insert_placeholders(before, token): json.dumps(
+                insert_placeholders(turn, token), ensure_ascii=text.isascii()
+            )
+            for token in ("", *PLACEHOLDERS)
+        }
+        ways.append([(start, end, spellings[v]) for start, end, v in strings if v in spellings])
+    if math.prod(map(len, ways)) not in range(1, _MAX_WAYS):
+        raise problem
+    for changes in product(*ways):
+        yield _encode(_replace_spans(text, 0, len(text), changes))
+
+
+def _all_strings(text: str, offset: int) -> Iterator[tuple[int, int, str]]:
+    """Yield (start, end, value) of every string that is a value."""
+    if text[offset] == "{":
+        for start, _ in _object_spans(text, offset)[0].values():
+            yield from _all_strings(text, start)
+    elif text[offset] == "[":
+        for start, _ in _array_spans(text, offset):
+            yield from _all_strings(text, start)
+    elif text[offset] == '"':
+        value, end = _decoder.raw_decode(text, offset)
+        yield offset, end, value
+
+
+def remove_listed_images(record: bytes, numbers: Collection[int]) -> bytes:
+    """Remove images (numbered from 0) from the list or key of a record. Raise EditError."""
+    text = _decode(record)
+    start = _skip_space(text, 0)
+    members, _ = _object_spans(text, start)
+    key = next((key for key in IMAGE_KEYS if key in members and _has_value(text, members[key])), "")
+    if not key:
+        raise EditError("its images are not listed in a key of their own")
+    first = members[key][0]
+    if text[first] == "[":
+        spans = _array_spans(text, first)
+    elif text[first] == '"' and set(numbers) == {0}:
+        names = sorted(members, key=lambda name: members[name])
+        spans, numbers = _member_spans(text, start), {names.index(key)}
+    else:
+        raise EditError(f"its key {key!r} is not a list of images")
+    if not set(numbers) <= set(range(len(spans))):
+        raise EditError(f"its key {key!r} does not list the image")
+    return _encode(_remove_elements(text, spans, numbers))
+
+
+def _has_value(text: str, span: Span) -> bool:
+    return text[slice(*span)] not in ("null", '""', "[]", "{}")
+
+
+def _member_spans(text: str, start: int) -> list[Span]:
+    """Return the spans of the members of an object, each from its key to the end of its value."""
+    spans: list[Span] = []
+    offset = _skip_space(text, start + 1)
+    while text[offset] != "}":
+        _, end_of_key = _decoder.raw_decode(text, offset)
+        value = _skip_space(text, _skip_space(text, end_of_key) + 1)
+        end = _decoder.raw_decode(text, value)[1]
+        spans.append((offset, end))
+        offset = _skip_comma(text, end)
+    return spans
+
+
+def _remove_elements(text: str, spans: Sequence[Span], numbers: Collection[int]) -> str:
+    """Return the text without these elements of a list or object, and a comma for each."""
+    left = [span for number, span in enumerate(spans) if number not in numbers]
+    if not left:
+        return text[: spans[0][0]] + text[spans[-1][1] :]
+    pieces = [text[: spans[0][0]]]
+    for number, (start, end) in enumerate(spans):
+        if number in numbers:
+            continue
+        if len(pieces) > 1:
+            pieces.append(text[spans[number - 1][1] : start])
+        pieces.append(text[start:end])
+    return "".join([*pieces, text[spans[-1][1] :]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +274,48 @@ class _Conversation:
                 return members[key]
         raise EditError("a turn's content is not a plain text")
 
+    def edited_span(self, position: int) -> Span:
+        """Return the span of a turn's text, also of the only text among typed parts."""
+        if position < self.first:
+            raise EditError("its system prompt is not one of its messages")
+        return self._find_typed_text(position) or self.text_span(position)
+
+    def _find_typed_text(self, position: int) -> Span | None:
+        """Return the span of the only text among typed parts; None for a plain text."""
+        members, _ = _object_spans(self.text, self.message_span(position)[0])
+        start = members.get("content", (0, 0))[0]
+        if "content" not in members or self.text[start] != "[":
+            return None
+        parts = [
+            _object_spans(self.text, part)[0]
+            for part, _ in _array_spans(self.text, start)
+            if self.text[part] == "{"
+        ]
+        texts = [part["text"] for part in parts if "text" in part]
+        if len(texts) != 1:
+            raise EditError(f"a turn has {len(texts)} text parts")
+        return texts[0]
+
+    def write_text(self, position: int, turn: Turn) -> str:
+        """Return the text of an edited turn as a JSON string."""
+        if turn.role is Role.ASSISTANT:
+            for other, before in enumerate(self.turns):
+                if before == turn and other >= self.first:
+                    return self.text[slice(*self.edited_span(other))]
+        written = turn.text
+        if turn.image_offsets and self._find_typed_text(position) is None:
+            token = self._find_record_placeholder()
+            if token is None and set(turn.image_offsets) == {0} and written.startswith("\n"):
+                written = written[1:]  # images without a placeholder precede the first question
+            else:
+                written = insert_placeholders(turn, token or PLACEHOLDER)
+        return json.dumps(written, ensure_ascii=self.text.isascii())
+
+    def _find_record_placeholder(self) -> str | None:
+        """Return the placeholder of the record's images; None if it has none."""
+        places = [(i, len(turn.image_offsets)) for i, turn in enumerate(self.turns)]
+        return next((self.find_placeholder(i, n) for i, n in places if n), None)
+
     def find_placeholder(self, position: int, n: int) -> str | None:
         """Return the placeholder of the ``n`` images in the question of a turn; None if none."""
         start, end = self.text_span(position)
@@ -220,21 +329,26 @@ class _Conversation:
             raise EditError("its image cannot be moved to another turn")
         return None
 
-    def rebuild(self, removed: set[int], inserts: Sequence[Insert]) -> str:
-        """Return the text with these inserts, without the messages of the removed turns."""
+    def rebuild(self, removed: set[int], changes: Sequence[Change]) -> str:
+        """Return the text with these changes, without the messages of the removed turns."""
         pieces = [self.text[: self.messages[0][0]]]
         for index, (start, end) in enumerate(self.messages):
             if index + self.first in removed:
                 continue
             if len(pieces) > 1:
                 pieces.append(self.text[self.messages[index - 1][1] : start])
-            own = [insert for insert in inserts if start <= insert[0] <= end]
-            offset = start
-            for position, inserted in sorted(own, key=lambda insert: insert[0]):
-                pieces += [self.text[offset:position], inserted]
-                offset = position
-            pieces.append(self.text[offset:end])
+            own = [change for change in changes if start <= change[0] <= end]
+            pieces.append(_replace_spans(self.text, start, end, own))
         return "".join([*pieces, self.text[self.messages[-1][1] :]])
+
+
+def _replace_spans(text: str, start: int, end: int, changes: Sequence[Change]) -> str:
+    """Return ``text[start:end]`` with these changes, which do not overlap."""
+    offset, pieces = start, []
+    for first, last, new in sorted(changes, key=lambda change: change[0]):
+        pieces += [text[offset:first], new]
+        offset = last
+    return "".join([*pieces, text[offset:end]])
 
 
 def _object_spans(text: str, start: int) -> tuple[dict[str, Span], int]:

@@ -22,6 +22,7 @@ import scoring
 from scoring.clustering.clusters import list_clusterings
 from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
+from scoring.exports.export_edits import PinnedEdit
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import FileDigest, digest_file
 from scoring.exports.options import MANIFEST, VERSION, ExportOptions, is_output_name
@@ -50,6 +51,7 @@ class ExportInputs:
 
     ``dataset``, ``run`` and ``clustering`` describe them for people; ``parts`` are the files with
     the records, scores, clusters, and columns that the subset is filtered by or the export adds.
+    ``edits`` are the reviewers' edits that were applied.
     """
 
     workspace_id: str
@@ -58,6 +60,7 @@ class ExportInputs:
     clustering: Mapping[str, Any] | None
     parts: tuple[FileDigest, ...]
     decision_logs: Mapping[str, LogDigest]
+    edits: tuple[PinnedEdit, ...] = ()
 
     @property
     def log_ends(self) -> dict[str, int]:
@@ -71,6 +74,7 @@ class Manifest:
 
     Attributes:
         derived: In which ways records differ from the imported ones: ``turns``, ``weights``,
+            ``edits`` (by reviewers, listed in ``edits.jsonl``),
             ``records`` (rewritten, because their file was not JSON), ``scores`` and ``columns``
             (added to records), ``encoding`` (converted to UTF-8 on import), ``images`` (records
             name the copies of images whose own paths lead outside of a folder).
@@ -168,6 +172,8 @@ class Manifest:
         """Return the manifest as JSON values."""
         inputs = asdict(self.inputs)
         inputs["parts"] = [part.to_dict() for part in self.inputs.parts]
+        if not inputs["edits"]:  # as before there were any
+            del inputs["edits"]
         options = self.options.to_dict()
         subset = self.subset.to_dict()
         del subset["created_at"]
@@ -379,6 +385,7 @@ def _parse_manifest(value: Mapping[str, Any], version: int) -> Manifest:
                 name: LogDigest(int(log["until"]), log["sha256"])
                 for name, log in inputs["decision_logs"].items()
             },
+            edits=tuple(PinnedEdit(**edit) for edit in inputs.get("edits", ())),
         ),
         bands=value["bands"],
         counts=value["counts"],

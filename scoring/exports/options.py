@@ -40,12 +40,15 @@ FORMATS: Final[Mapping[str, str]] = {
 
 TABLES = ("parquet", "huggingface")
 RECORDS = ("llava", "jsonl", "webdataset")
+LISTS = ("ids", "dropped")
+"""Formats without records."""
 EMBEDDING = (*TABLES, "messages")
 """Formats that can contain images as values of a table."""
 Images = Literal["none", "copy", "link", "embed"]
 Weighting = Literal["ignore", "column", "repeat", "source"]
 Columns = Literal["source", "understood"]
 TurnChoice = Literal["keep", "drop", "mask"]
+EditChoice = Literal["apply", "ignore", "only"]
 _weight, _turn = partial(Option, panel="Weights"), partial(Option, panel="Turns")
 _card = partial(Option, panel="Dataset card")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -59,7 +62,7 @@ FOLDERS = ("images", "plots", "train")
 _NAME = re.compile(
     rf"{EXPORTED_DATA.pattern}|(train/)?(dataset_info|state)\.json"
     r"|(dataset_dict|croissant|internvl_meta)\.json|(llava_next|axolotl)\.yaml"
-    r"|(ids|row_idx)\.txt|(dropped|images)\.jsonl|README\.md|plots/[a-z_]+\.svg"
+    r"|(ids|row_idx)\.txt|(dropped|images|edits)\.jsonl|README\.md|plots/[a-z_]+\.svg"
 )
 
 
@@ -130,6 +133,13 @@ class ExportOptions:
             metavar="NAMES",
         ),
     ] = ()
+    edits: Annotated[
+        EditChoice,
+        Option(
+            "What happens to reviewers' edits of records (visnec edit): apply them to the records "
+            "and list them in edits.jsonl, ignore them, or export only the edited samples."
+        ),
+    ] = "apply"
     weights: Annotated[
         Weighting | None,
         _weight(
@@ -181,6 +191,7 @@ class ExportOptions:
             "trainer": (None, *TRAINERS),
             "images": get_args(Images),
             "turns": get_args(TurnChoice),
+            "edits": get_args(EditChoice),
             "weights": (None, *get_args(Weighting)),
             "columns": (None, *get_args(Columns)),
         }
@@ -248,7 +259,7 @@ class ExportOptions:
                 f"Scores are added to the records of {', '.join(RECORDS)} and messages, not to "
                 f"{self.format}."
             )
-        is_list = self.format in ("ids", "dropped")
+        is_list = self.format in LISTS
         if self.add_columns and (is_list or self.columns == "source"):
             what = "the columns of the source" if self.columns == "source" else self.format
             raise InputError(
@@ -277,7 +288,7 @@ class ExportOptions:
             raise InputError("The image prefix is empty.")
         if self.absolute_images and not self.places_images:
             raise InputError("Absolute image paths need exported images. Use images copy or link.")
-        if self.holds_images or self.format in ("ids", "dropped") or self.columns == "source":
+        if self.holds_images or self.format in LISTS or self.columns == "source":
             raise InputError(
                 f"{flag} changes the image paths of llava, jsonl, messages and understood columns; "
                 "this export gives none, or gives them unchanged."

@@ -177,14 +177,18 @@ def _build_table(
     samples = [sample_from_row(row) for row in rows]
     candidates = plan.outcome.candidates
     indices = np.searchsorted(candidates.row_idx, selected)
+    is_edited = np.isin(selected, list(plan.edits))  # the scores are of the record before
+    statuses = [str(STATUSES[code]) for code in candidates.status[indices].tolist()]
+    for offset in np.flatnonzero(is_edited).tolist():
+        statuses[offset] = rows[offset]["status"]
     columns: dict[str, Any] = {
         "row_idx": selected,
         "id": [row["id"] for row in rows],
         "source": [row["source"] for row in rows],
         "images": images,
-        "status": [str(STATUSES[code]) for code in candidates.status[indices].tolist()],
+        "status": statuses,
         "n_answer_tokens": pa.array(
-            candidates.n_answer_tokens[indices], mask=~candidates.scored[indices]
+            candidates.n_answer_tokens[indices], mask=~candidates.scored[indices] | is_edited
         ),
         "turn_mask": [train_mask(plan, sample) for sample in samples],
     }
@@ -197,7 +201,8 @@ def _build_table(
         ]
         columns["conversations"] = [_build_conversation(plan, sample) for sample in samples]
     for name in ("loss_text", "loss_multimodal", "visnec"):  # null where NaN
-        columns[name] = pa.array(getattr(candidates, name)[indices], from_pandas=True)
+        scores = np.where(is_edited, np.nan, getattr(candidates, name)[indices])
+        columns[name] = pa.array(scores, from_pandas=True)
     if plan.weights is not None:
         columns[plan.options.weight_key] = plan.weights[start : start + len(rows)]
     added = [read_added_values(plan, start + offset) for offset in range(len(rows))]

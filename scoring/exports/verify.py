@@ -24,6 +24,7 @@ from scoring.database.build.build import build_database, list_parts
 from scoring.database.connection import Store
 from scoring.errors import InputError, VerificationError, VisnecError
 from scoring.exports.card import card_outputs
+from scoring.exports.export_edits import count_later_edits, find_pinned_edits
 from scoring.exports.export_plan import ExportPlan, plan_export
 from scoring.exports.files import FileDigest, FileMismatch, OutputFile, digest_file
 from scoring.exports.formats import plan_outputs
@@ -97,7 +98,7 @@ def verify_manifest(
     changed, notes = _changed_inputs(manifest, workspace), _later_inputs(manifest, workspace)
     problem = None
     try:
-        _compare_export(manifest, path, workspace, progress or (lambda *_: None))
+        notes += _compare_export(manifest, path, workspace, progress or (lambda *_: None))
     except FileMismatch as mismatch:
         problem = str(mismatch)
     except (VisnecError, OSError, pa.ArrowException) as error:
@@ -124,13 +125,14 @@ def rebuilt_plan(
         store = Store(copy)
         rows = read_rule_inputs(store, manifest.subset)
         outcome = resolve_definition(workspace, manifest.subset, rows, manifest.inputs.log_ends)
-        yield plan_export(workspace, store, outcome, manifest.options)
+        edits = find_pinned_edits(workspace, manifest.inputs.edits)
+        yield plan_export(workspace, store, outcome, manifest.options, edits)
 
 
 def _compare_export(
     manifest: Manifest, path: Path, workspace: Workspace, progress: Progress
-) -> None:
-    """Raise FileMismatch with the first difference."""
+) -> list[str]:
+    """Raise FileMismatch with the first difference; returns notes on later edits."""
     with rebuilt_plan(manifest, workspace, progress) as plan:
         rebuilt = build_manifest(plan, manifest.inputs, manifest.bands)
         done: Counter[str] = Counter()
@@ -159,7 +161,9 @@ def _compare_export(
         rebuilt = rebuilt.with_outputs(plan, files)
         cards = _compare_cards(manifest, path, card_outputs(plan, rebuilt))
         rebuilt = rebuilt.with_outputs(plan, [*files, *cards])
+        n_later = count_later_edits(plan, manifest.inputs.edits)
     _compare_manifests(manifest, rebuilt)
+    return [f"later edits of {n_later:,} of its samples were ignored"] if n_later else []
 
 
 def _compare_cards(manifest: Manifest, path: Path, cards: list[OutputFile]) -> list[FileDigest]:
@@ -327,7 +331,8 @@ def resolve_manifest(workspace: Workspace, store: Store, manifest: Manifest) -> 
     if inputs.parts == manifest.inputs.parts:  # the database was built from them
         rows = read_rule_inputs(store, manifest.subset)
         outcome = resolve_definition(workspace, manifest.subset, rows, manifest.inputs.log_ends)
-        outcome = plan_export(workspace, store, outcome, manifest.options).outcome
+        edits = find_pinned_edits(workspace, manifest.inputs.edits)
+        outcome = plan_export(workspace, store, outcome, manifest.options, edits).outcome
         if digest_rows(outcome.subset.selected) == manifest.selected_sha256:
             return outcome
     with rebuilt_plan(manifest, workspace) as plan:

@@ -140,6 +140,15 @@ def quote_value(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def insert_placeholders(turn: Turn, token: str = PLACEHOLDER) -> str:
+    """Return the text of a turn with a placeholder for each of its images."""
+    start, pieces = 0, []
+    for offset in turn.image_offsets:
+        pieces += [turn.text[start:offset], token]
+        start = offset
+    return "".join([*pieces, turn.text[start:]])
+
+
 def _merge_messages(
     messages: Sequence[Message], known: Mapping[str, Role], system: str | None
 ) -> _Joined:

@@ -1,5 +1,8 @@
 """One decision log on disk: the form of an event, and reading and appending to its file.
 
+An event is a decision, a note, an edit of the record or an undo of an earlier event. Versions that
+do not know edits read one as an event without effect.
+
 A random draw is recorded with everything that its population depends on (filter, scores, band
 limits), so later readers of a decision know which samples it represents. Older logs record only
 the queue; such a draw counts as one from all samples.
@@ -29,6 +32,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from scoring.errors import InputError, VisnecError
+from scoring.reviews.edits import parse_edit
 from scoring.unicode_text import replace_surrogates
 
 LOCK_SECONDS = 30.0
@@ -74,14 +78,15 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecisionDraft:
-    """A decision, note or undo to be written. Raises InputError for an invalid draft.
+    """A decision, note, edit or undo to be written. Raises InputError for an invalid draft.
 
     ``event_id`` comes from the browser if it may send the draft again. ``decision`` None with
     ``undoes`` is an undo; ``decision`` None alone only sets the note. ``note`` None keeps an
     earlier note, an empty one removes it. ``queue`` and ``sampling_probability`` record how the
     sample was shown to the reviewer, so shares among the decisions can be generalised to the
     dataset. ``decided_at`` is ISO 8601 with a time zone, by default now. ``draw`` is the written
-    form of the :class:`Draw` that selected the sample, None if none did.
+    form of the :class:`Draw` that selected the sample, None if none did. ``edit`` is the written
+    form of an :class:`~scoring.reviews.edits.Edit`, which has a note of its own.
     """
 
     row_idx: int
@@ -93,6 +98,7 @@ class DecisionDraft:
     decided_at: str | None = None
     undoes: str | None = None
     draw: str | None = None
+    edit: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.row_idx, bool) or operator.index(self.row_idx) < 0:
@@ -101,7 +107,11 @@ class DecisionDraft:
             raise InputError(f"Invalid decision {self.decision!r}. Use keep, drop or unsure")
         if self.decision is not None and self.undoes is not None:
             raise InputError("An event either decides or undoes. Use two drafts")
-        if self.decision is None and self.undoes is None and self.note is None:
+        if self.edit is not None:
+            parse_edit(self.edit)
+            if any(other is not None for other in (self.decision, self.undoes, self.note)):
+                raise InputError("An edit is an event of its own. Use two drafts")
+        elif self.decision is None and self.undoes is None and self.note is None:
             raise InputError(f"The draft for row {self.row_idx} has no decision, note or undo")
         chance = self.sampling_probability
         if chance is not None and not 0 < chance <= 1:
@@ -127,6 +137,7 @@ class DecisionEvent:
     decided_at: str
     undoes: str | None
     draw: str | None = None
+    edit: str | None = None
 
     @property
     def in_bulk(self) -> bool:
@@ -255,7 +266,7 @@ class LogTail:
         """Append the events, with the log locked; returns when they are on disk."""
         if events:
             encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-            lines = [f"{encode(asdict(event))}\n" for event in events]
+            lines = [f"{encode(_to_values(event))}\n" for event in events]
             self._append_durably("".join(lines).encode())
 
     def _append_durably(self, data: bytes) -> None:
@@ -276,6 +287,14 @@ class LogTail:
             finally:
                 os.close(folder)
         self.refresh()
+
+
+def _to_values(event: DecisionEvent) -> dict[str, Any]:
+    """Return the values of a line; only those of edits have the key ``edit``."""
+    values = asdict(event)
+    if event.edit is None:
+        del values["edit"]
+    return values
 
 
 def new_event(
@@ -317,7 +336,15 @@ def _build_event(raw: Mapping[str, Any]) -> DecisionEvent:
         decided_at=_to_utc(str(raw["decided_at"])),
         undoes=read_text("undoes"),
         draw=draw,
+        edit=_read_edit(raw.get("edit")),
     )
+
+
+def _read_edit(raw: object) -> str | None:
+    """Return the written form of an edit; one that cannot be parsed is refused when applied."""
+    if raw is None:
+        return None
+    return replace_surrogates(raw if isinstance(raw, str) else json.dumps(raw))
 
 
 def _to_utc(moment: str | None) -> str:

@@ -17,7 +17,7 @@ import socket
 import threading
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +34,8 @@ from scoring.reviews.decision_log import (
     LogTail,
     new_event,
 )
+from scoring.reviews.edit_resolution import SampleEdit
+from scoring.reviews.edits import Edit
 from scoring.reviews.resolution import LatestDecision
 from scoring.reviews.reviewer_state import DecisionState
 from scoring.unicode_text import replace_surrogates
@@ -84,6 +86,19 @@ class ReviewLog:
         """Revert what is still current of the bulk decision of that queue; returns the undos."""
         return self._revert(lambda state: state.list_bulk_events(self.reviewer, name))
 
+    def append_edit(self, row_idx: int, edit: Edit, event_id: str | None = None) -> DecisionEvent:
+        """Write an edit of a sample; it replaces the reviewer's earlier one."""
+        return self.append([DecisionDraft(row_idx, None, event_id, edit=str(edit))])[0]
+
+    def undo_edit(self, row_idx: int) -> list[DecisionEvent]:
+        """Revert the reviewer's edit of a sample; an earlier one is current again."""
+
+        def find_event(state: DecisionState) -> list[DecisionEvent]:
+            event = state.find_edit(row_idx, self.reviewer)
+            return [] if event is None else [event]
+
+        return self._revert(find_event)
+
     def _revert(
         self, find_events: Callable[[DecisionState], list[DecisionEvent]]
     ) -> list[DecisionEvent]:
@@ -114,12 +129,13 @@ class ReviewLog:
 class DecisionChanges:
     """The current decisions of the samples that changed since an earlier ``version``.
 
-    ``rows`` None means all samples; ``latest`` are their current decisions.
+    ``rows`` None means all samples; ``latest`` are their current decisions, ``edits`` their edits.
     """
 
     version: int
     rows: set[int] | None
     latest: list[LatestDecision]
+    edits: list[SampleEdit]
 
 
 class DecisionFeed:
@@ -151,7 +167,8 @@ class DecisionFeed:
             if since is not None:
                 latest_first = reversed(self._changed.items())
                 rows = {row for row, _ in takewhile(lambda change: change[1] > since, latest_first)}
-            return DecisionChanges(self._version, rows, self._state.list_latest(rows))
+            latest, edits = self._state.list_latest(rows), self._state.list_edits(rows)
+            return DecisionChanges(self._version, rows, latest, edits)
 
     def damaged_lines(self) -> dict[str, int]:
         """Return the number of lines that are not events, torn or damaged, by name of the log."""
@@ -215,6 +232,18 @@ def read_events(
     for log in _read_logs(workspace):
         last = math.inf if until is None else until.get(log.path.stem, 0)
         yield from (event for event in log.events if event.seq <= last)
+
+
+def read_edits(workspace: Workspace, rows: Iterable[int] | None = None) -> list[SampleEdit]:
+    """Return the current edit of each edited sample, ascending by row_idx; of all or these rows."""
+    return decision_feed(workspace).query_state(lambda state: state.list_edits(rows))
+
+
+def find_events(workspace: Workspace, event_ids: Collection[str]) -> dict[str, DecisionEvent]:
+    """Return the events with these ids, undone or not; ids that no log has are absent."""
+    wanted = set(event_ids)
+    events = read_events(workspace) if wanted else ()
+    return {event.event_id: event for event in events if event.event_id in wanted}
 
 
 def log_offsets(workspace: Workspace) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The current decision of every sample and reviewer, updated log by log. Pure.
+"""The current decision and edit of every sample and reviewer, updated log by log. Pure.
 
 The state depends on the contents of the logs, never on the order in which their events arrived:
 adding events one by one gives the same as reading all logs at once.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice, product
 
 from scoring.reviews.decision_log import Decision, DecisionEvent
+from scoring.reviews.edit_resolution import SampleEdit, latest_edit, resolve_edits
 from scoring.reviews.resolution import LatestDecision, resolve_decision
 
 SampleKey = tuple[int, str]
@@ -53,16 +54,17 @@ class DecisionState:
         self._logs: dict[str, _Log] = {}  # ascending by name
         self._latest: dict[SampleKey, LatestDecision] = {}
         self._undone: dict[SampleKey, dict[str, str]] = {}  # samples with undos only
+        self._edits: dict[SampleKey, DecisionEvent] = {}
         self._n_decided: Counter[str] = Counter()
 
     def extend_log(self, name: str, events: Iterable[DecisionEvent]) -> set[int]:
-        """Add a log's new events; returns the rows whose current decision changed."""
+        """Add a log's new events; returns the rows whose current decision or edit changed."""
         if name not in self._logs:
             return self.replace_log(name, events)
         return self._resolve_samples(self._logs[name].add_events(events))
 
     def replace_log(self, name: str, events: Iterable[DecisionEvent]) -> set[int]:
-        """Replace all events of a log; returns the rows whose current decision changed."""
+        """Replace all events of a log; returns the rows whose current decision or edit changed."""
         before, log = self._logs.get(name), _Log(name)
         keys = log.add_events(events)
         self._logs = dict(sorted((self._logs | {name: log}).items()))
@@ -71,12 +73,14 @@ class DecisionState:
     def _resolve_samples(self, keys: Iterable[SampleKey]) -> set[int]:
         changed = set()
         for key in keys:
-            before = self._latest.get(key)
-            latest, undone = resolve_decision(self._list_events(key))
+            before, events = self._latest.get(key), self._list_events(key)
+            latest, undone = resolve_decision(events)
             if undone:
                 self._undone[key] = undone
             else:
                 self._undone.pop(key, None)
+            if self._replace_edit(key, latest_edit(events, undone)):
+                changed.add(key[0])
             if latest == before:
                 continue
             if latest is not None:
@@ -88,6 +92,13 @@ class DecisionState:
             self._n_decided[key[1]] += is_decided - was_decided
         return changed
 
+    def _replace_edit(self, key: SampleKey, edit: DecisionEvent | None) -> bool:
+        """Replace a reviewer's edit of a sample; returns whether it changed."""
+        before = self._edits.pop(key, None)
+        if edit is not None:
+            self._edits[key] = edit
+        return edit != before
+
     def _list_events(self, key: SampleKey) -> list[DecisionEvent]:
         """Return a reviewer's events on a sample, ordered as :func:`resolve_decision` expects."""
         return [event for log in self._logs.values() for event in log.by_sample.get(key, ())]
@@ -98,6 +109,16 @@ class DecisionState:
             return [self._latest[key] for key in sorted(self._latest)]
         keys = product(sorted(rows), self._list_reviewers())
         return [self._latest[key] for key in keys if key in self._latest]
+
+    def list_edits(self, rows: Iterable[int] | None = None) -> list[SampleEdit]:
+        """Return the current edit of each edited sample, ascending; of all or these rows."""
+        wanted = None if rows is None else set(rows)
+        events = [e for key, e in self._edits.items() if wanted is None or key[0] in wanted]
+        return resolve_edits(events)
+
+    def find_edit(self, row_idx: int, reviewer: str) -> DecisionEvent | None:
+        """Return the reviewer's edit of a sample that is not undone."""
+        return self._edits.get((row_idx, reviewer))
 
     def _list_reviewers(self) -> list[str]:
         return sorted({reviewer for log in self._logs.values() for reviewer in log.reviewers})

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     NO_TURN = "no_turn"  # an export by turns kept none of its answers
     FILTER = "filter"  # the filter of the subset leaves it out, with or without a score
     NOT_RANKED = "not_ranked"  # it has no value for a term that the rule ranks by
+    NOT_EDITED = "not_edited"  # an export of the edited samples left it out
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)

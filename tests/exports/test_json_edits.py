@@ -11,10 +11,10 @@ from scoring.exports.json_edits import (
     add_key,
     mask_record_turns,
     remove_record_turns,
-    remove_turns,
 )
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.records import to_sample
+from scoring.readers.turn_removal import remove_turns
 from scoring.samples import Role, Sample, Turn
 
 # Odd spacing, escapes that no printer makes again, an unknown key in a turn, numbers as they came.

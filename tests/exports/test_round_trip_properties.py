@@ -23,10 +23,10 @@ from scoring.exports.json_edits import (
     mask_record_turns,
     remove_line_breaks,
     remove_record_turns,
-    remove_turns,
 )
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.records import to_sample
+from scoring.readers.turn_removal import remove_turns
 from scoring.rules import Threshold
 from scoring.samples import Role, Sample
 from scoring.subsets.definitions import SubsetDefinition

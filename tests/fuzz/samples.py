@@ -11,8 +11,8 @@ from scoring.exports.json_edits import (
     mask_record_turns,
     remove_line_breaks,
     remove_record_turns,
-    remove_turns,
 )
+from scoring.readers.turn_removal import remove_turns
 from scoring.samples import Sample, Status
 
 _KEY = "a key of ours"

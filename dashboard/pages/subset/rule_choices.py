@@ -187,6 +187,7 @@ REASON_NAMES: Final = {
     Reason.NO_TURN: "no answer left by an export by turns",
     Reason.FILTER: "does not match the filter",
     Reason.NOT_RANKED: "no value to rank by",
+    Reason.NOT_EDITED: "not edited (export of the edited only)",
 }
 BY_SHARE: Final = tuple(kind for kind in RuleKind if "share" in rule_options(kind))
 AT_LEAST: Final = tuple(kind for kind in RuleKind if "at_least" in rule_options(kind))

@@ -175,6 +175,18 @@ def sample_details(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int,
     return details
 
 
+def fetch_prediction(store: Store, run_id: str, row_idx: int) -> str | None:
+    """Return a run's multimodal prediction of the first answer of a sample; None without one."""
+    rows = store.snapshot().fetch_rows(
+        """
+        SELECT prediction_multimodal FROM predictions
+        WHERE run_id = $run_id AND row_idx = $row_idx
+        """,
+        {"run_id": run_id, "row_idx": row_idx},
+    )
+    return None if not rows else rows[0][0]
+
+
 def token_scores(store: Store, scope: Scope, row_idx: int) -> pd.DataFrame | None:
     """Return the answer tokens of one sample in their order; None where the run kept none.
 

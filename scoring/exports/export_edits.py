@@ -1,0 +1,180 @@
+"""The reviewers' edits that an export applies: read, pinned in its manifest, written as a diff."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from scoring.dataset.records import dataset_table, read_dataset_info, read_samples
+from scoring.errors import InputError, RecordError
+from scoring.exports.options import LISTS, ExportOptions
+from scoring.exports.record_edits import edit_sample, family_of
+from scoring.image_references import image_path
+from scoring.readers.turn_removal import EditError
+from scoring.reviews.decision_log import DecisionEvent
+from scoring.reviews.decisions import find_events, read_edits
+from scoring.reviews.edits import Edit, map_answers, parse_edit
+from scoring.rules.candidates import Ints
+from scoring.samples import Sample
+from scoring.workspace import Workspace
+
+if TYPE_CHECKING:
+    from scoring.exports.export_plan import ExportPlan
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedEdit:
+    """An edit that an export applied, as its manifest names it; ``sha256`` is of the edit.
+
+    ``conflict``: another reviewer had a different edit, which was older.
+    """
+
+    row_idx: int
+    event_id: str
+    sha256: str
+    conflict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenEdit:
+    """The edit of a sample that an export may apply."""
+
+    event: DecisionEvent
+    conflict: bool = False
+
+    def pin(self) -> PinnedEdit:
+        """Return the entry of a manifest."""
+        digest = hashlib.sha256(str(self.event.edit).encode()).hexdigest()
+        return PinnedEdit(self.event.row_idx, self.event.event_id, digest, self.conflict)
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedEdit:
+    """An edit with its sample before and after it."""
+
+    chosen: ChosenEdit
+    edit: Edit
+    before: Sample
+    after: Sample
+
+    def edit_values(self, values: list[Any]) -> list[Any]:
+        """Return values per answer for the edited answers; None for one with a new text."""
+        order = map_answers(self.before, self.edit.operations)
+        return [values[n] if n is not None and n < len(values) else None for n in order]
+
+
+def current_edits(workspace: Workspace) -> list[ChosenEdit]:
+    """Return the current edits that change a record, ascending by row_idx."""
+    edits = (each for each in read_edits(workspace) if each.changes_record)
+    return [ChosenEdit(each.event, each.is_conflict) for each in edits]
+
+
+def find_pinned_edits(workspace: Workspace, pins: Sequence[PinnedEdit]) -> list[ChosenEdit]:
+    """Return the edits that a manifest names, whatever came after them.
+
+    Raises InputError where one is gone or has other contents.
+    """
+    events = find_events(workspace, [pin.event_id for pin in pins])
+    chosen = []
+    for pin in pins:
+        event = events.get(pin.event_id)
+        edit = None if event is None else ChosenEdit(event, pin.conflict)
+        if edit is None or edit.pin() != pin:
+            what = "is gone from the decision logs" if edit is None else "is not the one exported"
+            raise InputError(f"The edit {pin.event_id} of row {pin.row_idx} {what}.")
+        chosen.append(edit)
+    return chosen
+
+
+def apply_edits(
+    workspace: Workspace, options: ExportOptions, edits: Sequence[ChosenEdit], rows: Ints
+) -> dict[int, AppliedEdit]:
+    """Apply the edits of the samples ``rows`` (ascending). Raises RecordError where one cannot."""
+    selected = set(rows.tolist())
+    chosen = {each.event.row_idx: each for each in edits if each.event.row_idx in selected}
+    if not chosen or options.format in LISTS or options.edits == "ignore":
+        return {}
+    if options.columns == "source":
+        raise InputError(
+            f"{len(chosen):,} of the samples were edited (the first is row {min(chosen)}), and the "
+            "columns of the source cannot be. Export with --columns understood, or with --edits "
+            "ignore."
+        )
+    info = read_dataset_info(workspace)
+    applied = {}
+    for sample in read_samples(workspace, sorted(chosen)):
+        event = chosen[sample.row_idx].event
+        try:
+            edit = parse_edit(str(event.edit))
+            family = family_of(info, sample.row_idx)
+            after = edit_sample(sample, edit, family, options.format != "messages")
+        except (EditError, InputError) as problem:
+            others = "" if options.format == "messages" else "as messages, or "
+            raise RecordError(
+                f"The edit of row {sample.row_idx} by {event.reviewer} cannot be applied: "
+                f"{problem}. Edit the sample again, undo the edit, or export {others}with --edits "
+                "ignore."
+            ) from problem
+        applied[sample.row_idx] = AppliedEdit(chosen[sample.row_idx], edit, sample, after)
+    return applied
+
+
+def pin_edits(plan: ExportPlan, edits: Sequence[ChosenEdit]) -> tuple[PinnedEdit, ...]:
+    """Return the edits that decide the bytes of an export, for its manifest."""
+    used = set(plan.rows.tolist()) if plan.options.edits == "only" else plan.edits.keys()
+    return tuple(each.pin() for each in edits if each.event.row_idx in used)
+
+
+def count_later_edits(plan: ExportPlan, pins: Sequence[PinnedEdit]) -> int:
+    """Return how many of the samples have a current edit that the export does not contain."""
+    if plan.options.format in LISTS or plan.options.edits == "ignore":
+        return 0
+    rows, pinned = set(plan.rows.tolist()), {pin.event_id for pin in pins}
+    events = [each.event for each in current_edits(plan.workspace)]
+    return sum(event.row_idx in rows and event.event_id not in pinned for event in events)
+
+
+def edit_table(table: pa.Table, edits: Mapping[int, AppliedEdit]) -> pa.Table:
+    """Return rows of the dataset with the edited samples in place of those imported."""
+    rows = table.column("row_idx").to_pylist() if edits else []
+    edited = [number for number, row in enumerate(rows) if row in edits]
+    if not edited:
+        return table
+    after = dataset_table([edits[rows[number]].after for number in edited])
+    both = pa.concat_tables([table, after.select(table.column_names).cast(table.schema)])
+    order = list(range(len(rows)))
+    for place, number in enumerate(edited, len(rows)):
+        order[number] = place
+    return both.take(order)
+
+
+def diff_lines(plan: ExportPlan) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of ``edits.jsonl``: each edited sample before and after, who and why."""
+    for row_idx, applied in sorted(plan.edits.items()):
+        event, edit = applied.chosen.event, applied.edit
+        line = {
+            "row_idx": row_idx,
+            "id": applied.before.id,
+            "event_id": event.event_id,
+            "reviewer": event.reviewer,
+            "edited_at": event.decided_at,
+            "reason": edit.reason,
+            "note": edit.note,
+            "operations": edit.to_dict()["operations"],
+            "conflict": applied.chosen.conflict,
+            "before": _describe_sample(applied.before),
+            "after": _describe_sample(applied.after),
+        }
+        yield row_idx, json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def _describe_sample(sample: Sample) -> dict[str, Any]:
+    return {
+        "turns": [asdict(turn) for turn in sample.turns],
+        "images": [image_path(image) for image in sample.images],
+    }
