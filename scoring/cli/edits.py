@@ -202,8 +202,8 @@ def _read_operations(
 
 
 def _read_numbers(option: str, text: str, separator: str) -> tuple[int, int]:
-    first, found, second = text.partition(separator)
-    if not (found and first.strip().isdecimal() and second.strip().isdecimal()):
+    first, mark, second = text.partition(separator)
+    if not (mark and first.strip().isdecimal() and second.strip().isdecimal()):
         raise InputError(f"{option} needs two numbers, such as 1{separator}2, not {text!r}.")
     return int(first), int(second)
 

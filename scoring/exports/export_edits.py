@@ -75,7 +75,7 @@ def current_edits(workspace: Workspace) -> list[ChosenEdit]:
 
 
 def find_pinned_edits(workspace: Workspace, pins: Sequence[PinnedEdit]) -> list[ChosenEdit]:
-    """Return the edits that a manifest names, whatever came after them.
+    """Return the edits that a manifest names, also where later edits replaced them.
 
     Raises InputError where one is gone or has other contents.
     """
@@ -148,8 +148,8 @@ def edit_table(table: pa.Table, edits: Mapping[int, AppliedEdit]) -> pa.Table:
     after = dataset_table([edits[rows[number]].after for number in edited])
     both = pa.concat_tables([table, after.select(table.column_names).cast(table.schema)])
     order = list(range(len(rows)))
-    for place, number in enumerate(edited, len(rows)):
-        order[number] = place
+    for after_index, number in enumerate(edited, len(rows)):
+        order[number] = after_index
     return both.take(order)
 
 
