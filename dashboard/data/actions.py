@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 from dashboard.data.cache import APP_CACHE
@@ -19,11 +20,14 @@ from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError, StorageError, VisnecError
 from scoring.necessity import Bands
 from scoring.reviews.decision_log import Decision, DecisionDraft, DecisionEvent
-from scoring.reviews.decisions import open_review_log
+from scoring.reviews.decisions import ReviewLog, open_review_log
 from scoring.workspace import Workspace, open_workspace, save_settings
 
 MAX_NOTE = 2000
 _MIN_PAUSE_SECONDS = 5.0
+
+_SentDraft = tuple[DecisionDraft, tuple[int, ...]]
+"""A draft, and the near-duplicates that it is about too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,14 @@ class Receipt:
     """What happened to the drafts that a page sent, by event id.
 
     ``refused`` drafts are invalid and can never be saved; the page drops them and shows
-    ``problem``.
+    ``problem``. ``skipped`` is the number of near-duplicates that a saved decision on a group left
+    alone because the reviewer had decided them.
     """
 
     saved: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     problem: str | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 def record_decisions(
@@ -51,25 +57,49 @@ def record_decisions(
             keeps all of them.
     """
     n_samples = read_dataset_info(workspace).n_samples
-    valid: list[DecisionDraft] = []
+    valid: list[_SentDraft] = []
     refused: list[str] = []
     problem = None
     for raw in drafts:
         try:
-            valid.append(_parse_draft(raw, n_samples))
+            valid.append((_parse_draft(raw, n_samples), _parse_others(raw, n_samples)))
         except (InputError, TypeError, ValueError) as error:
             refused.append(str(raw.get("event_id", "")))
             problem = f"a decision was invalid and not saved ({error})"
-    if valid:
-        open_review_log(workspace, reviewer).append(valid)
-    return Receipt(tuple(str(draft.event_id) for draft in valid), tuple(refused), problem)
+    skipped = _save_drafts(open_review_log(workspace, reviewer), valid)
+    saved = tuple(str(draft.event_id) for draft, _ in valid)
+    return Receipt(saved, tuple(refused), problem, skipped)
+
+
+def _save_drafts(log: ReviewLog, drafts: Sequence[_SentDraft]) -> dict[str, int]:
+    """Save drafts in order, and return how many samples each decision on a group left alone."""
+    skipped: dict[str, int] = {}
+    for is_single, sent in groupby(drafts, lambda each: not each[1] and each[0].undoes is None):
+        if is_single:
+            log.append([draft for draft, _ in sent])
+            continue
+        for draft, others in sent:
+            if draft.undoes is not None:
+                log.append_undo(draft)
+            elif n_skipped := len(others) + 1 - len(log.append_group(draft, others)):
+                skipped[str(draft.event_id)] = n_skipped
+    return skipped
+
+
+def _parse_others(raw: Mapping[str, Any], n_samples: int) -> tuple[int, ...]:
+    """Return the near-duplicates that a decision is about too, without its own sample."""
+    others, decision = raw.get("others") or [], raw.get("decision")
+    if not isinstance(others, list) or (others and decision is None):
+        raise InputError("only a decision can be about several samples")
+    for row in others:
+        _check_row(row, n_samples)
+    return tuple(dict.fromkeys(row for row in others if row != raw.get("row_idx")))
 
 
 def _parse_draft(raw: Mapping[str, Any], n_samples: int) -> DecisionDraft:
-    row_idx, decision, note = raw.get("row_idx"), raw.get("decision"), raw.get("note")
+    decision, note = raw.get("decision"), raw.get("note")
     event_id, undoes = raw.get("event_id"), raw.get("undoes")
-    if not isinstance(row_idx, int) or not 0 <= row_idx < n_samples:
-        raise InputError(f"the dataset has no row {row_idx!r}")
+    row_idx = _check_row(raw.get("row_idx"), n_samples)
     if not isinstance(event_id, str) or not 8 <= len(event_id) <= 64:
         raise InputError(f"{event_id!r} is not an event id")
     if undoes is not None and not isinstance(undoes, str):
@@ -85,6 +115,12 @@ def _parse_draft(raw: Mapping[str, Any], n_samples: int) -> DecisionDraft:
         undoes=undoes,
         draw=None if raw.get("draw") is None else str(raw["draw"]),
     )
+
+
+def _check_row(row: object, n_samples: int) -> int:
+    if not isinstance(row, int) or not 0 <= row < n_samples:
+        raise InputError(f"the dataset has no row {row!r}")
+    return row
 
 
 def record_bulk(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from dashboard.data.context import Context, cached_query
@@ -85,7 +86,8 @@ def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
 class OwnDecisions:
     """A reviewer's decisions on some rows and the last ones that an undo would revert.
 
-    The rows of ``history`` are in ``decided`` too. ``n_decided`` counts all decided samples.
+    The rows of ``history`` and their near-duplicates are in ``decided`` too. ``n_decided`` counts
+    all decided samples.
     """
 
     decided: dict[int, Decision]
@@ -100,7 +102,8 @@ def read_own_decisions(
 
     def read(state: DecisionState) -> OwnDecisions:
         undoable = state.list_undoable(reviewer, history)
-        all_rows = {*rows, *(decision.row_idx for decision in undoable)}
+        in_history = ((decision.row_idx, *decision.others) for decision in undoable)
+        all_rows = {*rows, *chain.from_iterable(in_history)}
         return OwnDecisions(
             state.list_decided(reviewer, all_rows), undoable, state.count_decided(reviewer)
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import chain
 from typing import Final
 
 from dashboard.data.cache import APP_CACHE
 from dashboard.data.cards import Card, build_card, build_tile
 from dashboard.data.context import Context, cached_query, cached_read
+from dashboard.text import formatting
 from dashboard.view.state import View
 from scoring.database.queries.browse import (
     FirstHits,
@@ -22,6 +24,7 @@ from scoring.database.queries.detail import sample_details, token_scores_of
 from scoring.database.queries.overview import sample_count, score_noise
 from scoring.database.values import ColumnSort, Cursor, Order, Page
 from scoring.dataset.records import read_dataset_info, read_samples
+from scoring.duplicates.members import DuplicateGroup, read_groups
 from scoring.errors import FilterError, InputError
 from scoring.images.decode import ImageProblem, open_image, resolve_image
 from scoring.images.thumbnails import encode_image, load_thumbnail
@@ -29,6 +32,7 @@ from scoring.samples import Sample, Status
 from scoring.workspace import Workspace
 
 IMAGE_SIZE: Final = 2048
+MAX_DUPLICATES: Final = 8  # pictures of near-duplicates on a card
 
 
 @cached_read()
@@ -91,7 +95,9 @@ def read_card(context: Context, row_idx: int) -> Card:
 
 
 def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
-    """Return samples in full, in the order of ``rows``, with token losses if the run has them.
+    """Return samples in full, in the order of ``rows``, with their groups of near-duplicates.
+
+    Token losses are included if the run has them.
 
     Raises:
         InputError: If the dataset lacks one of the rows.
@@ -103,7 +109,31 @@ def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
     tokens = token_scores_of(context.store, context.scope, rows)
     noise = score_noise(context.store, context.scope)
     shown = context.scope.baseline, context.bands, context.edition
-    return [build_card(samples[row], details[row], *shown, tokens.get(row), noise) for row in rows]
+    duplicates = _read_duplicates(context, rows)
+    return [
+        build_card(samples[row], details[row], *shown, tokens.get(row), noise)
+        | {"duplicates": duplicates.get(row, [])}
+        for row in rows
+    ]
+
+
+def _read_duplicates(context: Context, rows: Sequence[int]) -> dict[int, list[Card]]:
+    """Return the groups of near-duplicates of each row, with the tiles of some others in it."""
+    groups = read_groups(context.store, rows)
+    pictured = {
+        (row, group.kind): group.others_of(row)[:MAX_DUPLICATES]
+        for row, of_row in groups.items()
+        for group in of_row
+    }
+    rows_of_tiles = sorted(set(chain.from_iterable(pictured.values())))
+    tiles = read_row_tiles(context, rows_of_tiles) if rows_of_tiles else []
+    tile_of = {tile["row_idx"]: tile for tile in tiles}
+
+    def describe(row: int, group: DuplicateGroup) -> Card:
+        shown = [tile_of[other] for other in pictured[row, group.kind] if other in tile_of]
+        return asdict(group) | {"name": formatting.DUPLICATE_KINDS[group.kind], "tiles": shown}
+
+    return {row: [describe(row, group) for group in of_row] for row, of_row in groups.items()}
 
 
 def read_record(workspace: Workspace, row_idx: int) -> Sample:

@@ -5,9 +5,10 @@
 /**
  * @typedef {{event_id: string, order: number, decided_at: string, row_idx: number, decision: string | null,
  *   undoes: string | null, note: string | null, queue?: string, sampling_probability?: number | null,
- *   draw?: unknown}} Draft
- * @typedef {{event_id: string, row_idx: number, decision: string, then: string | null}} Entry  a decision, and the
- *   one that would hold after its undo
+ *   draw?: unknown, others?: number[]}} Draft  `others` are near-duplicates that get the same decision
+ * @typedef {{event_id: string, row_idx: number, decision: string, then: string | null,
+ *   others?: Record<string, string | null>}} Entry  a decision, and the one that would hold after its undo, on its
+ *   sample and by row on the near-duplicates
  * @typedef {{eventId: string, now: number}} Stamp  identity and time (ms) of a new draft
  */
 
@@ -21,6 +22,7 @@ class DeckState {
   order = 0;
   notes = new Map();
   revealed = new Set();
+  /** @type {Map<string, number[]>} */ grouped = new Map(); // near-duplicates decided in this queue, by event
   blind = false;
   /** @type {Record<string, string>} */ decided = {}; // by row, as the server has them
   /** @type {Entry[]} */ history = [];
@@ -40,13 +42,16 @@ class DeckState {
     const stack = [...this.history];
     const known = new Set(stack.map((entry) => entry.event_id));
     const set = (row, decision) => { if (decision) decided.set(row, decision); else decided.delete(row); };
-    for (const { event_id, row_idx, decision, undoes } of this.pending) {
+    for (const { event_id, row_idx, decision, undoes, others: rows = [] } of this.pending) {
       if (undoes) {
         const undone = stack.findLastIndex((entry) => entry.event_id === undoes);
-        if (undone >= 0) set(row_idx, stack.splice(undone, 1)[0].then);
+        if (undone < 0) continue;
+        const { then, others } = stack.splice(undone, 1)[0];
+        for (const [row, before] of Object.entries({ ...others, [row_idx]: then })) set(Number(row), before);
       } else if (decision && !known.has(event_id)) {
-        stack.push({ event_id, row_idx, decision, then: decided.get(row_idx) ?? null });
-        set(row_idx, decision);
+        const others = Object.fromEntries(rows.map((row) => [row, decided.get(row) ?? null]));
+        stack.push({ event_id, row_idx, decision, then: decided.get(row_idx) ?? null, others });
+        for (const row of [row_idx, ...rows]) set(row, decision);
       }
     }
     return { decided, stack };
@@ -83,7 +88,8 @@ class DeckState {
     const { saved = [], refused = [], problem = null } = receipt ?? {};
     const done = new Set([...saved, ...refused]);
     const pending = this.pending.filter((draft) => !done.has(draft.event_id));
-    return this.with({ pending, problem, decided, history, blind: Boolean(blind), queueName: queue_name, draw });
+    const grouped = new Map([...this.grouped].filter(([eventId]) => !refused.includes(eventId)));
+    return this.with({ pending, problem, decided, grouped, history, blind: Boolean(blind), queueName: queue_name, draw });
   }
 
   /** Start a queue at `start`, or at its first sample without a decision. */
@@ -92,24 +98,41 @@ class DeckState {
     const wanted = Math.max(start === null ? -1 : queue.indexOf(start), 0);
     const open = queue.findIndex((row, i) => i >= wanted && !decided.has(row));
     const index = open >= 0 ? open : wanted;
-    return this.with({ queue: [...queue], index, chances: new Map(queue.map((row, i) => [row, chances[i]])) });
+    const chanceOf = new Map(queue.map((row, i) => [row, chances[i]]));
+    return this.with({ queue: [...queue], index, chances: chanceOf, grouped: new Map() });
   }
 
-  /** @param {Stamp} stamp @param {string} decision */
-  decide(stamp, decision) {
+  /** The position after a decision: samples that were decided as near-duplicates are passed over. */
+  nextIndex(grouped = this.grouped) {
+    const passed = new Set([...grouped.values()].flat());
+    const next = this.queue.findIndex((row, i) => i > this.index && !passed.has(row));
+    return next < 0 ? this.queue.length : next;
+  }
+
+  /**
+   * Decide on the current sample, and on those of its near-duplicates that have no decision yet.
+   * @param {Stamp} stamp @param {string} decision @param {number[]} [duplicates]
+   */
+  decide(stamp, decision, duplicates = []) {
     const { row } = this;
     if (row === undefined || !this.ready || this.isHidden()) return this;
     const probability = this.chances.get(row) ?? null;
     const sampling = { sampling_probability: probability, draw: probability ? this.draw : null };
-    const next = this.append(stamp, { row_idx: row, decision, queue: this.queueName, ...sampling });
-    return next.with({ index: this.index + 1 });
+    const { decided } = duplicates.length ? this.resolve() : { decided: new Map() };
+    const others = duplicates.filter((other) => other !== row && !decided.has(other));
+    const group = others.length ? { others } : {};
+    const grouped = others.length ? new Map(this.grouped).set(stamp.eventId, others) : this.grouped;
+    const next = this.append(stamp, { row_idx: row, decision, queue: this.queueName, ...sampling, ...group });
+    return next.with({ index: this.nextIndex(grouped), grouped });
   }
 
   /** Undo the latest decision and go back to its sample; nothing is erased. */
   undo(stamp) {
     const last = this.resolve().stack.at(-1);
     if (!last || !this.ready) return this;
-    return this.append(stamp, { row_idx: last.row_idx, undoes: last.event_id }).goTo(last.row_idx);
+    const grouped = new Map(this.grouped);
+    grouped.delete(last.event_id);
+    return this.append(stamp, { row_idx: last.row_idx, undoes: last.event_id }).with({ grouped }).goTo(last.row_idx);
   }
 
   writeNote(stamp, row, text) {

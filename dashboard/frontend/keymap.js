@@ -7,6 +7,7 @@ const KEY_MEANINGS = {
   keep: "keep", drop: "drop", unsure: "unsure", undo: "undo the last decision", previous: "back without deciding",
   next: "skip without deciding", reveal: "reveal a hidden sample", note: "write a note", help: "show or hide this help",
 };
+const GROUP_ACTIONS = { keep: "keepGroup", drop: "dropGroup", unsure: "unsureGroup" }; // with Shift
 const KEY_SYMBOLS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space" };
 const MODIFIER_KEYS = ["Shift", "Control", "Alt", "Meta", "CapsLock", "AltGraph", "Dead", "Tab"];
 
@@ -32,7 +33,19 @@ class Keymap {
     return typeof key === "string" && (key in KEY_SYMBOLS || (key.length === 1 && key.trim() !== ""));
   }
 
-  actionFor(key) { return Object.keys(this.keys).find((action) => this.keys[action] === key); }
+  /** The action of a key; Shift and a letter that decides is a decision on the group. */
+  actionFor(key, isShifted = false) {
+    const action = this.findAction(key);
+    return isShifted && this.groupLabel(action) ? GROUP_ACTIONS[action] : action;
+  }
+
+  /** The keys of a decision on the group; none where Shift types another character. */
+  groupLabel(action) {
+    const isLetter = action in GROUP_ACTIONS && /^\p{L}$/u.test(this.keys[action]);
+    return isLetter ? `⇧${this.label(action)}` : null;
+  }
+
+  findAction(key) { return Object.keys(this.keys).find((action) => this.keys[action] === key); }
   label(action) { return KEY_SYMBOLS[this.keys[action]] ?? this.keys[action].toUpperCase(); }
   get isChanged() { return Object.keys(DEFAULT_KEYS).some((action) => this.keys[action] !== DEFAULT_KEYS[action]); }
   startRebinding(action) { this.rebinding = action; this.problem = null; }
@@ -53,7 +66,7 @@ class Keymap {
     this.startRebinding(null);
     if (key === "Escape") return true;
     if (this.isUsable(key)) {
-      const other = this.actionFor(key);
+      const other = this.findAction(key);
       if (other) this.keys[other] = this.keys[action];
       this.keys[action] = key;
       this.save();

@@ -3,11 +3,6 @@
 // server reports it on disk.
 
 const RECENT_SHOWN = 10, MOVE_MS = 500, PREPARE_NEXT_MS = 4;
-const PACE_OVER = 20, PACE_LEAST = 5, PAUSE_MS = 120000;
-const HELP_TEXT = "Click a key to rebind it (stored in this browser). Each decision is stored in this browser at "
-  + "once and shown as saved when the server has it on disk. Undo reverts the latest decision and erases nothing. "
-  + "Keys are ignored while you type in a field. ";
-
 const newStamp = () => {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return { eventId: Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(""), now: Date.now() };
@@ -16,7 +11,7 @@ const newStamp = () => {
 class ReviewDeck extends Widget {
   state = new DeckState();
   stored = Promise.resolve();
-  moments = [];
+  pace = new Pace();
   keymap = new Keymap(localStorage);
   loader = new DeckLoader((rows) => {
     if (!rows || rows.includes(this.row)) this.draw();
@@ -33,6 +28,8 @@ class ReviewDeck extends Widget {
     super(root);
     this.actions = {
       keep: () => this.decide("keep"), drop: () => this.decide("drop"), unsure: () => this.decide("unsure"),
+      keepGroup: () => this.decideGroup("keep"), dropGroup: () => this.decideGroup("drop"),
+      unsureGroup: () => this.decideGroup("unsure"),
       undo: () => this.undo(), previous: () => this.step(-1), next: () => this.step(1), note: () => this.note.focus(),
       reveal: () => this.go(this.state.reveal(), "revealed"), help: () => this.toggleHelp(),
     };
@@ -74,6 +71,11 @@ class ReviewDeck extends Widget {
 
   forgetCards() {
     this.loader.reset(this.data.cards);
+    this.forgetCard();
+  }
+
+  // Render the card on show again when it is drawn next.
+  forgetCard() {
     this.version = null;
     this.next = null;
   }
@@ -100,6 +102,9 @@ class ReviewDeck extends Widget {
     this.state = this.state.receive(this.data);
     const done = before.filter((draft) => !this.state.pending.includes(draft));
     if (done.length) this.outbox.remove(done.map((draft) => draft.event_id));
+    const { skipped = {} } = this.data.receipt ?? {};
+    const kept = done.reduce((sum, draft) => sum + (skipped[draft.event_id] ?? 0), 0);
+    if (kept) this.report(`${VN.count(kept)} of the near-duplicates had your decision already and keep it`);
   }
 
   openQueue() {
@@ -122,7 +127,16 @@ class ReviewDeck extends Widget {
     return this.stored;
   }
 
-  async decide(decision) {
+  /** Decide on the current sample and on all samples of the group of near-duplicates on its card. */
+  decideGroup(decision) {
+    const card = this.loader.cards.get(this.row), group = GroupBar.groupOf(card);
+    if (this.row !== undefined && !card) this.report("Still loading; no decision was saved.");
+    else if (group && !GroupBar.isComplete(group)) {
+      this.report(`No decision was saved: ${VN.count(group.n_samples)} samples are too many for one decision.`);
+    } else this.decide(decision, GroupBar.othersOf(card));
+  }
+
+  async decide(decision, duplicates = []) {
     const { row } = this;
     if (row === undefined || !this.state.ready) return;
     if (this.loader.problem && !this.loader.cards.has(row)) {
@@ -130,11 +144,14 @@ class ReviewDeck extends Widget {
     } else if (this.state.isHidden()) {
       this.report(`No decision was saved: reveal the sample first (${this.keymap.label("reveal")}).`);
     } else {
-      this.moments.push(Date.now());
-      const stored = this.change(this.state.decide(newStamp(), decision));
+      this.pace.add(Date.now());
+      const stored = this.change(this.state.decide(newStamp(), decision, duplicates));
+      const others = this.state.pending.at(-1).others?.length ?? 0;
+      const nSkipped = duplicates.length - others;
       this.sender.sendSoon();
       await stored;
-      this.draw(`${decision} on row ${VN.count(row)}`);
+      this.draw(decisionText({ decision, row_idx: row, others })
+        + (nSkipped ? `; ${VN.count(nSkipped)} had your decision already` : ""));
     }
   }
 
@@ -149,7 +166,7 @@ class ReviewDeck extends Widget {
     const stored = this.change(this.state.undo(newStamp()));
     this.sender.sendSoon();
     await stored;
-    this.draw(`undone: ${last.decision} on row ${VN.count(last.row_idx)}`);
+    this.draw(`undone: ${decisionText({ ...last, others: Object.keys(last.others ?? {}).length })}`);
   }
 
   // Draw another state, one without new drafts.
@@ -183,11 +200,12 @@ class ReviewDeck extends Widget {
   onKey(event) {
     if (VN.hasModifier(event) || event.isComposing || VN.isTextField(event.composedPath()[0])) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    const action = this.keymap.actionFor(key);
+    const action = this.keymap.actionFor(key, event.shiftKey);
     if (event.repeat && !["previous", "next"].includes(action)) return;
     if (this.keymap.rebinding) {
       if (!this.keymap.bind(key)) return;
       this.drawKeys();
+      this.draw();
     } else if (action) this.actions[action]();
     else if (key === "Escape" && !this.help.hidden) this.toggleHelp();
     else return;
@@ -241,24 +259,7 @@ class ReviewDeck extends Widget {
       node.setAttribute("aria-keyshortcuts", label);
     }
     this.note.placeholder = `Note (${keymap.label("note")})`;
-    const rebind = (event, action) => {
-      event.currentTarget.blur();
-      keymap.startRebinding(action);
-      this.drawKeys();
-    };
-    const keyButton = (action, meaning) => button({
-      class: "key-of", title: "Change this key", onclick: (event) => rebind(event, action),
-      "aria-label": `${meaning}: ${keymap.label(action)}; change`,
-    }, keymap.rebinding === action
-      ? el("kbd", "asked", "press a key") : el("kbd", {}, keymap.label(action)));
-    const line = (key, meaning) => el("div", {}, el("dt", {}, key), el("dd", {}, meaning));
-    const reset = () => { keymap.reset(); this.drawKeys(); };
-    this.help.replaceChildren(
-      el("dl", {},
-        Object.entries(KEY_MEANINGS).map(([action, meaning]) => line(keyButton(action, meaning), meaning)),
-        line(el("kbd", {}, "Esc"), "leave a field")),
-      el("p", "quiet", keymap.problem ?? HELP_TEXT, keymap.isChanged
-        ? button({ class: "plain-link", onclick: reset }, "Restore default keys") : null));
+    this.help.replaceChildren(...renderKeyHelp(keymap, () => this.drawKeys()));
   }
 
   report(text) { this.last.textContent = text; }
@@ -289,7 +290,10 @@ class ReviewDeck extends Widget {
     this.note.disabled = row === undefined;
   }
 
-  cardVersion(row) { return `card-${row}-${this.state.isHidden(row)}`; }
+  cardVersion(row) {
+    const group = GroupBar.versionOf(this.loader.cards.get(row), this.keymap, this.state);
+    return `card-${row}-${this.state.isHidden(row)}-${group}`;
+  }
 
   show(version, render) {
     if (this.version === version && !version.startsWith("waiting")) return;
@@ -301,7 +305,7 @@ class ReviewDeck extends Widget {
 
   // Render the following card and decode its image while the reviewer looks at this one.
   prepareNext() {
-    const row = this.state.queue[this.state.index + 1];
+    const row = this.state.queue[this.state.nextIndex()];
     const card = this.loader.cards.get(row);
     if (!card || this.next?.version === this.cardVersion(row)) return;
     this.next = { version: this.cardVersion(row), node: this.renderCard(card) };
@@ -317,6 +321,10 @@ class ReviewDeck extends Widget {
     const node = Card.render({ ...card, decisions: [], neighbours });
     const link = { class: "explore", href: `${this.data.explore}${card.row_idx}`, target: "_blank", rel: "noopener" };
     node.querySelector(".heading").append(el("a", link, "Open in Explore ↗"));
+    const group = GroupBar.render(card, this.keymap, this.state, {
+      decide: (decision) => this.decideGroup(decision), choose: () => { this.forgetCard(); this.draw(); },
+    });
+    if (group) node.querySelector(".heading").after(group);
     return node;
   }
 
@@ -333,24 +341,15 @@ class ReviewDeck extends Widget {
     const version = JSON.stringify(stack.map((entry) => [entry.row_idx, entry.decision]));
     if (version === this.root.dataset.history) return;
     this.root.dataset.history = version;
-    const item = ({ row_idx, decision }) => {
-      const name = `row ${VN.count(row_idx)}`;
+    const item = ({ row_idx, decision, others = {} }) => {
+      const n = Object.keys(others).length;
+      const name = `row ${VN.count(row_idx)}${n ? ` +${VN.count(n)}` : ""}`;
       const attributes = { title: `Go back to ${name}`, onclick: () => this.go(this.state.goTo(row_idx)) };
       return el("li", {}, button(attributes, VN.decisionMark(decision), name));
     };
     const recent = stack.slice(-RECENT_SHOWN).reverse();
     this.recent.replaceChildren(
       ...(recent.length ? [el("h3", {}, "Last decisions"), el("ul", {}, recent.map(item))] : []));
-  }
-
-  // Decisions per minute over the latest ones, without pauses, and the minutes that the rest will take.
-  paceText(left) {
-    const latest = this.moments.slice(-PACE_OVER - 1);
-    const gaps = latest.slice(1).map((moment, i) => moment - latest[i]).filter((gap) => gap < PAUSE_MS);
-    if (gaps.length < PACE_LEAST) return "";
-    const each = gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length;
-    const rest = left ? `, about ${VN.count(Math.ceil((each * left) / 60000))} min left` : "";
-    return ` · ${Math.round(60000 / Math.max(each, 1))} per minute${rest}`;
   }
 
   drawBar() {
@@ -363,7 +362,7 @@ class ReviewDeck extends Widget {
     const total = `${VN.count(this.data.n_decided)} by ${this.data.reviewer} in total`;
     const totals = ` · ${VN.count(here)} decided here · ${total}`;
     this.count.replaceChildren(el("b", {}, position), ` of ${VN.count(queue.length)}${coverage}`,
-      quiet(totals + this.paceText(queue.length - here)));
+      quiet(totals + this.pace.describe(queue.length - here)));
     this.filled.style.width = queue.length ? `${(100 * here) / queue.length}%` : "0";
     this.root.dataset.waiting = pending.length;
     this.root.dataset.decided = here;

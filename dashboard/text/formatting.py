@@ -52,6 +52,13 @@ _PHASES = {
 
 DECISION_MARKS: dict[str, str] = {"keep": "✓", "drop": "✕", "unsure": "?"}
 
+DUPLICATE_KINDS: dict[str, str] = {
+    "samples": "same images, similar text",
+    "images": "similar images",
+    "questions": "similar questions",
+}
+"""How the samples of a group of near-duplicates are alike, by what was compared."""
+
 BASELINE_NAMES: dict[str, str] = {
     "none": "no image",
     "reference": "masked placeholder",

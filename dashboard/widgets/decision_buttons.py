@@ -6,6 +6,8 @@ it, even if the page shows another sample by the time the click arrives.
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -14,7 +16,7 @@ from dashboard.data.actions import MAX_NOTE
 from dashboard.data.context import read_workspace
 from dashboard.text import formatting
 from dashboard.view.state import change_view
-from dashboard.widgets import notices
+from dashboard.widgets import figures, notices
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
 
@@ -37,6 +39,43 @@ def show_buttons(
                 args=(DecisionDraft(row_idx, choice, **origin), reviewer, next_row),
             )
         show_undo_button(reviewer)
+
+
+def show_group_buttons(
+    row_idx: int, reviewer: str, group: Mapping[str, Any], next_row: int | None, **origin: Any
+) -> None:
+    """Show keep, drop and unsure for a sample together with a group of its near-duplicates."""
+    kind, n_samples = group["kind"], group["n_samples"]
+    with st.container(horizontal=True, vertical_alignment="center", key=f"group_buttons-{kind}"):
+        n_others = formatting.plural(n_samples - 1, "near-duplicate")
+        figures.show_caption(f"{n_others}: {group['name']}")
+        if len(group["rows"]) < n_samples:
+            figures.show_caption("Too many for one decision: narrow them down in Explore")
+            return
+        for choice in Decision:
+            draft = DecisionDraft(row_idx, choice, uuid.uuid4().hex, **origin)
+            st.button(
+                f"{choice.capitalize()}: all {formatting.count(n_samples)}",
+                key=f"group-{choice}-{kind}-{row_idx}",
+                help="Samples with your decision keep it. One undo takes all of it back.",
+                on_click=save_group_decision,
+                args=(draft, group["rows"], reviewer, next_row),
+            )
+
+
+def save_group_decision(
+    draft: DecisionDraft, rows: Sequence[int], reviewer: str, next_row: int | None
+) -> None:
+    """Save the decision on a sample and those of its group that the reviewer has not decided."""
+    with notices.set_message_on_failure("The decision was not saved"):
+        events = open_review_log(read_workspace(), reviewer).append_group(draft, rows)
+        samples = formatting.plural(len(events), "sample")
+        n_kept = len(rows) - len(events)
+        kept = f". {formatting.plural(n_kept, 'sample')} had your decision and kept it"
+        message = f"Saved: {draft.decision} on {samples}{kept if n_kept else ''}"
+        notices.set_message("done", message)
+        if next_row is not None:
+            change_view(row=next_row)
 
 
 def show_undo_button(reviewer: str) -> None:

@@ -40,6 +40,7 @@ _TAIL_BYTES = 512  # the end of what was read, compared before reading further
 
 STRATIFIED = "stratified"
 BULK = "bulk:"  # prefix of a bulk decision's queue; the rest identifies the bulk decision
+GROUP = f"{BULK}group:"  # prefix for a decision on a sample and its near-duplicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,11 @@ class DecisionEvent:
     def in_bulk(self) -> bool:
         """Whether the decision was made on many samples at once."""
         return (self.queue or "").startswith(BULK)
+
+    @property
+    def in_group(self) -> bool:
+        """Whether the decision was made on a sample together with its near-duplicates."""
+        return (self.queue or "").startswith(GROUP)
 
 
 @lru_cache(maxsize=1024)  # a log repeats the few draws that its decisions came from

@@ -19,7 +19,7 @@ import unicodedata
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import TypeVar
 from scoring.errors import InputError
 from scoring.reviews.decision_log import (
     BULK,
+    GROUP,
     Decision,
     DecisionDraft,
     DecisionEvent,
@@ -77,6 +78,60 @@ class ReviewLog:
         return self.append(
             [DecisionDraft(row, each, queue=name) for row, each in decisions.items()]
         )
+
+    def append_group(self, draft: DecisionDraft, others: Sequence[int]) -> list[DecisionEvent]:
+        """Write a decision on a sample, and the same on its near-duplicates, as one.
+
+        Of ``others`` those that the reviewer has decided before keep their decision. The event of
+        ``draft``, which needs an ``event_id``, is written last: while it is missing, repeating the
+        call writes what is missing too, and afterwards nothing. Returns the events in this order.
+        """
+        shown = replace(draft, queue=f"{GROUP}{draft.event_id}:{draft.queue or ''}")
+
+        def make_drafts() -> list[DecisionDraft]:
+            known = self._tail.by_id
+            names = {row: f"{draft.event_id}-{row}" for row in others if row != draft.row_idx}
+            decided = self._feed.query_state(lambda state: state.list_decided(self.reviewer, names))
+            is_complete = draft.event_id in known
+            open_rows = [
+                DecisionDraft(
+                    row, draft.decision, name, queue=shown.queue, decided_at=draft.decided_at
+                )
+                for row, name in names.items()
+                if name in known or not (is_complete or row in decided)
+            ]
+            return [*open_rows, shown]
+
+        return self._append(make_drafts)
+
+    def append_undo(self, draft: DecisionDraft) -> list[DecisionEvent]:
+        """Write an undo; that of a decision on a group reverts all of it that is current.
+
+        ``draft`` needs an ``event_id``; repeating the call writes nothing.
+        """
+
+        def make_drafts() -> list[DecisionDraft]:
+            if draft.event_id in self._tail.by_id:
+                return [draft]
+            events = self._feed.query_state(
+                lambda state: state.list_group_events(
+                    self.reviewer, draft.row_idx, str(draft.undoes)
+                )
+            )
+            others = [
+                DecisionDraft(
+                    event.row_idx,
+                    None,
+                    f"{draft.event_id}-{event.row_idx}",
+                    undoes=event.event_id,
+                    decided_at=draft.decided_at,
+                )
+                for event in events
+                if event.event_id != draft.undoes
+            ]
+            return [*others, draft]
+
+        return self._append(make_drafts)
 
     def undo_latest(self) -> list[DecisionEvent]:
         """Revert the latest current decision; returns one undo event, all of a bulk, or none."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from itertools import islice, product
 
 from scoring.reviews.decision_log import Decision, DecisionEvent
@@ -24,17 +25,27 @@ SampleKey = tuple[int, str]
 _Timeline = tuple[list[str], list[int], list[DecisionEvent | list[DecisionEvent]]]
 
 
+class _Kind(Enum):
+    """How many samples a decision is about."""
+
+    SINGLE = "one"
+    GROUP = "one and its near-duplicates"
+    BULK = "several that were selected"
+
+
 @dataclass(frozen=True, slots=True)
 class UndoableDecision:
-    """A current decision on one sample.
+    """A current decision on one sample, or on one and its near-duplicates.
 
-    ``then`` is the sample's decision once this one and every later one are undone.
+    ``then`` is the sample's decision once this one and every later one are undone, ``others`` is
+    the same by row for the near-duplicates.
     """
 
     event_id: str
     row_idx: int
     decision: str
     then: str | None
+    others: dict[int, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,27 +162,43 @@ class DecisionState:
 
         One event, or the current part of a bulk decision; empty if there is nothing left.
         """
-        return next(self._latest_first(reviewer, True, False), [])
+        return next(self._latest_first(reviewer, *_Kind), [])
 
     def list_undoable(self, reviewer: str, n: int) -> list[UndoableDecision]:
-        """Return the last ``n`` decisions on single samples, oldest first: undo starts at the end.
+        """Return the last ``n`` decisions on a sample or a group of near-duplicates, oldest first.
 
-        Bulk decisions are left out: they are undone on the page where they were made.
+        Undo starts at the end. Bulk decisions on selected samples are left out: they are undone on
+        the page where they were made.
         """
         undone: dict[int, set[str]] = defaultdict(set)
         decisions: list[UndoableDecision] = []
-        for [event] in islice(self._latest_first(reviewer, False), n):
-            row = event.row_idx
-            undone[row].add(event.event_id)
-            events = self._list_events((row, reviewer))
-            left, _ = resolve_decision([e for e in events if e.event_id not in undone[row]])
-            then = left.decision if left else None
-            decisions.append(UndoableDecision(event.event_id, row, str(event.decision), then))
+        for events in islice(self._latest_first(reviewer, _Kind.SINGLE, _Kind.GROUP), n):
+            others: dict[int, str | None] = {}
+            for event in events:
+                row = event.row_idx
+                undone[row].add(event.event_id)
+                present = self._list_events((row, reviewer))
+                left, _ = resolve_decision([e for e in present if e.event_id not in undone[row]])
+                others[row] = left.decision if left else None
+            shown = events[-1]
+            then = others.pop(shown.row_idx)
+            undoable = (shown.event_id, shown.row_idx, str(shown.decision), then, others)
+            decisions.append(UndoableDecision(*undoable))
         return decisions[::-1]
+
+    def list_group_events(self, reviewer: str, row_idx: int, event_id: str) -> list[DecisionEvent]:
+        """Return the current events of the decision on a group that an event belongs to.
+
+        Empty for an event that is about one sample, and for an unknown one.
+        """
+        for event in self._list_events((row_idx, reviewer)):
+            if event.event_id == event_id and event.in_group:
+                return self.list_bulk_events(reviewer, str(event.queue))
+        return []
 
     def find_last_bulk(self, reviewer: str) -> BulkDecision | None:
         """Return the reviewer's last bulk decision that is still current for any sample."""
-        events = next(self._latest_first(reviewer, True), None)
+        events = next(self._latest_first(reviewer, _Kind.GROUP, _Kind.BULK), None)
         if events is None:
             return None
         first = events[0]
@@ -182,15 +209,15 @@ class DecisionState:
 
     def list_bulk_events(self, reviewer: str, queue: str) -> list[DecisionEvent]:
         """Return the events of the reviewer's bulk decision of that queue that are not undone."""
-        bulks = self._latest_first(reviewer, True)
+        bulks = self._latest_first(reviewer, _Kind.GROUP, _Kind.BULK)
         return next((events for events in bulks if events[0].queue == queue), [])
 
-    def _latest_first(self, reviewer: str, *in_bulk: bool) -> Iterator[list[DecisionEvent]]:
+    def _latest_first(self, reviewer: str, *kinds: _Kind) -> Iterator[list[DecisionEvent]]:
         """Yield what is not undone of each decision of a reviewer, in the order they were made.
 
         Each log keeps its own order regardless of its clock; between logs the clock decides.
         """
-        logs = [log.latest_first(reviewer, kind) for log in self._logs.values() for kind in in_bulk]
+        logs = [log.latest_first(reviewer, kind) for log in self._logs.values() for kind in kinds]
         seen: set[tuple[int, str]] = set()  # a copied file has the same events twice
         for *_, events in heapq.merge(*logs, reverse=True):
             first = events[0].row_idx, events[0].event_id
@@ -209,7 +236,7 @@ class _Log:
         self._name = name
         self._clock = ""  # the latest time so far: setting the clock back does not change the order
         self._n = 0
-        self._timelines: dict[tuple[str, bool], _Timeline] = {}  # by reviewer and whether in bulk
+        self._timelines: dict[tuple[str, _Kind], _Timeline] = {}  # by reviewer and kind
         self._bulks: dict[tuple[str, str], list[DecisionEvent]] = {}
 
     def add_events(self, events: Iterable[DecisionEvent]) -> set[SampleKey]:
@@ -225,12 +252,14 @@ class _Log:
             if event.decision is None or event.undoes is not None:
                 continue
             decided: DecisionEvent | list[DecisionEvent] = event
+            kind = _Kind.SINGLE
             if event.in_bulk:
+                kind = _Kind.GROUP if event.in_group else _Kind.BULK
                 decided = self._bulks.setdefault((event.reviewer, str(event.queue)), [])
                 decided.append(event)
                 if len(decided) > 1:
                     continue
-            key = event.reviewer, event.in_bulk
+            key = event.reviewer, kind
             clocks, numbers, in_order = self._timelines.setdefault(key, ([], [], []))
             clocks.append(self._clock)
             numbers.append(self._n)
@@ -238,10 +267,10 @@ class _Log:
         return keys
 
     def latest_first(
-        self, reviewer: str, in_bulk: bool
+        self, reviewer: str, kind: _Kind
     ) -> Iterator[tuple[str, str, int, list[DecisionEvent]]]:
         """Return decisions with the key that orders them among those of all logs."""
-        clocks, numbers, in_order = self._timelines.get((reviewer, in_bulk), ([], [], []))
+        clocks, numbers, in_order = self._timelines.get((reviewer, kind), ([], [], []))
         latest_first = zip(reversed(clocks), reversed(numbers), reversed(in_order), strict=True)
         for clock, n, events in latest_first:
             yield clock, self._name, n, events if isinstance(events, list) else [events]

@@ -200,6 +200,36 @@ def test_the_latest_note_is_shown(page: Page) -> None:
     assert notes == ["", "stored", "typed", "typed"]
 
 
+def test_a_decision_on_a_group_is_one_draft_and_one_undo(page: Page) -> None:
+    states = run(
+        page,
+        """const begun = start({decided: {11: "drop"}});
+           const decided = begun.decide(stamp(1), "keep", [5, 7, 11, 12]);
+           const undone = decided.undo(stamp(2));
+           const refused = decided.receive({...data, receipt: {refused: ["e1"]}});
+           return JSON.stringify([show(decided), decided.pending[0].others, show(undone),
+             undone.nextIndex(), refused.nextIndex()]);""",
+    )
+    decided, others, undone, after_undo, after_refusal = states
+    # Row 7 is in the queue and passed over; row 11 was decided before.
+    assert (decided["row"], others) == (9, [7, 12])
+    assert decided["decided"] == {"5": "keep", "7": "keep", "11": "drop", "12": "keep"}
+    assert decided["undoable"] == ["e1"]
+    assert (undone["row"], undone["decided"]) == (5, {"11": "drop"})
+    assert undone["pending"] == ["e1", "e2"]
+    assert (after_undo, after_refusal) == (1, 3)
+
+
+def test_a_saved_decision_on_a_group_is_undone_as_the_server_says(page: Page) -> None:
+    entry = '{event_id: "s", row_idx: 9, decision: "drop", then: null, others: {5: "keep"}}'
+    state = shown(
+        page,
+        f"""const begun = start({{decided: {{9: "drop", 5: "drop"}}, history: [{entry}]}});
+            const state = begun.undo(stamp(1));""",
+    )
+    assert (state["row"], state["decided"], state["undoable"]) == (9, {"5": "keep"}, [])
+
+
 # ---- keymap.js -----------------------------------------------------------------------------------
 
 
@@ -218,6 +248,24 @@ def test_a_key_in_use_swaps_places(page: Page) -> None:
                                   again.isChanged]);""",
     )
     assert keys == [[False, True], "d", "k", "drop", True]
+
+
+def test_shift_and_a_deciding_letter_are_for_the_group(page: Page) -> None:
+    actions = keymap(
+        page,
+        """const keymap = new Keymap(localStorage);
+           const read = () => [keymap.actionFor("k", true), keymap.actionFor("z", true),
+                               keymap.actionFor("?", true), keymap.groupLabel("keep")];
+           const before = read();
+           keymap.startRebinding("keep");
+           keymap.bind("1");
+           return JSON.stringify([before, read(), keymap.actionFor("1", true)]);""",
+    )
+    assert actions == [
+        ["keepGroup", "undo", "help", "⇧K"],
+        [None, "undo", "help", None],
+        "keep",
+    ]
 
 
 def test_keys_that_cannot_be_typed_are_refused(page: Page) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring.reviews.decision_log import BULK, Decision, DecisionEvent
+from scoring.reviews.decision_log import BULK, GROUP, Decision, DecisionEvent
 from scoring.reviews.resolution import latest_decisions, reviewer_progress
 from scoring.reviews.reviewer_state import BulkDecision, DecisionState
 
@@ -119,7 +119,9 @@ def logs_of_any_kind(draw: st.DrawFn) -> Logs:
             st.tuples(
                 st.sampled_from(REVIEWERS),
                 st.sampled_from(["desk", "laptop"]),
-                st.sampled_from(["keep", "drop", "unsure", "note", "bulk", "undo", "undo", "copy"]),
+                st.sampled_from(
+                    ["keep", "drop", "unsure", "note", "bulk", "group", "undo", "undo", "copy"]
+                ),
                 st.sampled_from(list(ROWS)),
                 st.integers(0, 59),
                 st.integers(0, 99),
@@ -137,8 +139,8 @@ def logs_of_any_kind(draw: st.DrawFn) -> Logs:
             new = [event(f"e{n}", row, None, minute, target.event_id, reviewer, machine)]
         elif what == "copy" and target is not None:
             new = [target]
-        elif what == "bulk":
-            queue = f"{BULK}{n}"
+        elif what in ("bulk", "group"):
+            queue = f"{BULK if what == 'bulk' else GROUP}{n}"
             new = [event(f"e{n}-{one}", one, DROP, *about, queue) for one in ROWS[row:]]
         else:
             decision = Decision(what) if what in list(Decision) else None
@@ -211,7 +213,15 @@ def test_repeated_undo_restores_what_was_shown_until_nothing_is_left(logs: Logs)
     name, promised = "ada@desk", state.list_undoable("ada", 99)
     for n, one in enumerate(reversed(promised)):
         assert state.list_undoable("ada", 1) == [one]
-        undo = event(f"undo{n}", one.row_idx, None, 0, undoes=one.event_id)
-        state.extend_log(name, [undo])
-        assert state.list_decided("ada", [one.row_idx]).get(one.row_idx) == one.then
+        events = state.list_group_events("ada", one.row_idx, one.event_id)
+        undos = [event(f"undo{n}", one.row_idx, None, 0, undoes=one.event_id)]
+        if events:
+            undos = [
+                event(f"undo{n}-{each.row_idx}", each.row_idx, None, 0, undoes=each.event_id)
+                for each in events
+            ]
+        state.extend_log(name, undos)
+        expected = one.others | {one.row_idx: one.then}
+        decided = state.list_decided("ada", expected)
+        assert {row: decided.get(row) for row in expected} == expected
     assert state.list_undoable("ada", 1) == []

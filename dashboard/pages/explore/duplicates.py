@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
-from dashboard.data.context import Context
-from dashboard.data.facts import read_sortable_columns
+from dashboard.data.cards import Card
 from dashboard.pages.explore import bulk
 from dashboard.text import formatting
 from dashboard.view.state import Key, change_view
 from dashboard.widgets import figures
-from scoring.database.filters import Filter, parse_filter
-from scoring.database.queries.browse import matching_rows, read_column_value
-from scoring.duplicates.stored import GROUP_COLUMNS
-
-_MOST_SAMPLES = 1000  # of a group that one button decides
+from scoring.database.filters import parse_filter
 
 
-def show_duplicates(context: Context, row_idx: int) -> None:
+def show_duplicates(card: Card) -> None:
     """Show each group of near-duplicates that the sample is in, with its size."""
-    known = read_sortable_columns(context.store)
-    is_first = True
-    for kind, column in GROUP_COLUMNS.items():
-        if column not in known:
-            continue
-        number = read_column_value(context.store, column, row_idx)
-        if number is None:
-            continue
-        if is_first:
-            st.subheader("Near-duplicates", anchor=False)
-        is_first = False
-        _show_group(context, row_idx, kind, parse_filter(f"col:{column}={int(number)}"))
-    if not is_first:
-        _show_status()
+    if not card["duplicates"]:
+        return
+    st.subheader("Near-duplicates", anchor=False)
+    for group in card["duplicates"]:
+        _show_group(card["row_idx"], group)
+    _show_status()
 
 
-def _show_group(context: Context, row_idx: int, kind: str, group: Filter) -> None:
-    rows = matching_rows(context.store.selection(context.scope, group)).tolist()
-    size = formatting.plural(len(rows), "sample")
+def _show_group(row_idx: int, group: dict[str, Any]) -> None:
+    where = parse_filter(f"col:{group['column']}={group['number']}")
+    kind, rows, n_samples = group["kind"], group["rows"], group["n_samples"]
     with st.container(horizontal=True, vertical_alignment="center", key=f"duplicates-{kind}"):
-        figures.show_caption(f"By {kind}: {size} ({group})")
+        size = formatting.plural(n_samples, "sample")
+        figures.show_caption(f"By {kind}: {size} ({where})")
         if st.button("Show the group", icon=":material/grid_view:", key=f"group-{kind}"):
-            change_view(filter=group, sample=None)
+            change_view(filter=where, sample=None)
             st.rerun(scope="fragment")
-        if st.session_state.get(Key.REVIEWER) and 1 < len(rows) <= _MOST_SAMPLES:
-            others = formatting.plural(len(rows) - 1, "other", "others")
+        if st.session_state.get(Key.REVIEWER) and len(rows) == n_samples:
+            others = formatting.plural(n_samples - 1, "other", "others")
             st.button(
                 f"Keep this, drop {others}",
                 icon=":material/filter_1:",

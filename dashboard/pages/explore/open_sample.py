@@ -92,7 +92,7 @@ def show_open_sample(context: Context, view: View, row_idx: int) -> None:
         own = read_own_decisions(context.workspace, reviewer_name, [row_idx], 0)
         decision_buttons.show_buttons(row_idx, reviewer_name, own.decided.get(row_idx))
         notices.show_message()
-    show_duplicates(context, row_idx)
+    show_duplicates(card)
     _show_history(context, row_idx)
     if card["cluster_id"] is not None:
         _show_cluster(context, card)

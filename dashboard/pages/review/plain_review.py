@@ -58,6 +58,9 @@ def show_review(
     else:
         origin = queue.origin_of(position)
         decision_buttons.show_buttons(due, reviewer, own.decided.get(due), next_row, **origin)
+        for group in card["duplicates"]:
+            after = next((row for row in rows[position + 1 :] if row not in group["rows"]), None)
+            decision_buttons.show_group_buttons(due, reviewer, group, after, **origin)
     notices.show_message()  # below the buttons, which must not move while someone clicks
     with st.container(horizontal=True):
         for label, target in (("Previous", previous_row), ("Next", next_row)):

@@ -28,6 +28,7 @@ from dashboard.widgets.gallery import is_row
 from scoring.database.filters import Filter
 from scoring.dataset.records import read_dataset_info
 from scoring.errors import VisnecError
+from scoring.reviews.reviewer_state import UndoableDecision
 from scoring.workspace import Workspace
 
 HISTORY = 200  # decisions that the browser can undo one by one
@@ -37,7 +38,8 @@ _deck = st.components.v2.component(
     html=assets.HTML,
     css=assets.style("card", "review_deck"),
     js=assets.script(
-        "image_viewer", "card", "keymap", "deck_state", "deck_loader", "outbox", "review_deck"
+        *("image_viewer", "card", "keymap", "key_help", "deck_state", "deck_loader", "deck_group"),
+        *("deck_pace", "outbox", "review_deck"),
     ),
 )
 
@@ -64,7 +66,7 @@ def show_deck(
             # The reviewer's decisions on rows of the queue and of the history.
             "decided": {str(row_idx): decision for row_idx, decision in own.decided.items()},
             # The last decisions, each with the one on its sample once it and later ones are undone.
-            "history": [asdict(decision) for decision in own.history],
+            "history": [_describe_undoable(decision) for decision in own.history],
             "n_decided": own.n_decided,  # on any sample
             "receipt": asdict(receipt),
             "answered": answered,  # number of the outbox that the receipt is about
@@ -79,6 +81,11 @@ def show_deck(
         on_rebuild_change=lambda: None,
     )
     return result.rebuild is not None
+
+
+def _describe_undoable(decision: UndoableDecision) -> dict[str, Any]:
+    others = {str(row_idx): then for row_idx, then in decision.others.items()}
+    return asdict(decision) | {"others": others}
 
 
 def name_deck(workspace: Workspace, edition: str, reviewer: str) -> str:
