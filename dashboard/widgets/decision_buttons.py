@@ -20,6 +20,12 @@ from dashboard.widgets import figures, notices
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
 
+_GROUP_VERBS = {
+    Decision.KEEP: "Keep",
+    Decision.DROP: "Drop",
+    Decision.UNSURE: "Unsure about",
+}
+
 
 def show_buttons(
     row_idx: int, reviewer: str, decided: str | None, next_row: int | None = None, **origin: Any
@@ -55,7 +61,7 @@ def show_group_buttons(
         for choice in Decision:
             draft = DecisionDraft(row_idx, choice, uuid.uuid4().hex, **origin)
             st.button(
-                f"{choice.capitalize()}: all {formatting.count(n_samples)}",
+                f"{_GROUP_VERBS[choice]} all {formatting.count(n_samples)}",
                 key=f"group-{choice}-{kind}-{row_idx}",
                 help="Samples with your decision keep it. One undo takes all of it back.",
                 on_click=save_group_decision,
