@@ -42,11 +42,14 @@ const GroupBar = (() => {
       "aria-pressed": String(other === group), onclick: () => { kind = other.kind; choose(); },
     }, other.name, quiet(` ${VN.count(other.n_samples - 1)}`));
     const kinds = card.duplicates.length > 1
-      ? el("span", { class: "kinds", role: "group", "aria-label": "Kind of near-duplicates" }, card.duplicates.map(choice))
+      ? el("span", { class: "kinds", role: "group", "aria-label": "Kind" }, card.duplicates.map(choice))
       : quiet(group.name);
     const more = n - group.tiles.length;
-    const action = ([decision, name]) => button({ class: `whole ${decision}`, onclick: () => decide(decision) },
-      `${name} all ${VN.count(group.n_samples)}`, keymap.groupLabel(decision) ? el("kbd", {}, keymap.groupLabel(decision)) : null);
+    const action = ([decision, name]) => {
+      const key = keymap.groupLabel(decision);
+      return button({ class: `whole ${decision}`, onclick: () => decide(decision) },
+        `${name} all ${VN.count(group.n_samples)}`, key && el("kbd", {}, key));
+    };
     return el("section", { class: "group", "aria-label": "Near-duplicates" },
       el("span", {}, el("b", {}, nearDuplicates(n)), " "), kinds,
       el("ul", {}, group.tiles.map((tile) => renderTile(tile, decided.get(tile.row_idx))),

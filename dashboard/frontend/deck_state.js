@@ -89,7 +89,8 @@ class DeckState {
     const done = new Set([...saved, ...refused]);
     const pending = this.pending.filter((draft) => !done.has(draft.event_id));
     const grouped = new Map([...this.grouped].filter(([eventId]) => !refused.includes(eventId)));
-    return this.with({ pending, problem, decided, grouped, history, blind: Boolean(blind), queueName: queue_name, draw });
+    const reported = { decided, history, blind: Boolean(blind), queueName: queue_name, draw };
+    return this.with({ pending, grouped, problem, ...reported });
   }
 
   /** Start a queue at `start`, or at its first sample without a decision. */
