@@ -67,6 +67,7 @@ _HOMES = {
     "check_leakage": "scoring.duplicates.leakage",
     "disagreements": "scoring.database.queries.column_values",
     "export_scores": "scoring.exchange.score_export",
+    "compare_runs": "scoring.database.queries.run_trend",
     "load_prompt_encoder": "scoring.models",
     "export_prompts": "scoring.exchange.prompt_export",
     "import_losses": "scoring.exchange.loss_import",

@@ -101,11 +101,15 @@ def column_plane_figure(plane: ColumnPlane, column: str, bands: Bands, dark: boo
 def comparison_figure(
     comparison: Comparison, here: str, there: str, bands: Bands, dark: bool
 ) -> go.Figure:
-    """Return samples by their scores in two sets (x and y), with the line of equal scores."""
+    """Return samples by their scores in two sets (x and y), with the line of equal scores.
+
+    Samples beyond the axes are marked at the border.
+    """
     x, y = comparison.edges_here, comparison.edges_there
     hover = "here %{x:.2f}<br>there %{y:.2f}<br><b>%{customdata:,}</b> samples<extra></extra>"
-    figure = go.Figure(style.draw_density(comparison.density, x, y, dark, hover))
-    style.set_layout(figure, dark, 420)
+    figure = go.Figure(style.draw_density(comparison.density[1:-1, 1:-1], x, y, dark, hover))
+    figure.add_traces(style.draw_beyond(comparison.density, x, y, dark))
+    style.set_layout(figure, dark, 440, legend_height=1.08)
     style.make_selectable(figure, dark)
     figure.update_layout(selectdirection="h")  # a filter uses the scores here, not those there
     ends = [max(float(x[0]), float(y[0])), min(float(x[-1]), float(y[-1]))]
@@ -113,8 +117,12 @@ def comparison_figure(
     for limit in (bands.low, bands.high):
         figure.add_vline(limit, line={"color": theme.LINE.of(dark), "width": 1})
         figure.add_hline(limit, line={"color": theme.LINE.of(dark), "width": 1})
-    figure.update_xaxes(title={"text": style.escape_markup(here), "font": style.SMALL})
-    figure.update_yaxes(title={"text": style.escape_markup(there), "font": style.SMALL})
+    for update_axis, name, edges in (
+        (figure.update_xaxes, here, x),
+        (figure.update_yaxes, there, y),
+    ):
+        title = {"text": style.escape_markup(name), "font": style.SMALL}
+        update_axis(title=title, range=style.widen_range(edges))
     return figure
 
 

@@ -95,6 +95,51 @@ def draw_density(
     )
 
 
+def draw_beyond(
+    counts: NDArray[Any], x: NDArray[Any], y: NDArray[Any], dark: bool
+) -> list[go.Scatter]:
+    """Return arrowheads outside the edges for the border of ``counts``, which is beyond them.
+
+    The legend has their number on each side.
+    """
+    across, up = _border_positions(x), _border_positions(y)
+    sides = (
+        ("below the range of x", "triangle-left", counts[:, 0], across[0], up),
+        ("above the range of x", "triangle-right", counts[:, -1], across[-1], up),
+        ("below the range of y", "triangle-down", counts[0, 1:-1], across[1:-1], up[0]),
+        ("above the range of y", "triangle-up", counts[-1, 1:-1], across[1:-1], up[-1]),
+    )
+    traces = []
+    for side, symbol, n, at_x, at_y in sides:
+        used = np.flatnonzero(n)
+        if len(used):
+            name = f"{int(n.sum()):,} {side}"
+            traces.append(
+                go.Scatter(
+                    x=np.broadcast_to(at_x, n.shape)[used],
+                    y=np.broadcast_to(at_y, n.shape)[used],
+                    customdata=n[used],
+                    mode="markers",
+                    name=name,
+                    marker={"symbol": symbol, "size": 8, "color": theme.ACCENT.of(dark)},
+                    hovertemplate=f"<b>%{{customdata:,}}</b> {side}<extra></extra>",
+                )
+            )
+    return traces
+
+
+def widen_range(edges: NDArray[Any], share: float = 0.04) -> tuple[float, float]:
+    """Return the range of an axis with a margin for arrowheads on both sides."""
+    margin = share * float(edges[-1] - edges[0])
+    return float(edges[0]) - margin, float(edges[-1]) + margin
+
+
+def _border_positions(edges: NDArray[Any]) -> NDArray[Any]:
+    """Return the middle of each bin, and one position outside at either end."""
+    low, high = widen_range(edges, 0.02)
+    return np.concatenate([[low], (edges[:-1] + edges[1:]) / 2, [high]])
+
+
 def density_scale(dark: bool) -> list[tuple[float, str]]:
     """Return the colours of a density, from few samples to many."""
     colours = theme.DENSITY_DARK if dark else theme.DENSITY_LIGHT

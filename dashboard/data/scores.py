@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,7 @@ from scoring.database.queries.overview import (
     status_counts,
     status_reasons,
 )
+from scoring.database.queries.run_trend import RunTrend, compare_runs
 from scoring.database.queries.scorer_fit import ScorerFit, read_scorer_fits
 from scoring.database.score_index.groups import (
     COLUMN,
@@ -211,6 +213,11 @@ def read_other_scopes(context: Context) -> list[Scope]:
 def read_comparison(context: Context, other: Scope, share: float) -> Comparison:
     """Return how the view's scores and another set of scores are related under the filter."""
     return compare_scopes(context.selection, other, share)
+
+
+def read_trend(context: Context, others: Sequence[Scope]) -> RunTrend:
+    """Return the view's scores and others in this order, on the samples under the filter."""
+    return compare_runs(context.selection, others)
 
 
 @cached_read(decisions=False)

@@ -10,6 +10,7 @@ import math
 import re
 from datetime import UTC, datetime
 
+from scoring.database.values import Scope
 from scoring.necessity import Category
 from scoring.runs.progress import RunProgress
 from scoring.samples import Status
@@ -152,6 +153,11 @@ def seconds_since(iso: str) -> float | None:
 def plural(n: int, singular: str, many: str | None = None) -> str:
     """Return ``1 sample``, ``2 samples``."""
     return f"{n:,} {singular if n == 1 else many or singular + 's'}"
+
+
+def scope_name(scope: Scope) -> str:
+    """Return a run and its blind baseline."""
+    return f"{scope.run_id} · {BASELINE_NAMES.get(scope.baseline, scope.baseline)}"
 
 
 def status_name(status: str) -> str:

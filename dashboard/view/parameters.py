@@ -82,6 +82,14 @@ FLAG: Final = Parameter(
     "0 or 1",
     lambda flag: str(int(flag)),
 )
+
+
+def _read_names(text: str) -> tuple[str, ...]:
+    names = (_read_name(name) for name in text[:_MAX_TEXT].split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+NAMES: Final = Parameter(_read_names, bool, "names with commas between them", ",".join)
 NAME: Final = Parameter(_read_name, lambda name: 0 < len(name) <= 200, "a name")
 ROW: Final = integer_parameter(0, MAX_ROW - 1, "an integer of 0 or more")
 

@@ -21,6 +21,7 @@ from dashboard.view.parameters import (
     FLAG,
     MAX_COUNT,
     NAME,
+    NAMES,
     NUMBER,
     ORDER,
     RANKING,
@@ -201,6 +202,7 @@ class View:
     baseline: Annotated[str | None, NAME] = None
     clustering: Annotated[str | None, NAME] = None
     other: Annotated[str | None, NAME] = None
+    through: Annotated[tuple[str, ...], NAMES] = ()
     filter: Annotated[Filter, FILTER] = field(default=Filter())
     low: Annotated[float | None, NUMBER] = None
     high: Annotated[float | None, NUMBER] = None

@@ -138,6 +138,27 @@ def choose_option(
     return chosen
 
 
+def choose_options(
+    field: str,
+    label: str,
+    options: Sequence[T],
+    values: Sequence[T],
+    name: Callable[[T], str] = str,
+    placeholder: str | None = None,
+    help: str | None = None,  # noqa: A002 - Streamlit's word
+) -> tuple[T, ...]:
+    """Show a list to choose several options from, in the order in which they are chosen."""
+    chosen = st.multiselect(
+        label,
+        options,
+        format_func=name,
+        placeholder=placeholder,
+        help=help,
+        **_bind_field(field, list(values), tuple),
+    )
+    return tuple(chosen)
+
+
 def choose_number(
     field: str,
     label: str,

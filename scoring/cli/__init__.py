@@ -16,6 +16,7 @@ from typer.main import get_command
 from scoring import __version__
 from scoring.cli import (
     columns,
+    compare,
     doctor,
     duplicates,
     edits,
@@ -116,6 +117,9 @@ _COMMANDS: dict[str, tuple[tuple[Any, ...], ...]] = {
         ("evaluate", evaluate.evaluate,
          "visnec evaluate -w work",
          "visnec evaluate big=seen.jsonl --blind blind.jsonl -w work --measure letter"),
+        ("compare", compare.compare,
+         "visnec compare step-1000 step-2000 step-3000 -w work",
+         "visnec compare base/none tuned/none -w work --only source:charts --to changes.csv"),
     ),
     "Subsets and exports": (
         ("cluster", subsets.cluster,

@@ -23,7 +23,7 @@ from scoring.reviews.decisions import open_review_log
 from scoring.reviews.threshold_estimation import estimate_quality
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, threshold_figures, written
-from tests.synthetic import make_workspace
+from tests.synthetic import make_workspace, typed_row, write_run
 
 
 @pytest.fixture
@@ -60,6 +60,35 @@ def test_two_baselines_are_compared(two: Context, draw: Draw) -> None:
         for j in range(3):
             if found.flips[i, j]:
                 assert f">{found.flips[i, j]:,}</a>" in page
+
+
+def test_more_runs_show_a_trend_and_what_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    workspace = make_workspace(tmp_path / "ws", visnec=[0.0, 0.5, 0.125], with_images=False)
+    for number, scores in ((2, [0.25, 0.5, 0.0]), (3, [1.0, 0.125, 0.0])):
+        rows = [typed_row(score, i) for i, score in enumerate(scores)]
+        created_at = f"2026-01-0{number}T00:00:00Z"
+        write_run(workspace, rows, "x", run_id=f"step-{number}", created_at=created_at)
+    build_database(workspace)
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
+    link = {"run": "tiny-run", "other": "step-3/none"}
+    app = draw("compare", link)
+    assert not app.exception
+    assert "A against B" not in [heading.value for heading in app.subheader]
+    app = draw("compare", link | {"through": "step-2/none,gone/none"})
+    assert not app.exception
+    page = written(app)
+    assert "3 samples with a score in all 3 runs" in page
+    assert [tab.label for tab in app.tabs] == [
+        *("Median score", "Accuracy with the image", "Accuracy without the image"),
+        *("Became vision-critical: 1", "Stopped being vision-critical: 1"),
+    ]
+    assert "+1.000" in page
+    assert "filter=category%3Amisaligned%2Credundant" in page
+    assert "other=step-3%2Fnone" not in page  # Explore needs no B
+    chosen = next(widget for widget in app.multiselect if widget.label == "Between A and B")
+    assert chosen.value == ["step-2/none"]
 
 
 def test_a_number_in_the_category_table_opens_its_samples(two: Context, draw: Draw) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dashboard.charts.plots import comparison_figure
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, parse_filter
@@ -61,10 +62,33 @@ def test_bands_and_filter(two: Store) -> None:
 def test_density_counts_every_sample(two: Store) -> None:
     found = compare_scopes(two.selection(SCOPE), OTHER, bins=6)
     assert found.density.sum() == 5
-    assert found.density.shape == (len(found.edges_there) - 1, len(found.edges_here) - 1)
-    x = np.searchsorted(found.edges_here[1:-1], 0.0, side="right")
-    y = np.searchsorted(found.edges_there[1:-1], 0.5, side="right")
+    assert found.density.shape == (len(found.edges_there) + 1, len(found.edges_here) + 1)
+    x = np.searchsorted(found.edges_here, 0.0, side="right")
+    y = np.searchsorted(found.edges_there, 0.5, side="right")
     assert found.density[y, x] == 1
+
+
+def test_samples_beyond_the_axes_are_in_the_border(tmp_path: Path) -> None:
+    here = [0.0, 0.5] * 150 + [100.0, -100.0]  # the axis contains 99 % of the scores
+    there: list[float | Status] = [0.5, 0.25] * 150 + [0.5, 90.0]
+    workspace = make_workspace(tmp_path / "ws", visnec=here, with_images=False)
+    rows = [typed_row(value, i) for i, value in enumerate(there)]
+    write_run(workspace, rows, "x", run_id="second", created_at="2026-01-03T00:00:00Z")
+    build_database(workspace)
+    compared = compare_scopes(Store(workspace).selection(SCOPE), OTHER)
+    assert (compared.edges_here[-1], compared.edges_there[-1]) == (0.5, 0.5)
+    density = compared.density
+    assert density.sum() == 302
+    assert density[1:-1, 1:-1].sum() == 300  # the end of the last bin is inside
+    assert density[-1, 0] == 1  # below the range of x, above that of y
+    assert (density[:, 0].sum(), density[:, -1].sum()) == (1, 1)
+    figure = comparison_figure(compared, "a", "b", Bands(), dark=False)
+    names = [trace.name for trace in figure.data if trace.name]
+    assert names == ["1 below the range of x", "1 above the range of x"]
+    for trace in figure.data:
+        if trace.name:
+            low, high = figure.layout.xaxis.range
+            assert all(low < x < high for x in trace.x)
 
 
 def test_largest_rank_differences_come_first(two: Store) -> None:

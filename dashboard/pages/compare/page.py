@@ -1,4 +1,4 @@
-"""Compare: two runs, or two blind baselines, on the same samples."""
+"""Compare: runs, such as checkpoints, or blind baselines on the same samples."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dashboard.charts import plots
 from dashboard.data.context import Context
 from dashboard.data.samples import read_row_tiles
 from dashboard.data.scores import read_comparison, read_other_scopes
+from dashboard.pages.compare import trend_panel
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, go_to
@@ -25,7 +26,7 @@ _DENSITY = "comparison"
 
 def render() -> None:
     """Show the page."""
-    _, opened = page_frame.open_page("Compare", "Two runs or blind baselines on the same samples")
+    _, opened = page_frame.open_page("Compare", "Runs or blind baselines on the same samples")
     context = page_frame.require_scores(opened)
     if context is None:
         return
@@ -43,7 +44,10 @@ def render() -> None:
 @page_frame.view_fragment()
 def _show_comparison(context: Context, view: View) -> None:
     filter_bar.show_filter_strip(context, "All samples with a score in A and B.")
-    other = _choose_other(context, view)
+    through, other = _choose_others(context, view)
+    if through:
+        trend_panel.show_trend(context, view, (*through, other))
+        st.subheader("A against B", anchor=False)
     comparison = read_comparison(context, other, view.share)
     if not comparison.n_both:
         notices.show_empty(
@@ -75,7 +79,7 @@ def _show_comparison(context: Context, view: View) -> None:
             "Score against score",
             "On the line both scores are equal. Drag to filter by the score in A.",
         )
-        names = _name_scope(context.scope), _name_scope(other)
+        names = formatting.scope_name(context.scope), formatting.scope_name(other)
         figure = plots.comparison_figure(
             comparison, *names, context.bands, figures.use_dark_theme()
         )
@@ -86,16 +90,33 @@ def _show_comparison(context: Context, view: View) -> None:
         _show_furthest_apart(context, view, other, comparison)
 
 
-def _choose_other(context: Context, view: View) -> Scope:
+def _choose_others(context: Context, view: View) -> tuple[tuple[Scope, ...], Scope]:
+    """Choose the scores B and, if there are more, those between A and B."""
     others = {other_name(scope): scope for scope in read_other_scopes(context)}
+
+    def describe_other(key: str) -> str:
+        return formatting.scope_name(others[key])
+
     name = view.other if view.other in others else next(iter(others))
-    first, second, share = st.columns([5, 5, 3], vertical_alignment="bottom")
+    between = [key for key in others if key != name]
+    through = [key for key in view.through if key in between]
+    widths = [4, 5, 4, 3] if between else [5, 5, 3]
+    first, *middle, second, share = st.columns(widths, vertical_alignment="bottom")
     with first:
-        figures.show_inline_figure("A", f"{_name_scope(context.scope)} (chosen above)")
+        figures.show_inline_figure("A", f"{formatting.scope_name(context.scope)} (chosen above)")
+    if middle:
+        with middle[0]:
+            url_widgets.choose_options(
+                "through",
+                "Between A and B",
+                between,
+                through,
+                describe_other,
+                placeholder="more runs, in order",
+                help="Shows the trend from A to B over these runs, such as checkpoints",
+            )
     with second:
-        url_widgets.choose_option(
-            "other", "B", list(others), name, lambda key: _name_scope(others[key])
-        )
+        url_widgets.choose_option("other", "B", list(others), name, describe_other)
     with share:
         url_widgets.choose_number(
             "share",
@@ -106,11 +127,7 @@ def _choose_other(context: Context, view: View) -> Scope:
             max_value=1.0,
             format="%.2f",
         )
-    return others[name]
-
-
-def _name_scope(scope: Scope) -> str:
-    return f"{scope.run_id} · {formatting.BASELINE_NAMES.get(scope.baseline, scope.baseline)}"
+    return tuple(others[key] for key in through), others[name]
 
 
 def _filter_by_score() -> None:

@@ -37,10 +37,10 @@ class Comparison:
     where all scores of a side are equal. ``top_here`` and ``top_there`` are the scores that keep
     the top ``share``; ``n_top_both`` samples are in both tops and ``n_top_either`` in at least one.
     ``flips[i, j]``: samples of category ``CATEGORIES[i]`` here and ``[j]`` there.
-    ``density[y, x]``: samples by score here (x) and there (y) between the edges, the outer bins
-    including what is outside. ``furthest``: the samples whose ranks differ most, at most
-    1000, the largest difference first: row_idx, visnec, other_visnec, rank, other_rank (share of
-    samples below, 0 to 1).
+    ``density[y, x]``: samples by score here (x) and there (y) between the edges; the first and the
+    last row and column count what is outside. ``furthest``: the samples whose ranks differ most, at
+    most 1000, the largest difference first: row_idx, visnec, other_visnec, rank, other_rank (share
+    of samples below, 0 to 1).
     """
 
     n_here: int
@@ -145,7 +145,7 @@ def _compare_scores(
         flips=_count_cells(
             bands.category_codes(here), bands.category_codes(there), (n_categories, n_categories)
         ),
-        density=count_density(here, there, edges[0], edges[1]),
+        density=_count_with_border(here, there, edges[0], edges[1]),
         edges_here=edges[0],
         edges_there=edges[1],
         furthest=pd.DataFrame(
@@ -174,6 +174,18 @@ def count_density(x: Floats, y: Floats, x_edges: Floats, y_edges: Floats) -> NDA
         np.searchsorted(x_edges[1:-1], x, side="right"),
         (len(y_edges) - 1, len(x_edges) - 1),
     )
+
+
+def _count_with_border(x: Floats, y: Floats, x_edges: Floats, y_edges: Floats) -> NDArray[np.int64]:
+    """Count pairs between the edges, inside a border of those that are outside: shape (y, x)."""
+
+    def find_bins(values: Floats, edges: Floats) -> NDArray[np.integer]:
+        bins = np.searchsorted(edges, values, side="right")
+        bins[values == edges[-1]] -= 1  # the last bin includes its end
+        return bins
+
+    shape = len(y_edges) + 1, len(x_edges) + 1
+    return _count_cells(find_bins(y, y_edges), find_bins(x, x_edges), shape)
 
 
 def _find_furthest(gap: Floats, row_idx: NDArray[np.integer]) -> NDArray[np.int64]:
