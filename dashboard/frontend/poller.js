@@ -1,15 +1,13 @@
 // Reruns a fragment of the page at intervals, or only when an address reports another state than the one the
 // fragment was drawn from. It waits while the page reruns: an event sent while a button leads to another
-// page would be about the page that is being left, and Streamlit would clear the new one. It also waits for a moment
-// after a click or a key: the browser may not know yet that these rerun the page, and an event would abort that.
+// page would be about the page that is being left, and Streamlit would clear the new one. An event that has not led
+// to a redraw within a moment is sent again.
 
-const PAUSE_MS = 1000;
-let inputAt = -PAUSE_MS;
-for (const name of ["pointerup", "keyup"]) {
-  document.addEventListener(name, () => { inputAt = performance.now(); }, { capture: true });
-}
+const RETRY_MS = 1000;
 
 class Poller extends Widget {
+  sentAt = -RETRY_MS;
+
   receive() {
     this.close();
     this.timer = setInterval(() => this.poll(), this.data.seconds * 1000);
@@ -20,8 +18,10 @@ class Poller extends Widget {
     this.isPolling = true;
     try {
       const isDue = !this.data.address || (await VN.fetchJson(this.data.address)).state !== this.data.state;
-      const isQuiet = VN.isPageIdle() && performance.now() - inputAt >= PAUSE_MS;
-      if (isDue && isQuiet) this.send("beat", Date.now());
+      if (isDue && VN.isPageIdle() && performance.now() - this.sentAt >= RETRY_MS) {
+        this.sentAt = performance.now();
+        this.send("beat", Date.now());
+      }
     } catch {
       // The server is unreachable; the next poll tries again.
     } finally {

@@ -63,8 +63,9 @@ def go_to(page: PageName, **changes: Any) -> NoReturn:
 
 def page_link(page: PageName, view: View) -> str:
     """Return the address of a page with a view, for a plain link."""
+    address = "./" if page is PageName.OVERVIEW else str(page)  # the default page has no own path
     parameters = urlencode(write_view(view))
-    return f"{page}?{parameters}" if parameters else str(page)
+    return f"{address}?{parameters}" if parameters else address
 
 
 def sample_link(view: View) -> str:

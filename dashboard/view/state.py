@@ -344,8 +344,12 @@ def show_in_url(view: View) -> None:
 
 
 def current_view() -> View:
-    """Return the view in the URL as it is now; for callbacks."""
-    return read_view(dict(st.query_params))[0]
+    """Return the view as it is now; for callbacks and fragments.
+
+    The URL of a request does not count here: the browser may have sent it before the URL that the
+    previous rerun wrote arrived. Only a rerun of the whole page brings a new one (`open_view`).
+    """
+    return read_view(st.session_state.get(Key.KEPT_PARAMETERS, {}))[0]
 
 
 def change_view(**changes: Any) -> None:

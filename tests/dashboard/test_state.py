@@ -7,7 +7,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
 
+from dashboard.view.navigation import PageName, page_link
 from dashboard.view.parameters import format_cursor
 from dashboard.view.state import (
     Queue,
@@ -158,3 +160,32 @@ def test_a_band_limit_of_a_link_beyond_the_other_of_the_workspace() -> None:
     assert View(high=0.4).threshold(default) == 0.4
     assert View(cut=1.5).threshold(default) == 1.5
     assert math.isclose(View().threshold(default), 0.25)
+
+
+def test_a_request_sent_before_the_new_url_arrived_keeps_the_view() -> None:
+    app = AppTest.from_string(
+        """
+import streamlit as st
+from dashboard.view.state import change_view, current_view, open_view
+
+open_view()
+st.button("Group", on_click=lambda: change_view(group="kind"))
+st.button("Threshold", on_click=lambda: change_view(cut=0.5))
+st.text(current_view().group)
+"""
+    ).run()
+    app.button[0].click().run()
+    assert app.query_params == {"group": "kind"}
+    app.query_params = {}  # type: ignore[assignment]  # what the browser shows until then
+    app.button[1].click().run()
+    assert app.query_params == {"group": "kind", "cut": "0.5"}
+    assert app.text[0].value == "kind"
+    app.query_params = {"group": "turn"}  # type: ignore[assignment]  # the browser's back button
+    assert app.run().text[0].value == "turn"
+
+
+def test_the_overview_is_linked_without_a_path_of_its_own() -> None:
+    """Streamlit serves its default page at the root only."""
+    assert page_link(PageName.OVERVIEW, View(run="first")) == "./?run=first"
+    assert page_link(PageName.OVERVIEW, View()) == "./"
+    assert page_link(PageName.RUNS, View(run="first")) == "runs?run=first"
