@@ -69,13 +69,14 @@ def build_card(
         "other_scores": others[:MAX_OTHER_SCORES],
         "n_others": len(others),
         "n_agreeing": None if visnec is None else len(agreeing),
+        "n_turns": sample.n_turns,
         "images": [
             {"url": image_url(sample.row_idx, position, edition), "path": image_path(path)}
             for position, path in enumerate(sample.images)
         ],
         "turns": _messages(sample.turns, turn_scores, bands, _tokens_by_answer(tokens)),
         "answer": sample.answer,
-        "predictions": [_predictions(row, sample.answer or "") for row in detail.predictions],
+        "predictions": _predictions_by_run(sample, detail),
         "decisions": [
             {name: _string(row[name]) for name in ("reviewer", "decision", "note", "decided_at")}
             for row in detail.decisions
@@ -190,6 +191,7 @@ def _messages(
         parts, images = _split_at_images(turn, images)
         message: dict[str, Any] = {"role": _ROLE_NAMES[turn.role], "parts": parts}
         if turn.role is Role.ASSISTANT:
+            message["turn"] = answers
             if answers in tokens:
                 message["tokens"] = tokens[answers]
             score = _score(turn_scores.get(answers, {}), bands)
@@ -219,14 +221,40 @@ def _split_at_images(turn: Turn, first_image: int) -> tuple[list[dict[str, Any]]
     return parts, first_image
 
 
+def _predictions_by_run(sample: Sample, detail: SampleDetail) -> list[dict[str, Any]]:
+    """Return the predictions of the first answer by run, with those of later ones by turn.
+
+    ``predicted`` states which turns of a conversation were predicted.
+    """
+    rows = {
+        (str(row["run_id"]), int(row.get("turn", 0))): row
+        for row in (*detail.predictions, *detail.turn_predictions)
+    }
+    by_run = []
+    for run in dict.fromkeys(run for run, _ in rows):
+        turns = [turn for name, turn in rows if name == run]
+        first = rows.get((run, 0), {"run_id": run, "model": rows[run, turns[0]]["model"]})
+        later = {turn: rows[run, turn] for turn in turns if turn}
+        by_run.append(
+            {
+                **_predictions(first, sample.answer),
+                "later": {
+                    str(turn): _predictions(row, row["answer"] or "") for turn, row in later.items()
+                },
+                "predicted": formatting.turn_numbers(turns, sample.n_turns),
+            }
+        )
+    return by_run
+
+
 def _predictions(row: Record, answer: str) -> dict[str, Any]:
-    """Return both predictions of a run and how they match the answer.
+    """Return both predictions of a turn by a run and how they match the answer.
 
     Each is a list of pieces [text, differs]: once compared with the other prediction, and once
     (``off``) with the reference answer.
     """
-    shown = {"run": row["run_id"], "model": row["model"], "reason": _string(row["reason"])}
-    texts = {name: _string(row[f"prediction_{name}"]) for name in ("text", "multimodal")}
+    shown = {"run": row["run_id"], "model": row["model"], "reason": _string(row.get("reason"))}
+    texts = {name: _string(row.get(f"prediction_{name}")) for name in ("text", "multimodal")}
     compared = word_differences(*(text or "" for text in texts.values()))
     for (name, text), pieces in zip(texts.items(), compared, strict=True):
         shown |= {name: None, f"{name}_off": None, f"{name}_match": None}

@@ -50,27 +50,47 @@ const Card = (() => {
   let comparison = "other";
   const COMPARISONS = { other: "each other", reference: "the reference" };
 
-  function renderAnswers(card) {
+  const turnName = (card, turn) => (card.n_turns > 1 ? `turn ${turn + 1} of ${card.n_turns}` : null);
+
+  // The first answer; those of later turns are in the conversation, which `redraw` draws again.
+  function renderAnswers(card, redraw) {
     const [first, ...more] = card.predictions;
     const section = el("section", { class: "answers-of", "aria-label": "Answers" });
     const choose = (name) => {
       comparison = name;
       draw();
+      redraw();
       section.querySelector('[aria-pressed="true"]').focus();
     };
     const choice = ([name, label]) =>
       button({ "aria-pressed": String(comparison === name), onclick: () => choose(name) }, label);
     const group = { class: "against quiet", role: "group", "aria-label": "Mark words that differ from" };
-    const choices = () => el("div", group, "Marked: words that differ from", Object.entries(COMPARISONS).map(choice));
-    const details = (prediction) => el("details", { class: "more-answers", open: more.length === 1 },
-      el("summary", {}, `Predictions of ${prediction.run}`, quiet(` ${prediction.model}`)),
-      el("div", "answers pair", renderPredictions(prediction)));
-    const reference = renderAnswer("Reference answer", card.answer || quiet("(no answer)"), null, "reference");
+    const predicted = first?.predicted && el("span", "predicted", `Predicted: ${first.predicted}`);
+    const choices = () => el("div", group, "Marked: words that differ from",
+      Object.entries(COMPARISONS).map(choice), predicted);
+    const turn = turnName(card, 0);
+    const reference = renderAnswer("Reference answer", card.answer || quiet("(no answer)"),
+      turn && el("span", "badge", turn), "reference");
     const draw = () => section.replaceChildren(
       el("div", "answers", reference, renderPredictions(first)),
-      ...(first ? [choices()] : []), ...more.map(details));
+      ...(first ? [choices()] : []), ...more.map((each) => renderOtherRun(each, each, more.length === 1)));
     draw();
     return section;
+  }
+
+  // The predictions of another run, in one turn.
+  const renderOtherRun = (run, prediction, open) => el("details", { class: "more-answers", open },
+    el("summary", {}, `Predictions of ${run.run}`, quiet(` ${run.model}`)),
+    el("div", "answers pair", renderPredictions(prediction)));
+
+  // What the runs predicted for a later answer, below it.
+  function renderLaterPredictions(card, turn) {
+    const runs = card.predictions.filter((run) => run.later[turn]);
+    const [first, ...more] = runs;
+    if (!first) return null;
+    if (first !== card.predictions[0]) return runs.map((run) => renderOtherRun(run, run.later[turn], true));
+    return [el("div", "answers pair", renderPredictions(first.later[turn])),
+      more.map((run) => renderOtherRun(run, run.later[turn], false))];
   }
 
   const renderAnswer = (title, body, note, kind) =>
@@ -106,13 +126,15 @@ const Card = (() => {
 
   function renderConversation(card) {
     const placeholder = (part) =>
-      el("span", "placeholder", card.images.length > 1 ? `image ${part.image + 1}` : "image");
+      el("span", "placeholder", card.images.length > 1 ? `Image ${part.image + 1}` : "image");
     const renderPart = (part) => part.text ?? (part.more ? quiet(part.more) : placeholder(part));
     const turnScore = (turn) => el("span", { class: "turn-score", title: lossText(turn) },
       VN.swatch(turn.category), VN.score(turn.visnec), quiet(` · ${turn.n_answer_tokens} tokens`));
+    const who = (turn) => [turn.role, turn.turn === undefined ? null : turnName(card, turn.turn)];
     const renderTurn = (turn) => el("li", `turn ${turn.role}`,
-      el("div", "who", turn.role, turn.visnec === undefined ? null : turnScore(turn)),
-      el("div", "said", turn.tokens ? renderTokens(turn) : turn.parts.map(renderPart)));
+      el("div", "who", who(turn).filter(Boolean).join(", "), turn.visnec === undefined ? null : turnScore(turn)),
+      el("div", "said", turn.tokens ? renderTokens(turn) : turn.parts.map(renderPart)),
+      turn.turn ? renderLaterPredictions(card, turn.turn) : null);
     const example = (kind, text) => el("span", { class: `token ${kind}`, style: { "--shade": "45%" } }, text);
     const legend = card.turns.some((turn) => turn.tokens) && el("p", "legend quiet", "Answer tokens: ",
       example("helped", "the image helps"), " ", example("hurt", "the image hurts"),
@@ -174,11 +196,13 @@ const Card = (() => {
     const images = card.images.length
       ? card.images.map((image, i) => new ImageViewer(image, i, card.images.length).node)
       : el("div", "no-image alone", el("b", {}, "No image"), quiet(card.reason ?? card.status_name));
+    const conversation = el("div", {}, renderConversation(card));
+    const redraw = () => conversation.replaceChildren(renderConversation(card));
     return el("article", { class: "card", "data-row": card.row_idx },
       renderHeading(card, link),
       el("div", "columns",
         el("div", "side", images, renderScores(card)),
-        el("div", "main", renderAnswers(card), renderConversation(card), renderDecisions(card),
+        el("div", "main", renderAnswers(card, redraw), conversation, renderDecisions(card),
           renderNeighbours(card, open, openImage))));
   }
 

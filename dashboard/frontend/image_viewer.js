@@ -25,7 +25,7 @@ class ImageViewer {
     new ResizeObserver(() => this.fit()).observe(this.stage);
     this.picture.src = image.url;
     const tool = (label, sign, onclick) => button({ class: "tool", "aria-label": label, title: label, onclick }, sign);
-    const caption = el("figcaption", {},
+    const caption = el("figcaption", {}, total > 1 ? el("b", "number", `Image ${position + 1}`) : null,
       tool("Zoom out", "−", () => this.setZoom(this.zoom - 1)),
       tool("Zoom in", "+", () => this.setZoom(this.zoom + 1)), tool("Fit", "⤢", () => this.setZoom(0)), this.level,
       el("span", { class: "path quiet", title: image.path }, image.path));

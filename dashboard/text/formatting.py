@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from scoring.database.values import Scope
@@ -168,6 +169,19 @@ def status_name(status: str) -> str:
 def status_meaning(status: str) -> str:
     """Return what a status means; empty for one unknown to this version."""
     return STATUS_MEANINGS[Status(status)] if status in list(Status) else ""
+
+
+def turn_numbers(turns: Sequence[int], n_turns: int) -> str | None:
+    """Return which of a sample's answers are meant, such as turns 1 to 3 of 3; None for one answer.
+
+    ``turns`` are 0-based positions among the answers, ascending.
+    """
+    if n_turns < 2:
+        return None
+    numbers = [str(turn + 1) for turn in turns]
+    if len(turns) > 2 and turns[-1] - turns[0] == len(turns) - 1:
+        numbers = [f"{numbers[0]} to {numbers[-1]}"]
+    return f"turn{'s' if len(turns) > 1 else ''} {', '.join(numbers)} of {n_turns}"
 
 
 def describe_progress(progress: RunProgress, age: float | None) -> str:

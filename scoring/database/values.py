@@ -163,10 +163,11 @@ class SampleDetail:
     thoughts, visnec_without_end). ``other_runs``: its scores in other runs (run_id, baseline,
     visnec). ``turn_scores``: one row per baseline and turn (baseline, turn, loss_text,
     loss_multimodal, visnec, n_answer_tokens).
-    ``predictions``: one row per run that has any, the scope's run first (run_id, model,
-    prediction_text, prediction_multimodal, their matches with the reference: exact_text,
-    letter_text, f1_text, exact_multimodal, letter_multimodal, f1_multimodal; reason,
-    max_new_tokens). ``decisions``: one row per reviewer (reviewer,
+    ``predictions``: those of the first answer, one row per run that has any, the scope's run first
+    (run_id, model, prediction_text, prediction_multimodal, their matches with the reference:
+    exact_text, letter_text, f1_text, exact_multimodal, letter_multimodal, f1_multimodal; reason,
+    max_new_tokens). ``turn_predictions``: those of later answers, with their turn and answer,
+    ascending by turn within a run. ``decisions``: one row per reviewer (reviewer,
     decision, note, decided_at, event_id). ``neighbours``: other samples on one of the same images
     (row_idx, source, question, answer, visnec, status, decision), ascending, at most 50.
     """
@@ -187,6 +188,7 @@ class SampleDetail:
     other_runs: list[Record]
     turn_scores: list[Record]
     predictions: list[Record]
+    turn_predictions: list[Record]
     decisions: list[Record]
     neighbours: list[Record]
     n_neighbours: int

@@ -257,6 +257,35 @@ def test_predictions_are_compared_with_each_other_and_the_reference(
     assert (second["run"], second["text"], second["text_off"]) == ("other", None, None)
 
 
+def test_a_card_names_the_turns_of_references_and_predictions(root: Path, context: Context) -> None:
+    sample = read_record(context.workspace, 12)
+    asked, answered, *_ = sample.turns
+    sample = replace(sample, turns=(asked, answered) * 3)
+    detail = sample_detail(context.store, context.scope, 12)
+    (first,) = detail.predictions
+    said = {"prediction_text": "no", "prediction_multimodal": "red", "answer": "red"}
+    later = [first | said | {"turn": turn, "exact_multimodal": True} for turn in (1, 2)]
+    alone = first | said | {"turn": 2, "run_id": "last"}
+
+    def predictions(*turns: dict[str, Any]) -> list[dict[str, Any]]:
+        of_turns = replace(detail, turn_predictions=list(turns))
+        card = build_card(sample, of_turns, "none", Bands(), "edition")
+        assert [turn.get("turn") for turn in card["turns"]] == [None, 0, None, 1, None, 2]
+        return card["predictions"]
+
+    (shown,) = predictions()
+    assert (shown["predicted"], shown["later"]) == ("turn 1 of 3", {})
+    shown, other = predictions(*later, alone)
+    assert shown["predicted"] == "turns 1 to 3 of 3"
+    assert shown["later"]["1"]["text"] == [["no", True]]
+    assert shown["later"]["1"]["multimodal_off"] == [["red", False]]
+    assert shown["later"]["2"]["multimodal_match"] == {"same": True, "said": "= reference"}
+    assert (other["run"], other["predicted"]) == ("last", "turn 3 of 3")
+    assert (other["text"], other["reason"], list(other["later"])) == (None, None, ["2"])
+    sample = replace(sample, turns=(asked, answered))
+    assert build_card(sample, detail, "none", Bands(), "e")["predictions"][0]["predicted"] is None
+
+
 def test_all_cards_are_plain_json(root: Path, context: Context) -> None:
     import json
 

@@ -86,7 +86,7 @@ def _show_question(card: Card) -> None:
     for turn in card["turns"]:
         if turn["role"] == "assistant":
             break
-        _show_turn(turn)
+        _show_turn(turn, card["n_turns"])
     for prediction in card["predictions"][:1]:
         _show_prediction("Text-only prediction", prediction["text"])
 
@@ -95,8 +95,9 @@ def _show_card(context: Context, card: Card) -> None:
     left, right = st.columns([5, 7], gap="large")
     with left:
         for position in range(len(card["images"])):
+            caption = f"Image {position + 1}" if len(card["images"]) > 1 else None
             try:
-                st.image(read_image(context.workspace, card["row_idx"], position))
+                st.image(read_image(context.workspace, card["row_idx"], position), caption)
             except ImageProblem as problem:
                 notices.show_note("This image cannot be shown", problem.reason)
         figures.show_facts(
@@ -111,17 +112,29 @@ def _show_card(context: Context, card: Card) -> None:
         )
     with right:
         for turn in card["turns"]:
-            _show_turn(turn)
+            _show_turn(turn, card["n_turns"])
+            for prediction in card["predictions"][:1]:
+                if turn.get("turn") == 0:
+                    _show_predictions(prediction)
+                elif of_turn := prediction["later"].get(str(turn.get("turn"))):
+                    _show_predictions(of_turn)
         for prediction in card["predictions"][:1]:
-            for name, kind in (("Text-only", "text"), ("Multimodal", "multimodal")):
-                match = prediction[f"{kind}_match"]
-                note = f", {match['said']}" if match else ""
-                _show_prediction(f"{name} prediction{note}", prediction[kind])
+            if prediction["predicted"]:
+                figures.show_caption(f"Predicted: {prediction['predicted']}")
 
 
-def _show_turn(turn: dict[str, Any]) -> None:
-    figures.show_caption(turn["role"].capitalize())
+def _show_turn(turn: dict[str, Any], n_turns: int) -> None:
+    number = formatting.turn_numbers([turn["turn"]], n_turns) if "turn" in turn else None
+    figures.show_caption(", ".join(filter(None, (turn["role"].capitalize(), number))))
     st.text("".join(part.get("text") or part.get("more") or "" for part in turn["parts"]))
+
+
+def _show_predictions(prediction: dict[str, Any]) -> None:
+    """Show both predictions of a turn and how they match its reference answer."""
+    for name, kind in (("Text-only", "text"), ("Multimodal", "multimodal")):
+        match = prediction[f"{kind}_match"]
+        note = f", {match['said']}" if match else ""
+        _show_prediction(f"{name} prediction{note}", prediction[kind])
 
 
 def _show_prediction(caption: str, pieces: list[tuple[str, bool]] | None) -> None:

@@ -69,6 +69,16 @@ _PREDICTIONS = """
     JOIN runs r ON r.run_id = p.run_id AND r.position = 0
     ORDER BY p.run_id <> $run_id, r.created_at, p.run_id
 """
+_TURN_PREDICTIONS = """
+    SELECT
+        p.row_idx AS of_row, p.run_id, r.model, p.turn, p.answer, p.prediction_text,
+        p.prediction_multimodal, p.exact_text, p.letter_text, p.f1_text, p.exact_multimodal,
+        p.letter_multimodal, p.f1_multimodal, p.reason, p.max_new_tokens
+    FROM wanted
+    JOIN turn_predictions p ON p.row_idx = wanted.row_idx
+    JOIN runs r ON r.run_id = p.run_id AND r.position = 0
+    ORDER BY p.run_id <> $run_id, r.created_at, p.run_id, p.turn
+"""
 _DECISIONS = """
     SELECT row_idx AS of_row, reviewer, decision, note, decided_at, event_id
     FROM decisions WHERE row_idx = ANY($rows::BIGINT[])
@@ -111,6 +121,7 @@ _LISTS = {
     "other_runs": _OTHER_RUNS,
     "turn_scores": _TURN_SCORES,
     "predictions": _PREDICTIONS,
+    "turn_predictions": _TURN_PREDICTIONS,
     "decisions": _DECISIONS,
     "neighbours": _NEIGHBOURS,
 }
