@@ -28,6 +28,7 @@ from scoring.predictions.imported import (
     list_predictions,
     remove_predictions,
 )
+from scoring.predictions.records import TurnChoice
 from scoring.runs.record import read_run_or_latest
 from scoring.workspace import open_workspace
 
@@ -109,10 +110,20 @@ def evaluate(
     store = Store(opened)
     query = parse_filter(only or "")
     result = evaluate_predictions(store, scope, query, options, bands=opened.bands)
-    _show_evaluation(result, options.measure)
+    _show_evaluation(result, options.measure, options.turns)
+    if options.turns == "all":
+        console.show_message(
+            "Accuracies count the answers of all turns; their intervals resample whole samples, "
+            "because the answers of a sample are not independent"
+        )
     if json or rows:
         values: dict[str, Any] = {"run_id": scope.run_id, "baseline": scope.baseline}
-        values |= {"measure": options.measure, "filter": str(query), **result.to_dict()}
+        values |= {
+            "measure": options.measure,
+            "turns": options.turns,
+            "filter": str(query),
+            **result.to_dict(),
+        }
         saved = list_predictions(opened)
         values["predictions"] = [asdict(each) | {"n_missing": each.n_missing} for each in saved]
         if rows:
@@ -120,7 +131,7 @@ def evaluate(
         console.print_json(values)
 
 
-def _show_evaluation(result: Evaluation, measure: str) -> None:
+def _show_evaluation(result: Evaluation, measure: str, turns: TurnChoice) -> None:
     names = {
         model.model: f"{model.model} *" if model.chose_part else model.model
         for model in result.models
@@ -143,6 +154,7 @@ def _show_evaluation(result: Evaluation, measure: str) -> None:
                 rows = [_group_row(group) for group in results]
                 console.show_table(f"{model.model} by {name}", [name, *_COLUMNS[2:]], rows)
         if model.all.cells:
+            counted = "answers" if turns == "all" else "samples"
             cells_by_part = (("all", model.all.cells), ("necessary", model.necessary.cells))
             rows = [
                 (f"{part}: blind {blind}", *(cells.count(blind, seen) for seen in _OUTCOMES))
@@ -150,7 +162,7 @@ def _show_evaluation(result: Evaluation, measure: str) -> None:
                 if cells
                 for blind in _OUTCOMES
             ]
-            columns = ["samples", "seen right", "seen wrong"]
+            columns = [counted, "seen right", "seen wrong"]
             console.show_table(f"{model.model}: blind against seen", columns, rows)
     if result.ranking:
         _show_ranking(result.ranking, names)

@@ -41,12 +41,22 @@ MEASURES: Final[Mapping[str, str]] = {
 """Measure -> what counts as right under it."""
 
 
+Samples = NDArray[np.int64] | None
+"""The sample of each prediction, where samples have several; else None."""
+
+_RESAMPLINGS = 4000
+
+
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """``right`` of ``n`` predictions, with Wilson's 95 % interval; None over no sample."""
+    """``right`` of ``n`` predictions, with a 95 % interval; None over no sample.
+
+    The interval is Wilson's, or a given one where samples have several predictions.
+    """
 
     right: int
     n: int
+    resampled: tuple[float, float] | None = None
 
     @property
     def value(self) -> float | None:
@@ -55,7 +65,9 @@ class Accuracy:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's 95 % interval."""
+        """The 95 % interval."""
+        if self.resampled is not None:
+            return self.resampled
         return wilson_interval(self.right / self.n, self.n) if self.n else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +81,7 @@ class Gain:
     """Multimodal gain over the samples judged both with and without the image.
 
     ``low`` and ``high``: 95 % interval of a paired difference (Agresti and Min 2005: half a sample
-    is added to each cell of the contingency table).
+    is added to each cell of the contingency table), or from resampled samples.
     """
 
     seen: Accuracy
@@ -125,9 +137,37 @@ class ContingencyTable:
         return asdict(self)
 
 
-def measure_accuracy(correctness: Correctness) -> Accuracy:
+def measure_accuracy(correctness: Correctness, samples: Samples = None) -> Accuracy:
     """Count right predictions among the judged ones."""
-    return Accuracy(int((correctness == RIGHT).sum()), int((correctness != UNJUDGED).sum()))
+    judged = correctness != UNJUDGED
+    right = correctness[judged] == RIGHT
+    interval = None
+    if samples is not None and 0 < right.sum() < len(right):
+        interval = resample_mean(right, samples[judged])
+    elif samples is not None and len(right):  # resampling shows no spread where all are the same
+        interval = wilson_interval(float(right[0]), len(np.unique(samples[judged])))
+    return Accuracy(int(right.sum()), len(right), interval)
+
+
+def resample_mean(
+    values: NDArray[Any], samples: NDArray[np.int64], confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """Return the interval of a mean whose values come in samples, from a bootstrap over samples.
+
+    None if no sample has several values: then the usual intervals hold.
+    """
+    of_sample = np.unique(samples, return_inverse=True)[1]  # (n,)
+    sizes = np.bincount(of_sample)  # (n_samples,)
+    if not len(values) or sizes.max() == 1:
+        return None
+    sums = np.bincount(of_sample, weights=values)  # (n_samples,)
+    # Samples with the same sum and size are interchangeable: only their number is drawn.
+    kinds, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
+    random = np.random.default_rng(0)
+    drawn = random.multinomial(len(sizes), counts / counts.sum(), _RESAMPLINGS) @ kinds  # (r, 2)
+    tails = ((1 - confidence) / 2, (1 + confidence) / 2)
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], tails)
+    return float(low), float(high)
 
 
 def cross_tabulate(blind: Correctness, seen: Correctness) -> ContingencyTable:
@@ -140,19 +180,26 @@ def cross_tabulate(blind: Correctness, seen: Correctness) -> ContingencyTable:
 def list_cell_rows(
     row_idx: NDArray[np.int64], blind: Correctness, seen: Correctness
 ) -> dict[str, list[int]]:
-    """Return the rows of each cell, under the names of ``ContingencyTable.to_dict``."""
+    """Return the rows of each cell once, under the names of ``ContingencyTable.to_dict``."""
     values = {"right": RIGHT, "wrong": WRONG}
     return {
-        f"blind_{blind_name}_seen_{seen_name}": row_idx[
-            (blind == blind_value) & (seen == seen_value)
-        ].tolist()
+        f"blind_{blind_name}_seen_{seen_name}": np.unique(
+            row_idx[(blind == blind_value) & (seen == seen_value)]
+        ).tolist()
         for blind_name, blind_value in values.items()
         for seen_name, seen_value in values.items()
     }
 
 
-def measure_gain(table: ContingencyTable, confidence: float = 0.95) -> Gain | None:
-    """Return the accuracy with the image minus that without it; None over no sample."""
+def measure_gain(
+    table: ContingencyTable,
+    confidence: float = 0.95,
+    resampled: tuple[float, float] | None = None,
+) -> Gain | None:
+    """Return the accuracy with the image minus that without it; None over no sample.
+
+    ``resampled`` is its interval where samples have several predictions.
+    """
     n = table.n
     if not n:
         return None
@@ -161,13 +208,25 @@ def measure_gain(table: ContingencyTable, confidence: float = 0.95) -> Gain | No
     value, padded = difference / n, n + 2
     spread = math.sqrt(n_discordant + 1 - difference * difference / padded) / padded
     half = NormalDist().inv_cdf((1 + confidence) / 2) * spread
-    return Gain(
-        seen=Accuracy(both_right + only_seen, n),
-        blind=Accuracy(both_right + only_blind, n),
-        value=value,
-        low=max(-1.0, min(value, difference / padded - half)),
-        high=min(1.0, max(value, difference / padded + half)),
-    )
+    low = max(-1.0, min(value, difference / padded - half))
+    high = min(1.0, max(value, difference / padded + half))
+    if resampled is not None:
+        low, high = resampled
+    seen, blind = Accuracy(both_right + only_seen, n), Accuracy(both_right + only_blind, n)
+    return Gain(seen=seen, blind=blind, value=value, low=low, high=high)
+
+
+def measure_paired_gain(
+    blind: Correctness, seen: Correctness, samples: Samples = None
+) -> Gain | None:
+    """Return the gain over the predictions judged on both sides; None over none."""
+    interval = None
+    if samples is not None:
+        both = (blind != UNJUDGED) & (seen != UNJUDGED)
+        differences = (seen[both] == RIGHT).astype(np.int8) - (blind[both] == RIGHT)
+        if len(np.unique(differences)) > 1:  # else resampling would show no spread
+            interval = resample_mean(differences, samples[both])
+    return measure_gain(cross_tabulate(blind, seen), resampled=interval)
 
 
 def measure_leakage(blind: Correctness, text_model: Correctness) -> Leakage | None:

@@ -25,13 +25,15 @@ from scoring.evaluation.accuracy import (
     Correctness,
     Gain,
     Leakage,
+    Samples,
     cross_tabulate,
     measure_accuracy,
-    measure_gain,
     measure_leakage,
+    measure_paired_gain,
 )
 from scoring.necessity import Bands, Category
 from scoring.option_descriptions import Option
+from scoring.predictions.records import TurnChoice
 from scoring.rules.candidates import ANSWER_KINDS, Mask
 
 _DEFAULT_SCORE_BANDS = 5
@@ -57,6 +59,14 @@ class EvaluationOptions:
             + "; ".join(f"{name}: {meaning}" for name, meaning in MEASURES.items())
         ),
     ] = DEFAULT_MEASURE
+    turns: Annotated[
+        TurnChoice,
+        Option(
+            "Which answers of conversations: the first, the last or all. Over all, accuracies "
+            "count answers and intervals resample whole samples. Every answer counts by the score "
+            "of its sample."
+        ),
+    ] = "first"
     models: Annotated[
         tuple[str, ...], Option("Evaluate only these models (repeatable).", "--model")
     ] = ()
@@ -72,8 +82,9 @@ class EvaluationOptions:
 class Benchmark:
     """The samples of a benchmark as columns of length n, ascending by ``row_idx``.
 
-    ``visnec`` is NaN for samples without a score; ``source`` holds positions in ``sources``,
-    ``kind`` positions in ``ANSWER_KINDS``.
+    Over all turns it has a row per answer, in the order of their ``turn`` (0-based), which is None
+    if there is one row per sample. ``visnec`` is NaN for samples without a score; ``source`` holds
+    positions in ``sources``, ``kind`` positions in ``ANSWER_KINDS``.
     """
 
     row_idx: NDArray[np.int64]
@@ -81,9 +92,14 @@ class Benchmark:
     source: NDArray[np.int32]
     sources: tuple[str, ...]
     kind: NDArray[np.int8]
+    turn: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.row_idx)
+
+    def count_samples(self, mask: Mask) -> int:
+        """Return the number of samples in part of the rows."""
+        return int(mask.sum()) if self.turn is None else len(np.unique(self.row_idx[mask]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,29 +252,31 @@ def evaluate_models(
         return ModelResult(
             model=model.model,
             chose_part=model.chose_part,
-            all=_evaluate_group(model, everything),
-            necessary=_evaluate_group(model, needing),
-            rest=_evaluate_group(model, rest),
+            all=_evaluate_group(benchmark, model, everything),
+            necessary=_evaluate_group(benchmark, model, needing),
+            rest=_evaluate_group(benchmark, model, rest),
             **{
-                name: tuple(_evaluate_group(model, group) for group in listed)
+                name: tuple(_evaluate_group(benchmark, model, group) for group in listed)
                 for name, listed in groups.items()
             },
         )
 
     return Evaluation(
         threshold=float(threshold),
-        n_samples=len(benchmark),
-        n_scored=int(scored.sum()),
-        n_necessary=int(necessary.sum()),
+        n_samples=benchmark.count_samples(everything.mask),
+        n_scored=benchmark.count_samples(scored),
+        n_necessary=benchmark.count_samples(necessary),
         models=tuple(evaluate_model(model) for model in models),
         ranking=rank_models(
-            {model.model: model.seen for model in models if model.seen is not None}, necessary
+            {model.model: model.seen for model in models if model.seen is not None},
+            necessary,
+            None if benchmark.turn is None else benchmark.row_idx,
         ),
     )
 
 
 def rank_models(
-    correctness: Mapping[str, Correctness], necessary: NDArray[np.bool_]
+    correctness: Mapping[str, Correctness], necessary: NDArray[np.bool_], samples: Samples = None
 ) -> Ranking | None:
     """Rank models over the samples that all of them answered; none gains by skipping hard ones.
 
@@ -272,8 +290,13 @@ def rank_models(
         return None
     from scipy.stats import kendalltau, rankdata, spearmanr  # slow to import, rarely needed
 
-    on_all = [measure_accuracy(column[common]) for column in correctness.values()]
-    on_necessary = [measure_accuracy(column[inside]) for column in correctness.values()]
+    on_all, on_necessary = (
+        [
+            measure_accuracy(column[mask], None if samples is None else samples[mask])
+            for column in correctness.values()
+        ]
+        for mask in (common, inside)
+    )
     ranks, ranks_necessary = (
         rankdata([-accuracy.right for accuracy in accuracies]).tolist()
         for accuracies in (on_all, on_necessary)
@@ -338,22 +361,26 @@ def split_into_bands(
     return list(pairwise(limits))
 
 
-def _evaluate_group(model: ModelCorrectness, group: _Group) -> GroupResult:
+def _evaluate_group(benchmark: Benchmark, model: ModelCorrectness, group: _Group) -> GroupResult:
+    samples = None if benchmark.turn is None else benchmark.row_idx[group.mask]
+
     def measure(column: Correctness | None) -> Accuracy | None:
-        return None if column is None else measure_accuracy(column)
+        return None if column is None else measure_accuracy(column, samples)
 
     seen, blind, text_model = (
         None if column is None else column[group.mask]
         for column in (model.seen, model.blind, model.text_model)
     )
-    cells = None if seen is None or blind is None else cross_tabulate(blind, seen)
+    cells = gain = None
+    if seen is not None and blind is not None:
+        cells, gain = cross_tabulate(blind, seen), measure_paired_gain(blind, seen, samples)
     return GroupResult(
         name=group.name,
-        n_samples=int(group.mask.sum()),
+        n_samples=benchmark.count_samples(group.mask),
         seen=measure(seen),
         blind=measure(blind),
         text_model=measure(text_model),
-        gain=None if cells is None else measure_gain(cells),
+        gain=gain,
         leakage=None if blind is None or text_model is None else measure_leakage(blind, text_model),
         cells=cells,
         low=group.low,

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scoring.database.answer_kinds import ANSWER_KIND
 from scoring.database.conditions import Query, compile_query
-from scoring.database.connection import Store
+from scoring.database.connection import Snapshot, Store
 from scoring.database.filters import EVERYTHING, Filter
-from scoring.database.queries.prediction_correctness import correctness_query, list_models
+from scoring.database.queries.prediction_correctness import (
+    PredictingModel,
+    correctness_query,
+    later_correctness_query,
+    list_models,
+)
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import UNJUDGED, Correctness, list_cell_rows
@@ -23,11 +31,37 @@ from scoring.evaluation.evaluate import (
 )
 from scoring.necessity import Bands
 from scoring.predictions.files import Sight
+from scoring.rules.candidates import ANSWER_KINDS
 
 _SAMPLES = """
     SELECT row_idx, visnec, source_no::INTEGER AS source, kind_no::TINYINT AS kind
     FROM matching ORDER BY row_idx
 """
+# Later answers that any run predicted, with their kind.
+_LATER = f"""
+    SELECT row_idx, turn, list_position($kinds, {ANSWER_KIND}) - 1 AS kind_no
+    FROM (SELECT DISTINCT ON (row_idx, turn) row_idx, turn, answer FROM turn_predictions)
+"""
+_OF_TURNS = {
+    "last": f"""
+        SELECT
+            m.row_idx, greatest(s.n_turns - 1, 0) AS turn, m.visnec, m.source_no::INTEGER AS source,
+            coalesce(later.kind_no, m.kind_no)::TINYINT AS kind
+        FROM matching m JOIN samples s ON s.row_idx = m.row_idx
+        LEFT JOIN ({_LATER}) later ON later.row_idx = m.row_idx AND later.turn = s.n_turns - 1
+        ORDER BY m.row_idx
+    """,
+    "all": f"""
+        SELECT
+            m.row_idx, answers.turn, m.visnec, m.source_no::INTEGER AS source,
+            coalesce(answers.kind_no, m.kind_no)::TINYINT AS kind
+        FROM matching m JOIN (
+            SELECT row_idx, 0 AS turn, NULL AS kind_no FROM matching
+            UNION ALL FROM ({_LATER})
+        ) answers ON answers.row_idx = m.row_idx
+        ORDER BY m.row_idx, answers.turn
+    """,
+}
 _SAME_WEIGHTS = """
     SELECT 1 FROM runs own, runs other
     WHERE own.run_id = $run_id AND other.run_id = $model AND (
@@ -100,28 +134,48 @@ def _read_correctness(
         )
     for name in options.models:
         correctness_query(snapshot, name, Sight.SEEN, options.measure)  # raises for an unknown one
-    columns = query.fetch_arrays(_SAMPLES)
+    if options.turns == "first":
+        columns = query.fetch_arrays(_SAMPLES)
+        columns["turn"] = np.zeros(len(columns["row_idx"]), np.int32)
+    else:
+        kinds = {"kinds": list(ANSWER_KINDS)}
+        columns = query.fetch_arrays(_OF_TURNS[options.turns], kinds)
+    turns = columns["turn"].astype(np.int64)
     benchmark = Benchmark(
         row_idx=columns["row_idx"].astype(np.int64),
         visnec=columns["visnec"].astype(np.float64),
         source=columns["source"].astype(np.int32),
         sources=tuple(snapshot.source_names()),
         kind=columns["kind"].astype(np.int8),
+        turn=turns if options.turns == "all" else None,
     )
+    n_turns = int(turns.max(initial=0)) + 1
+    keys = benchmark.row_idx * n_turns + turns  # (n,) ascending
     judged = []
     for model in [known[name] for name in options.models] or known.values():
         correctness: dict[str, Correctness] = {}
         for sight in filter(model.has_sight, Sight):
             of_sight = correctness[str(sight)] = np.full(len(benchmark), UNJUDGED, np.int8)
-            predicted = snapshot.fetch_arrays(
-                *correctness_query(snapshot, model.name, sight, options.measure)
-            )
-            rows = predicted["row_idx"].astype(np.int64)
-            if len(benchmark):
-                positions = np.searchsorted(benchmark.row_idx, rows).clip(max=len(benchmark) - 1)
-                inside = benchmark.row_idx[positions] == rows
-                of_sight[positions[inside]] = predicted["is_right"][inside].astype(np.int8)
+            for rows, of_turns, is_right in _read_right(snapshot, model, sight, options):
+                judged_keys = np.where(of_turns < n_turns, rows * n_turns + of_turns, -1)
+                inside = np.isin(judged_keys, keys)
+                of_sight[np.searchsorted(keys, judged_keys[inside])] = is_right[inside]
         runs = {"run_id": query.values["run_id"], "model": model.name}
         chose_part = model.own and bool(snapshot.fetch_rows(_SAME_WEIGHTS, runs))
         judged.append(ModelCorrectness(model.name, **correctness, chose_part=chose_part))
     return benchmark, judged
+
+
+def _read_right(
+    snapshot: Snapshot, model: PredictingModel, sight: Sight, options: EvaluationOptions
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Correctness]]:
+    """Yield row_idx, turn and correctness: of first answers, then of later ones if requested."""
+    queries = [correctness_query(snapshot, model.name, sight, options.measure)]
+    later = later_correctness_query(model.name, sight, options.measure)
+    if model.own and options.turns != "first" and later is not None:
+        queries.append(later)
+    for query in queries:
+        predicted = snapshot.fetch_arrays(*query)
+        rows = predicted["row_idx"].astype(np.int64)
+        turns = predicted.get("turn", np.zeros(len(rows))).astype(np.int64)
+        yield rows, turns, predicted["is_right"].astype(np.int8)

@@ -22,6 +22,18 @@ _JUDGED = """
     FROM ({predictions}) p JOIN samples s ON s.row_idx = p.row_idx
     WHERE p.prediction IS NOT NULL AND s.answer_kind <> 'none' AND ({condition}) IS NOT NULL
 """
+# Of the answers after the first, which name their own reference.
+_JUDGED_LATER = """
+    SELECT s.row_idx, s.turn, {condition} AS is_right
+    FROM (
+        SELECT
+            row_idx, turn, answer, prediction_{pass_} AS prediction, exact_{pass_} AS exact,
+            letter_{pass_} AS letter, f1_{pass_} AS f1, rotated_right_{pass_} = rotations AS rotated
+        FROM turn_predictions WHERE run_id = $model
+    ) s, LATERAL (SELECT s.prediction, s.exact, s.letter, s.f1, s.rotated) p
+    WHERE p.prediction IS NOT NULL AND trim(s.answer) <> '' AND ({condition}) IS NOT NULL
+"""
+_PASSES = {Sight.SEEN: "multimodal", Sight.BLIND: "text"}
 _CONDITIONS: Final = {
     "auto": "coalesce(p.letter, p.exact)",
     "exact": "p.exact",
@@ -48,11 +60,20 @@ _IMPORTED = """
     SELECT row_idx, prediction, exact, letter, f1, NULL::BOOLEAN AS rotated
     FROM imported_predictions WHERE model = $model AND sight = $sight
 """
+# A run may have predicted only the last turn of conversations, so later answers are counted too.
 _MODELS = """
     SELECT p.run_id AS model, true AS own, any_value(r.model) AS reported_name,
         count(p.prediction_multimodal) AS seen, count(p.prediction_text) AS blind,
         0 AS text_model, min(r.created_at) AS since
-    FROM predictions p JOIN runs r ON r.run_id = p.run_id AND r.position = 0
+    FROM (
+        SELECT run_id, row_idx, prediction_multimodal, prediction_text FROM predictions
+        UNION ALL
+        SELECT
+            run_id, row_idx, any_value(prediction_multimodal), any_value(prediction_text)
+        FROM turn_predictions t ANTI JOIN predictions USING (run_id, row_idx)
+        GROUP BY run_id, row_idx
+    ) p
+    JOIN runs r ON r.run_id = p.run_id AND r.position = 0
     GROUP BY p.run_id
     UNION ALL
     SELECT model, false, model, count(*) FILTER (sight = 'seen'),
@@ -115,6 +136,19 @@ def correctness_query(
         return "SELECT 0::BIGINT AS row_idx, true AS is_right WHERE false", {}
     query = _JUDGED.format(condition=_CONDITIONS[measure], predictions=predictions)
     return query, {"model": model, "sight": str(sight)}
+
+
+def later_correctness_query(
+    model: str, sight: Sight, measure: str
+) -> tuple[str, dict[str, Any]] | None:
+    """Return a query for row_idx, turn and is_right of a run's answers after the first.
+
+    None for a sight that no run has. The names were checked by :func:`correctness_query`.
+    """
+    if sight not in _PASSES:
+        return None
+    query = _JUDGED_LATER.format(condition=_CONDITIONS[measure], pass_=_PASSES[sight])
+    return query, {"model": model}
 
 
 def imported_answers(store: Store, row_idx: int) -> pd.DataFrame:
