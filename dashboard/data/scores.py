@@ -42,6 +42,7 @@ from scoring.database.score_index.groups import (
 from scoring.database.score_index.thresholds import count_kept, score_ecdf
 from scoring.database.values import LossPlane, Scope, ScoreSummary, ThresholdCounts
 from scoring.evaluation.evaluate import Evaluation
+from scoring.predictions.records import TurnChoice
 
 _GROUP_BINS = 48
 
@@ -221,7 +222,9 @@ def read_trend(context: Context, others: Sequence[Scope]) -> RunTrend:
 
 
 @cached_read(decisions=False)
-def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluation:
+def read_evaluation(
+    context: Context, measure: str, threshold: float, turns: TurnChoice = "first"
+) -> Evaluation:
     """Return all models' results; samples that need the image are those from ``threshold``."""
     return evaluate_predictions(
         context.store,
@@ -230,4 +233,5 @@ def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluat
         bands=context.bands,
         measure=measure,
         threshold=threshold,
+        turns=turns,
     )

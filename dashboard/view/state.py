@@ -40,6 +40,7 @@ from scoring.database.filters import Filter
 from scoring.database.values import Cursor, Order, Sort
 from scoring.errors import VisnecError
 from scoring.necessity import LOW_TOLERANCE, Bands
+from scoring.predictions.records import TurnChoice
 from scoring.rules import LOSSES, RANKINGS, Per, WeightBy
 from scoring.rules.base import NamedLimits
 from scoring.rules.combination import Normalise
@@ -47,6 +48,7 @@ from scoring.rules.groups import BEST
 from scoring.rules.mixture import DrawBy, MixtureGroup
 from scoring.rules.targets import Targets
 
+TURNS: Final[tuple[TurnChoice, ...]] = get_args(TurnChoice)
 PAGE_SIZES: Final = (24, 48, 96, 192)
 MAX_DRAWS: Final = 2000
 MAX_SEED: Final = 2**53 - 1  # the largest whole number that a browser holds
@@ -225,6 +227,7 @@ class View:
     reviewer: Annotated[str | None, NAME] = None
     buttons: Annotated[bool, FLAG] = False
     blind: Annotated[bool, FLAG] = False
+    turns: Annotated[TurnChoice, choice_parameter(TURNS)] = "first"  # answers that are evaluated
     rule: Annotated[RuleKind, choice_parameter(RuleKind)] = RuleKind.THRESHOLD
     share: Annotated[float, SHARE] = 0.15
     count: Annotated[int, integer_parameter(0, MAX_COUNT)] = 1000

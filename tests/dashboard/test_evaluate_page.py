@@ -17,11 +17,13 @@ from scoring.database.connection import Store
 from scoring.database.filters import Range, parse_filter
 from scoring.database.queries.browse import matching_rows
 from scoring.database.values import Scope
+from scoring.engine.pipeline import predict_dataset
 from scoring.predictions.files import Sight
 from scoring.predictions.imported import import_predictions
 from scoring.workspace import Workspace
 from tests.dashboard.conftest import Draw, written
 from tests.evaluation.conftest import benchmark_rows, write_lines
+from tests.evaluation.test_evaluate_turns import Parrot, make_conversations
 from tests.synthetic import RUN_ID, make_workspace
 
 HOSTILE = "<img src=x onerror=alert(1)>*b*"
@@ -132,3 +134,24 @@ def test_an_open_sample_shows_the_predictions_of_imported_models(
         ["with the image", "red", "token F1 0.67"],
         ["without the image", "green", "token F1 0.00"],
     ]
+
+
+def test_answers_of_all_turns_are_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    workspace = make_conversations(tmp_path)
+    predict_dataset(workspace, Parrot(), "mine")
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
+    assert not any("Turns" in each.label for each in draw("evaluate").selectbox)
+    predict_dataset(workspace, Parrot(), "mine", turns="all")
+    app = draw("evaluate")
+    (turns,) = (each for each in app.selectbox if each.label == "Turns of conversations")
+    assert turns.value == "first"
+    turns.select("all").run()
+    assert not app.exception
+    assert app.query_params["turns"] == "all"
+    page = written(app)
+    assert "83.3 %" in page  # five of six answers with the image
+    assert "of 4 samples (1 have no score)" in page
+    assert "Accuracies count the answers of all turns that were predicted." in page
+    assert "blind%3A" not in page  # filters are about first answers, so nothing is linked

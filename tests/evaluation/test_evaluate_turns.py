@@ -48,8 +48,7 @@ class Parrot(FakeModel):
         return [str(prompt.inputs["said"]) for prompt in prompts]
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def make_conversations(tmp_path: Path) -> Workspace:
     """Samples with one, three and two answers, and one with a missing image."""
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     records = []
@@ -64,6 +63,11 @@ def workspace(tmp_path: Path) -> Workspace:
     import_dataset(place, [tmp_path / "data.json"])
     score_dataset(place, Parrot(), run_id="mine")
     return place
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return make_conversations(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dashboard.data.context import Context
 from dashboard.data.scores import read_evaluation
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.state import View, change_view, current_view
+from dashboard.view.state import TURNS, View, change_view, current_view
 from dashboard.widgets import figures, filter_bar, notices, page_frame
 from scoring.database.filters import Range
 from scoring.database.queries.prediction_correctness import PredictingModel, fetch_models
@@ -27,6 +27,7 @@ from scoring.evaluation.evaluate import (
 )
 from scoring.necessity import Category
 from scoring.predictions.imported import list_predictions
+from scoring.predictions.records import TurnChoice
 
 _MODEL, _MEASURE = "evaluate.model", "evaluate.measure"
 
@@ -55,9 +56,11 @@ def _show_evaluation(context: Context, view: View) -> None:
     filter_bar.show_filter_strip(context, "All samples of the benchmark.")
     models = {model.name: model for model in fetch_models(context.store)}
     name, measure = _choose_model(context, view, models)
-    evaluation = read_evaluation(context, measure, view.threshold(context.workspace.bands))
+    turns = view.turns if any(model.later for model in models.values()) else "first"
+    threshold = view.threshold(context.workspace.bands)
+    evaluation = read_evaluation(context, measure, threshold, turns)
     model = next(model for model in evaluation.models if model.model == name)
-    _show_headline(model, evaluation)
+    _show_headline(model, evaluation, turns)
     left, right = figures.pair_columns("evaluate")
     with left:
         st.subheader("By score", anchor=False)
@@ -71,7 +74,7 @@ def _show_evaluation(context: Context, view: View) -> None:
         else:
             figures.show_caption("No sample under this filter has a score.")
     with right:
-        _show_cells(context, view, model, evaluation)
+        _show_cells(context, view, model, evaluation, turns)
     _show_groups(model)
     if evaluation.ranking is not None:
         chose_part = {model.model for model in evaluation.models if model.chose_part}
@@ -82,7 +85,7 @@ def _show_evaluation(context: Context, view: View) -> None:
 def _choose_model(
     context: Context, view: View, models: dict[str, PredictingModel]
 ) -> tuple[str, str]:
-    """Choose the model, the measure, and the threshold of the necessary part.
+    """Choose the model, the measure, the threshold of the necessary part, and the turns.
 
     Model and measure are part of the filter, so the samples behind a figure open under it.
     """
@@ -97,7 +100,8 @@ def _choose_model(
         return f"{name} · run of {model.reported_name}" if model.own else name
 
     with st.container(key="wrap-evaluate"):
-        first, second, third = st.columns([4, 4, 3])
+        has_later = any(model.later for model in models.values())
+        first, second, third, *more = st.columns([4, 4, 3, 3] if has_later else [4, 4, 3])
     bound = url_widgets.bind_widget(_MODEL, name, _change_filter, _MODEL, "model", run)
     first.selectbox("Model", list(models), format_func=describe_model, **bound)
     second.selectbox(
@@ -116,6 +120,17 @@ def _choose_model(
             step=0.05,
             help="VisNec score in nats per answer token; by default the upper band limit",
         )
+    if more:
+        with more[0]:
+            url_widgets.choose_option(
+                "turns",
+                "Turns of conversations",
+                TURNS,
+                view.turns,
+                lambda turns: "all answers" if turns == "all" else f"{turns} answer",
+                "Over all answers, intervals resample whole samples, because the answers of a "
+                "sample are not independent. Imported predictions are about first answers.",
+            )
     return str(name), measure
 
 
@@ -128,7 +143,7 @@ def _change_filter(widget: str, field: str, default: str) -> None:
 # ---- panels --------------------------------------------------------------------------------------
 
 
-def _show_headline(model: ModelResult, evaluation: Evaluation) -> None:
+def _show_headline(model: ModelResult, evaluation: Evaluation, turns: TurnChoice) -> None:
     """Show accuracy on all samples and on the necessary part, gain and leakage."""
     whole, part = model.all, model.necessary
     figures.show_figures(
@@ -139,6 +154,8 @@ def _show_headline(model: ModelResult, evaluation: Evaluation) -> None:
         ("Multimodal gain, necessary part", *_format_gain(part.gain)),
         ("Leakage, all samples", *_format_leakage(whole.leakage)),
     )
+    if turns == "all":
+        figures.show_caption("Accuracies count the answers of all turns that were predicted.")
     n_unscored = evaluation.n_samples - evaluation.n_scored
     unscored = f" ({formatting.count(n_unscored)} have no score)" if n_unscored else ""
     figures.show_caption(
@@ -150,13 +167,16 @@ def _show_headline(model: ModelResult, evaluation: Evaluation) -> None:
         figures.show_caption(f"{model.model}: {SELF_SELECTION_NOTE}.")
 
 
-def _show_cells(context: Context, view: View, model: ModelResult, evaluation: Evaluation) -> None:
-    """Show the 2x2 of answers without and with the image; its numbers are links."""
+def _show_cells(
+    context: Context, view: View, model: ModelResult, evaluation: Evaluation, turns: TurnChoice
+) -> None:
+    """Show the 2x2 of answers without and with the image; for first answers, numbers are links."""
     st.subheader("With and without the image", anchor=False)
     if model.all.cells is None:
         figures.show_caption("Needs predictions both with and without the image.")
         return
-    figures.show_caption("Samples with both predictions. Click a number to list its samples.")
+    caption = "Samples with both predictions. Click a number to list its samples."
+    figures.show_caption(caption if turns == "first" else "Answers with both predictions.")
     own = model.model == context.scope.run_id  # the filter names other models only
     base = replace(context.filter, model=None if own else model.model)
     necessary = replace(base, visnec=limit_to_part(base.visnec, evaluation.threshold))
@@ -172,7 +192,11 @@ def _show_cells(context: Context, view: View, model: ModelResult, evaluation: Ev
             for seen in ("right", "wrong"):
                 where = replace(current, blind=(blind,), seen=(seen,))
                 n = cells.count(blind, seen)
-                rows[-1].append(figures.link_samples(context, view, where, n, cells.n))
+                if turns == "first":  # filters are about first answers
+                    rows[-1].append(figures.link_samples(context, view, where, n, cells.n))
+                else:
+                    share = formatting.share(n, cells.n)
+                    rows[-1].append(figures.Link(formatting.count(n), "", share))
         columns = (name, "Right with image", "Wrong with image")
         figures.show_table(columns, rows, (1, 2), row_headers=True)
 

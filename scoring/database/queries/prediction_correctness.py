@@ -64,7 +64,9 @@ _IMPORTED = """
 _MODELS = """
     SELECT p.run_id AS model, true AS own, any_value(r.model) AS reported_name,
         count(p.prediction_multimodal) AS seen, count(p.prediction_text) AS blind,
-        0 AS text_model, min(r.created_at) AS since
+        0 AS text_model, (
+            SELECT count(DISTINCT row_idx) FROM turn_predictions t WHERE t.run_id = p.run_id
+        ) AS later, min(r.created_at) AS since
     FROM (
         SELECT run_id, row_idx, prediction_multimodal, prediction_text FROM predictions
         UNION ALL
@@ -77,7 +79,7 @@ _MODELS = """
     GROUP BY p.run_id
     UNION ALL
     SELECT model, false, model, count(*) FILTER (sight = 'seen'),
-        count(*) FILTER (sight = 'blind'), count(*) FILTER (sight = 'text_model'), NULL
+        count(*) FILTER (sight = 'blind'), count(*) FILTER (sight = 'text_model'), 0, NULL
     FROM imported_predictions GROUP BY model
     ORDER BY own DESC, since, model
 """
@@ -96,6 +98,7 @@ class PredictingModel:
     seen: int
     blind: int
     text_model: int
+    later: int  # with answers after the first
 
     def has_sight(self, sight: Sight) -> bool:
         """Return whether it predicted anything with this sight."""
@@ -111,7 +114,7 @@ def list_models(snapshot: Snapshot) -> list[PredictingModel]:
     """As :func:`fetch_models`, cached with the snapshot."""
     return snapshot.cache.get_or_compute(
         ("models with predictions",),
-        lambda: [PredictingModel(*row[:6]) for row in snapshot.fetch_rows(_MODELS)],
+        lambda: [PredictingModel(*row[:7]) for row in snapshot.fetch_rows(_MODELS)],
         lambda models: 200 * len(models),
     )
 
