@@ -37,7 +37,7 @@ SCOPE = Scope("mine")
 
 
 class Parrot(FakeModel):
-    """Says the word it was asked for, except cat; without the image only fox."""
+    """Repeats the word it was asked for, except cat; without the image only fox."""
 
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         word = turns[-1].text.split()[-1]
@@ -55,7 +55,7 @@ def make_conversations(tmp_path: Path) -> Workspace:
     for image, answers in (("a", "ant"), ("a", "bee cat dog"), ("a", "emu fox"), ("gone", "gnu")):
         talk = []
         for answer in answers.split():
-            talk += [{"from": "human", "value": f"say {answer}"}, {"from": "gpt", "value": answer}]
+            talk += [{"from": "human", "value": f"write {answer}"}, {"from": "gpt", "value": answer}]
         talk[0]["value"] = "<image>\n" + talk[0]["value"]
         records.append({"image": f"{image}.png", "conversations": talk})
     (tmp_path / "data.json").write_text(json.dumps(records))
