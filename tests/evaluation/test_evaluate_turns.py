@@ -55,7 +55,10 @@ def make_conversations(tmp_path: Path) -> Workspace:
     for image, answers in (("a", "ant"), ("a", "bee cat dog"), ("a", "emu fox"), ("gone", "gnu")):
         talk = []
         for answer in answers.split():
-            talk += [{"from": "human", "value": f"write {answer}"}, {"from": "gpt", "value": answer}]
+            talk += [
+                {"from": "human", "value": f"write {answer}"},
+                {"from": "gpt", "value": answer},
+            ]
         talk[0]["value"] = "<image>\n" + talk[0]["value"]
         records.append({"image": f"{image}.png", "conversations": talk})
     (tmp_path / "data.json").write_text(json.dumps(records))
