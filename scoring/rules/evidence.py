@@ -78,7 +78,8 @@ FINDINGS: Final = (
     ),
     Finding(
         ("mixture",),
-        "Not measured; within its groups it draws at random like band, by default from all scores.",
+        "Not measured; within its groups it draws at random like band, by default from the same "
+        "scores.",
     ),
     Finding(
         ("budget", "per-cluster", "per-source"),

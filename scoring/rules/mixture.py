@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal, cast, get_args
 
 import numpy as np
 
 from scoring.errors import RuleError
 from scoring.necessity import CATEGORIES, DEFAULT_BANDS, Bands
-from scoring.rules.base import (
-    Rule,
-    check_choice,
-    check_count,
-    check_seed,
-    check_size,
-)
+from scoring.rules.base import check_choice, check_count, check_seed, check_size
 from scoring.rules.candidates import ANSWER_KINDS, Candidates, Floats, Ints, Mask
+from scoring.rules.combination import RankingRule, check_ranking
 from scoring.rules.limits import check_limits, is_between
 from scoring.rules.ranking import group_scored, random_numbers, scored_positions, sort_best_first
 from scoring.rules.shares import check_tokens_known
@@ -25,7 +21,8 @@ from scoring.rules.targets import TOLERANCE, Targets, read_targets, split_budget
 
 MixtureGroup = Literal["source", "category", "cluster", "answer-type"]
 """Groups of a mixture; ``col:NAME`` are those by a column."""
-DrawBy = Literal["random", "visnec"]
+DrawBy = Literal["random", "all", "visnec"]
+"""How samples of a group are drawn: at random inside a band or from all scores, or ranked."""
 
 REPEATS_TO_WARN_OF: Final = 4
 """Above this many repeats, instruction data lost in the experiments of DataComp-VLM."""
@@ -33,6 +30,8 @@ REST: Final = "the rest"
 NO_VALUE: Final = "(no value)"
 """Group of the samples without a value in the column that a mixture groups by."""
 _COLUMN: Final = "col:"
+_UNSET: Final = math.nan
+"""No lower limit was given; None is one that is left open."""
 _MAX_LISTED: Final = 20
 
 
@@ -59,16 +58,18 @@ class GroupDraw:
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture(Rule):
+class Mixture(RankingRule):
     """Groups of samples by target shares of a budget.
 
     The budget is a ``count``, a ``share`` of the scored samples, or a number of answer ``tokens``,
     repeats included; each ``target`` is (group, share of it), in samples or in answer tokens. If
     the targets add up to less than 1, all other groups together get the rest; else nothing.
-    A group's samples are drawn at random between ``min`` and ``max`` (either may be open), or the
-    highest scores first (``by="visnec"``). A group with too few samples is repeated as a whole, at
-    most ``max_repeat`` times; if that is not enough, it stays below its target, and no other group
-    gets more. With ``per="category"``, ``low`` and ``high`` are the band limits. With
+    A group's samples are drawn at random between ``min`` and ``max`` (either may be open), at
+    random from all scores (``by="all"``), or the highest scores first (``by="visnec"``), with
+    ``rank_by`` those of a combination. A random draw without limits is from ``high`` on; with
+    ``per="category"``, where ``low`` and ``high`` are the band limits, each category is a band of
+    its own. A group with too few samples is repeated as a whole, at most ``max_repeat`` times; if
+    that is not enough, it stays below its target, and no other group gets more. With
     ``per="col:NAME"``, groups are the values of an imported column of texts or booleans; samples
     without a value have no target of their own.
     """
@@ -78,7 +79,7 @@ class Mixture(Rule):
     count: int | None = None
     tokens: int | None = None
     share: float | None = None
-    min: float | None = None
+    min: float | None = _UNSET
     max: float | None = None
     by: DrawBy = "random"
     max_repeat: int = 1
@@ -97,8 +98,16 @@ class Mixture(Rule):
             check_choice(self.per, (*get_args(MixtureGroup), "col:NAME"), "--per")
         check_choice(self.by, get_args(DrawBy), "--by")
         check_size(self.name, self.share, self.count, self.tokens)
+        if self.min is _UNSET:
+            is_limited = self.max is None and draws_in_band(self.by, self.per)
+            object.__setattr__(self, "min", self.high if is_limited else None)
         if self.min is not None or self.max is not None:
+            if self.by == "all":
+                raise RuleError("--by all draws from all scores. Leave out --min and --max")
             check_limits(self, self.min, self.max)
+        check_ranking(self)
+        if self.rank_by is not None and self.by != "visnec":
+            raise RuleError(f"--rank-by needs --by visnec; --by {self.by} draws at random")
         check_count(self.max_repeat, what="The number of repeats")
         Bands(self.low, self.high)  # checks the limits
         check_seed(self.seed)
@@ -122,6 +131,8 @@ class Mixture(Rule):
 
     def draw_groups(self, candidates: Candidates) -> list[GroupDraw]:
         """Draw from each group with a target, and from the rest; raises RuleError."""
+        ranked = self.rank(candidates)
+        candidates = replace(candidates, inside=ranked.inside)
         scored = scored_positions(candidates)
         codes, names = group_mixture(candidates, self.per, Bands(self.low, self.high))
         if unknown := [name for name, _ in self.target if name not in names]:
@@ -137,19 +148,19 @@ class Mixture(Rule):
         budget = self.count or self.tokens or int(cast(float, self.share) * len(scored))
         titles = [name for name, _ in self.target] + [REST]
         return [
-            self._draw_group(candidates, title, quota, scored[inside])
+            self._draw_group(candidates, ranked.visnec, title, quota, scored[inside])
             for title, quota, inside in zip(
                 titles, split_budget(budget, shares), members, strict=False
             )
         ]
 
     def _draw_group(
-        self, candidates: Candidates, name: str, quota: int, positions: Ints
+        self, candidates: Candidates, values: Floats, name: str, quota: int, positions: Ints
     ) -> GroupDraw:
         """Draw from a group: whole passes over its samples, then the first of another pass."""
         inside = positions[is_between(candidates, self.min, self.max)[positions]]
         if self.by == "visnec":
-            ordered = sort_best_first(candidates.visnec, inside)
+            ordered = sort_best_first(values, inside)
         else:
             numbers = random_numbers(candidates.row_idx[inside], self.seed)
             ordered = inside[np.argsort(numbers, kind="stable")]
@@ -176,6 +187,7 @@ class Mixture(Rule):
     def describe_issues(self, candidates: Candidates) -> list[str]:
         """Return a line for each group below its target, and for each that is repeated often."""
         unit = "samples" if self.tokens is None else "answer tokens"
+        band = "" if self.min is None and self.max is None else " in the band"
         lines = []
         for group in self.draw_groups(candidates) if candidates.eligible.any() else []:
             is_cluster = self.per == "cluster" and group.name != REST
@@ -186,7 +198,7 @@ class Mixture(Rule):
             if is_used_up and group.drawn < group.quota:
                 lines.append(
                     f"{name} gets {group.drawn:,} of {group.quota:,} {unit}: it has "
-                    f"{group.n_available:,} samples in the band, repeated at most "
+                    f"{group.n_available:,} samples{band}, repeated at most "
                     f"{self.max_repeat:,} times. Lower its target or the budget, or allow "
                     "more repeats"
                 )
@@ -196,6 +208,11 @@ class Mixture(Rule):
                     f"{REPEATS_TO_WARN_OF} repeats of instruction data can hurt"
                 )
         return lines
+
+
+def draws_in_band(by: str, per: str) -> bool:
+    """Return whether a mixture without limits draws from the upper band limit on, as a band."""
+    return by == "random" and per != "category"
 
 
 def column_of(per: str) -> str | None:

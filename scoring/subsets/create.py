@@ -22,6 +22,7 @@ from scoring.rules import (
 )
 from scoring.rules.combination import EXAMPLE, Normalise
 from scoring.rules.groups import Best
+from scoring.rules.mixture import draws_in_band
 from scoring.runs.record import read_run_or_latest, utc_now
 from scoring.subsets.definitions import (
     ResolvedSubset,
@@ -59,7 +60,13 @@ class SelectOptions:
     below: Annotated[
         float | None, _rule("drop-misaligned drops scores below this value (default: -0.05).")
     ] = None
-    min: Annotated[float | None, _rule("Lowest VisNec score kept.")] = None
+    min: Annotated[
+        float | None,
+        _rule(
+            "Lowest VisNec score kept. A mixture without --min and --max draws from the upper band "
+            "limit on."
+        ),
+    ] = None
     max: Annotated[float | None, _rule("Scores at or above this value are dropped.")] = None
     limits: Annotated[
         Sequence[Any] | None,
@@ -83,7 +90,9 @@ class SelectOptions:
         str | None,
         _rule(
             "weights: softmax, rank or ratio. ablation: text-loss, multimodal-loss or "
-            "high-multimodal-loss. control: random, visnec or a loss. mixture: random or visnec."
+            "high-multimodal-loss. control: random, visnec or a loss. mixture: random "
+            "(between --min and --max; default), all (random from all scores) or visnec (highest "
+            "first)."
         ),
     ] = None
     per: Annotated[
@@ -142,8 +151,9 @@ class SelectOptions:
     rank_by: Annotated[
         str | None,
         Option(
-            "What a rule ranks by instead of the score: a sum of visnec, loss_text, "
-            f"loss_multimodal and imported columns of numbers, for example '{EXAMPLE}'.",
+            "What a rule (a mixture with --by visnec) ranks by instead of the score: a sum of "
+            "visnec, loss_text, loss_multimodal and imported columns of numbers, for example "
+            f"'{EXAMPLE}'.",
             panel=_RULE,
             metavar="SUM",
         ),
@@ -208,7 +218,7 @@ class SelectOptions:
     def build_rule(self, of: Rule | None = None, bands: Bands = DEFAULT_BANDS) -> Rule:
         """Return the rule; ``of`` is the rule that a control accompanies. Raises RuleError.
 
-        ``bands`` are the limits of a mixture's categories.
+        ``bands`` are the limits of a mixture's categories, and where it draws by default.
         """
         options = {name: getattr(self, name) for name in _RULE_FIELDS}
         options["of"] = of.to_dict() if of is not None else None
@@ -216,6 +226,10 @@ class SelectOptions:
             options["seed"] = None  # it is the seed of the arms
         if self.rule == "mixture" and self.per == "category":
             options |= {"low": bands.low, "high": bands.high}
+        is_limited = self.min is not None or self.max is not None
+        if self.rule == "mixture" and not is_limited:
+            draws = draws_in_band(self.by or "random", self.per or "source")
+            options["min"] = bands.high if draws else None
         given = {name: value for name, value in options.items() if value is not None}
         return rule_from_dict({"rule": self.rule, **given})
 

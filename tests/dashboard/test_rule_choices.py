@@ -16,13 +16,15 @@ from dashboard.data.samples import read_row_tiles
 from dashboard.data.subsets import read_subset_outcome
 from dashboard.pages.subset.panels import find_edge_rows
 from dashboard.pages.subset.rule_choices import (
+    read_definition,
+    read_rule,
+    view_changes,
+)
+from dashboard.pages.subset.rule_families import (
     FAMILIES,
     REASON_NAMES,
     RULE_MEANINGS,
     RULE_NAMES,
-    read_definition,
-    read_rule,
-    view_changes,
 )
 from dashboard.view.navigation import sample_link
 from dashboard.view.state import RuleKind, View, write_view
@@ -74,6 +76,29 @@ def test_rules_from_the_view() -> None:
         read_rule(View(minimum=1.0, maximum=0.0), BANDS)
 
 
+def test_mixtures_from_the_view() -> None:
+    mixture = View(
+        rule=RuleKind.MIXTURE, target=(("scenes", 0.5),), amount="count", count=5, seed=0
+    )
+    band = Mixture((("scenes", 0.5),), count=5, min=0.25)
+    assert read_rule(mixture, BANDS) == band
+    assert read_rule(replace(mixture, cut=0.1), BANDS) == replace(band, min=0.1)
+    assert read_rule(replace(mixture, rank_by="visnec"), BANDS) == band  # it ranks nothing
+    everything = replace(band, min=None, by="all")
+    assert read_rule(replace(mixture, draw_by="all", minimum=0.1), BANDS) == everything
+    by_category = replace(mixture, mix_per="category", target=(("redundant", 0.5),))
+    assert read_rule(by_category, BANDS) == Mixture((("redundant", 0.5),), per="category", count=5)
+
+
+def test_a_mixture_that_was_saved_without_limits_opens_as_a_draw_from_all_scores() -> None:
+    before = Mixture((("scenes", 0.5),), count=5, min=None)
+    changes = view_changes(SubsetDefinition("before", before, "run"))
+    assert changes is not None
+    assert changes["draw_by"] == "all"
+    view = replace(View(), **changes)
+    assert read_rule(view, BANDS) == replace(before, by="all")
+
+
 VIEWS = [
     View(rule=RuleKind.MIXTURE, mix_per="col:topic", target=(("maps", 0.25),), share=0.5),
     View(rule=RuleKind.MIXTURE, target=(("scenes", 0.5),), amount="count", count=5, max_repeat=2),
@@ -89,6 +114,8 @@ VIEWS = [
         draw_by="visnec",
         seed=4,
     ),
+    View(rule=RuleKind.MIXTURE, target=(("scenes", 0.5),), draw_by="all"),
+    View(rule=RuleKind.MIXTURE, target=(("scenes", 0.5),), draw_by="visnec", rank_by="loss_text"),
     View(minimum=-0.5, maximum=0.75),
     View(rule=RuleKind.TOP_SHARE, share=0.35, text_only=True),
     View(rule=RuleKind.TOP_COUNT, count=12, unscored=True),

@@ -21,8 +21,9 @@ from dashboard.data.subsets import (
     read_subset_outcome,
     read_weight_stats,
 )
-from dashboard.pages.subset.rule_choices import FAMILIES, read_definition, view_changes
+from dashboard.pages.subset.rule_choices import read_definition, view_changes
 from dashboard.pages.subset.rule_controls import merge_edits
+from dashboard.pages.subset.rule_families import FAMILIES
 from dashboard.pages.subset.saved_subsets import read_arms
 from dashboard.text import formatting
 from dashboard.view.state import RuleKind, View, read_view, write_view

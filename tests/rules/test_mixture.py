@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ TEN = candidates(SCORES, [0] * 5 + [1] * 5, None, SOURCES, TOKENS, ["word"] * 3 
 
 
 def mix(targets: dict[str, float], **options: Any) -> Mixture:
+    """A mixture that draws from all scores unless the options name another draw."""
+    if not options.keys() & {"by", "min", "max"}:
+        options["by"] = "all"
     return Mixture(tuple(targets.items()), **options)
 
 
@@ -115,6 +119,57 @@ def test_samples_are_drawn_at_random_inside_the_band() -> None:
     assert sets == {(0, 3), (0, 5), (3, 5)}
 
 
+def test_a_mixture_draws_in_the_band_unless_all_scores_are_asked_for() -> None:
+    rule = Mixture((("a", 1.0),), count=6)
+    assert str(rule) == (
+        "mixture a=1.0 per=source count=6 min=0.25 by=random max_repeat=1 low=0.0 high=0.25 seed=0"
+    )
+    assert np.flatnonzero(repeats(rule)).tolist() == [0, 1, 5]
+    assert rule_from_dict({"rule": "mixture", "target": [["a", 1.0]], "count": 6}) == rule
+    everything = Mixture((("a", 1.0),), count=6, by="all")
+    assert "count=6 by=all max_repeat=1" in str(everything)
+    assert np.flatnonzero(repeats(everything)).tolist() == [0, 1, 2, 3, 4, 5]
+    low = Mixture((("a", 1.0),), count=6, max=0.2)
+    assert np.flatnonzero(repeats(low)).tolist() == [2, 3, 4]
+    # A category is a band of its own, and a ranking has none.
+    assert Mixture((("misaligned", 1.0),), per="category", count=6).min is None
+    assert Mixture((("a", 1.0),), count=6, by="visnec").min is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mixtures_of_before_draw_from_all_scores_still(seed: int) -> None:
+    saved = {"rule": "mixture", "target": [["a", 0.5]], "per": "source", "count": 3, "tokens": None}
+    saved |= {"share": None, "min": None, "max": None, "by": "random", "max_repeat": 1}
+    saved |= {"low": 0.0, "high": 0.25, "seed": seed}
+    rule = rule_from_dict(saved)
+    assert rule.to_dict() == saved
+    assert str(rule) == (
+        f"mixture a=0.5 per=source count=3 by=random max_repeat=1 low=0.0 high=0.25 seed={seed}"
+    )
+    same = mix({"a": 0.5}, count=3, seed=seed)
+    assert rule.select_mask(TEN).tolist() == same.select_mask(TEN).tolist()
+
+
+def test_a_ranked_mixture_ranks_by_a_sum() -> None:
+    clip = np.array([1.0, 2.0, 9.0, np.nan, 5.0, 3.0, 0.0, 4.0, 1.0, 2.0])
+    columns = replace(TEN, columns={"clip": clip})
+    options: dict[str, Any] = {"by": "visnec", "rank_by": "col:clip", "normalise": "rank"}
+    rule = mix({"a": 0.5, "b": 0.25}, count=4, **options)
+    # a: the highest clip, then 5.0 of row 4; b: row 7; the rest: row 9 of c
+    assert np.flatnonzero(rule.select_mask(columns)).tolist() == [2, 4, 7, 9]
+    assert rule.list_columns() == ("clip",)
+    unranked = rule.find_unranked(columns)
+    assert unranked is not None
+    assert np.flatnonzero(unranked).tolist() == [3]
+    # Limits and categories are of the scores; of nine ranked samples a share of 0.5 is four.
+    limited = mix({"a": 1.0}, share=0.5, min=0.2, **options)
+    assert np.flatnonzero(limited.select_mask(columns)).tolist() == [0, 1, 5]
+    critical = mix({"vision-critical": 1.0}, per="category", count=2, **options)
+    assert np.flatnonzero(critical.select_mask(columns)).tolist() == [1, 5]
+    assert rule_from_dict(rule.to_dict()) == rule
+    assert str(rule).endswith("seed=0 rank_by=col:clip normalise=rank")
+
+
 def test_repeats_are_exact_in_an_export() -> None:
     rule = mix({"a": 0.3, "b": 0.5, "c": 0.2}, count=10, max_repeat=4)
     subset = select(rule, TEN)
@@ -126,7 +181,7 @@ def test_repeats_are_exact_in_an_export() -> None:
 def test_groups_below_their_target_and_many_repeats_are_named() -> None:
     rule = mix({"a": 0.5, "b": 0.5}, count=20, max_repeat=2)
     assert rule.describe_issues(TEN) == [
-        "b gets 4 of 10 samples: it has 2 samples in the band, repeated at most 2 times. Lower "
+        "b gets 4 of 10 samples: it has 2 samples, repeated at most 2 times. Lower "
         "its target or the budget, or allow more repeats"
     ]
     assert mix({"b": 1.0}, count=8, max_repeat=4).describe_issues(TEN) == []
@@ -134,9 +189,9 @@ def test_groups_below_their_target_and_many_repeats_are_named() -> None:
         "b is repeated up to 5 times; more than 4 repeats of instruction data can hurt"
     ]
     lines = mix({"a": 0.5, "b": 0.5}, count=4, min=0.85).describe_issues(TEN)
-    assert [line.split(":")[0] for line in lines] == [
-        "a gets 1 of 2 samples",
-        "b gets 0 of 2 samples",
+    assert [line.split(", repeated")[0] for line in lines] == [
+        "a gets 1 of 2 samples: it has 1 samples in the band",
+        "b gets 0 of 2 samples: it has 0 samples in the band",
     ]
 
 
@@ -154,6 +209,8 @@ def test_groups_below_their_target_and_many_repeats_are_named() -> None:
         ({"target": [["a", 1]], "count": 3, "per": "dataset"}, "Invalid --per 'dataset'"),
         ({"target": [["a", 1]], "count": 3, "by": "text-loss"}, "Invalid --by 'text-loss'"),
         ({"target": [["a", 1]], "count": 3, "min": 1, "max": 0}, "keeps nothing"),
+        ({"target": [["a", 1]], "count": 3, "min": 1, "by": "all"}, "Leave out --min and --max"),
+        ({"target": [["a", 1]], "count": 3, "rank_by": "visnec"}, "--rank-by needs --by visnec"),
     ],
 )
 def test_invalid_mixtures_are_refused(options: dict[str, Any], message: str) -> None:
@@ -205,7 +262,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_exports_of_mixtures_verify(
     workspace: Workspace, options: ExportOptions, max_repeat: int
 ) -> None:
-    rule = Mixture(MIXED.target, count=8, max_repeat=max_repeat)
+    rule = Mixture(MIXED.target, count=8, by="all", max_repeat=max_repeat)
     definition = SubsetDefinition("mixed", rule, RUN_ID)
     result = export_subset(
         workspace, Store(workspace), definition, format=options, allow_missing_images=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from typer.testing import CliRunner
 from scoring import cli
 from scoring.database.build.build import build_database
 from scoring.errors import InputError, RuleError
+from scoring.necessity import Bands
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
-from scoring.rules import Control, PaperTopShare
+from scoring.rules import Control, Mixture, PaperTopShare
 from scoring.samples import Status
+from scoring.subsets.create import SelectOptions
 from scoring.subsets.definitions import read_subset
 from scoring.workspace import Workspace
 from tests.synthetic import make_workspace, typed_row
@@ -131,7 +134,7 @@ def test_the_table_of_a_mixture_names_before_and_after(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     command = ["select", "-w", str(workspace.root), "--name", "m", "--rule", "mixture"]
-    command += ["--target", "charts=0.8", "--target", "scenes=0.2", "--tokens", "50"]
+    command += ["--target", "charts=0.8", "--target", "scenes=0.2", "--tokens", "50", "--by", "all"]
     done = CliRunner().invoke(cli.app, [*command, "--max-repeat", "6"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     lines = [" ".join(re.findall(r"[^\s│┃]+", line)) for line in done.stderr.splitlines()]
@@ -142,6 +145,15 @@ def test_the_table_of_a_mixture_names_before_and_after(
     said = " ".join(lines)
     assert "Shares of the mixture are of answer tokens" in said
     assert "charts is repeated up to 5 times; more than 4" in said
+
+
+def test_a_mixture_draws_from_the_upper_band_limit_of_the_workspace() -> None:
+    options = SelectOptions("m", "mixture", target=[["charts", 1.0]], count=5)
+    bands = Bands(-0.1, 0.4)
+    assert options.build_rule(bands=bands) == Mixture((("charts", 1.0),), count=5, min=0.4)
+    for changes in ({"by": "all"}, {"by": "visnec"}, {"max": 0.3}, {"per": "category"}):
+        rule = replace(options, **changes).build_rule(bands=bands)
+        assert rule.to_dict()["min"] is None
 
 
 def test_diff_reports_what_only_one_subset_contains(workspace: Workspace) -> None:

@@ -414,7 +414,7 @@ RULES: list[tuple[Rule, str, dict[str, Any]]] = [
         },
     ),
     (
-        Mixture((("b", 0.3), ("a", 0.5)), count=100, max_repeat=3),
+        Mixture((("b", 0.3), ("a", 0.5)), count=100, min=None, max_repeat=3),
         "mixture a=0.5 b=0.3 per=source count=100 by=random max_repeat=3 low=0.0 high=0.25 seed=0",
         {
             "rule": "mixture",

@@ -30,7 +30,11 @@ _GROUP_NAMES: Final = {
     "cluster": "Cluster",
     "answer-type": "Answer type",
 }
-_DRAW_NAMES: Final = {"random": "At random", "visnec": "Highest VisNec score first"}
+_DRAW_NAMES: Final = {
+    "random": "At random between score limits",
+    "all": "At random from all scores",
+    "visnec": "Highest VisNec score first",
+}
 _PRESETS: Final = {  # name: power of the size of a group, and what that means
     "Proportional": (1.0, "Shares as in the scored samples"),
     "Square root": (0.5, "Shares by the square root of the size: small groups gain"),

@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard.data.context import Context
 from dashboard.data.scores import read_cluster_names
 from dashboard.data.subsets import describe_near_threshold, read_weight_stats
-from dashboard.pages.subset.rule_choices import REASON_NAMES
+from dashboard.pages.subset.rule_families import REASON_NAMES
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
 from dashboard.widgets.figures import Bar, Cell

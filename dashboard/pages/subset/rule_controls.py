@@ -19,14 +19,17 @@ from dashboard.pages.subset.rule_choices import (
     BY_AMOUNT,
     BY_LIMITS,
     BY_SHARE,
+    fill_targets,
+    has_ranking,
+    read_limits,
+    read_rule,
+    uses_clusters,
+)
+from dashboard.pages.subset.rule_families import (
     FAMILIES,
     RULE_MEANINGS,
     RULE_NAMES,
     family_of,
-    fill_targets,
-    read_limits,
-    read_rule,
-    uses_clusters,
 )
 from dashboard.pages.subset.rule_texts import show_texts
 from dashboard.text import formatting
@@ -46,7 +49,7 @@ from dashboard.view.state import (
 from dashboard.widgets import figures, notices
 from scoring.clustering.clusters import embedder_note
 from scoring.errors import InputError
-from scoring.rules import LOSSES, PAPER_RULES, Control, rule_options
+from scoring.rules import LOSSES, PAPER_RULES, Control
 from scoring.rules.base import NamedLimits
 from scoring.rules.evidence import EVIDENCE_SECTION, find_evidence
 from scoring.samples import Status
@@ -135,7 +138,7 @@ def show_rule(context: Context, view: View) -> None:
     if len(family.rules) > 1:
         url_widgets.choose_segment("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
     figures.show_caption(RULE_MEANINGS[view.rule])
-    rank_by = view.rank_by if "rank_by" in rule_options(view.rule) else None
+    rank_by = view.rank_by if has_ranking(view, view.rule) else None
     measured = find_evidence(view.rule, rank_by)
     figures.show_caption(f"Measured: {measured} ({EVIDENCE_SECTION})")
     if view.rule is RuleKind.CONTROL:
@@ -199,7 +202,7 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
         _show_row(view, "count" if view.by_count else "share", "seed")
     elif kind in _OPTIONS:
         _show_row(view, *_OPTIONS[kind])
-    if kind in BY_LIMITS:
+    if kind in BY_LIMITS and not (kind is RuleKind.MIXTURE and view.draw_by == "all"):
         _choose_limits(context, view)
     if kind in BY_AMOUNT:
         _choose_amount(view, "per" if kind is RuleKind.BAND else "max_repeat", "seed")

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import streamlit as st
 
+from dashboard.pages.subset.rule_choices import has_ranking
 from dashboard.view import url_widgets
 from dashboard.view.parameters import read_conditions
 from dashboard.view.state import NORMALISATIONS, RuleKind, View, change_view
 from dashboard.widgets import notices
 from scoring.database.filters import EVERYTHING
 from scoring.errors import InputError
-from scoring.rules import rule_options
 from scoring.rules.combination import EXAMPLE, format_combination, parse_combination
 from scoring.subsets.rule_inputs import parse_pinned_filter
 
@@ -49,7 +49,7 @@ def show_texts(view: View, kind: RuleKind) -> None:
                 help="One filter a line; a sample has to match all parts of a line.",
                 height=80,
             )
-    if "rank_by" in rule_options(kind):
+    if has_ranking(view, kind):
         _show_ranking(view)
 
 
