@@ -143,8 +143,8 @@ def measure_images_at_threshold(
 def measure_filters(tab: Tab, address: str, figures: Figures) -> None:
     """Type filters in Explore: new tiles and their count; each a second time."""
     tab.open(f"{address}/explore?size=24")
-    tab.page.get_by_text("Filter as text").click()
-    field = tab.page.get_by_label("For commands and links")
+    tab.page.get_by_role("button", name="Filter").click()
+    field = tab.page.get_by_label("Filter as text")
     texts = [f"source:{source}" for source in setup.SOURCES]
     texts += [f"source:{source} visnec:0..0.5" for source in setup.SOURCES]
     texts += [f'text:"{word}"' for word in setup.WORDS[:4]]

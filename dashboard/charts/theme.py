@@ -94,7 +94,7 @@ def streamlit_theme() -> dict[str, Any]:
         "theme.baseFontSize": 15,
         "theme.baseRadius": "8px",
         "theme.showWidgetBorder": True,
-        "theme.headingFontSizes": ["1.75rem", "1.3rem", "1.1rem", "1rem", "0.95rem", "0.9rem"],
+        "theme.headingFontSizes": ["1.4rem", "1.2rem", "1.05rem", "1rem", "0.95rem", "0.9rem"],
         "theme.headingFontWeights": [650, 600, 600, 600, 600, 600],
     }
     for scheme, dark in (("light", False), ("dark", True)):

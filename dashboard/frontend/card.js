@@ -14,13 +14,13 @@ const Card = (() => {
       dot("seeing", "multimodal loss", loss_multimodal), dot("blind", "text-only loss", loss_text));
   }
 
-  function renderScores(card) {
+  // One line: the score, its category, and both losses.
+  function renderScore(card) {
     if (card.visnec === null) {
-      return el("section", "scores", el("div", "big", VN.swatch(null), card.status_name),
-        el("p", "quiet", card.reason ?? "No score for this sample."));
+      return el("section", "score", el("b", {}, VN.swatch(null), card.status_name),
+        quiet(card.reason ?? "No score for this sample."));
     }
-    const fact = (name, value) => [el("dt", {}, name), el("dd", {}, value)];
-    const { thought, nearest, n_content_tokens: n_content, n_answer_tokens: n_answer } = card;
+    const { nearest, n_content_tokens: n_content, n_answer_tokens: n_answer } = card;
     const isShort = n_content === 1 || (n_content === null && n_answer !== null && n_answer <= 2);
     const caveats = [
       nearest.within_noise && "Within the noise of the limit: the category may be due to rounding.",
@@ -28,22 +28,26 @@ const Card = (() => {
       card.truncated && "Truncated: only the part that fits into the model was scored.",
     ].filter(Boolean);
     const category = el("span", "category", VN.swatch(card.category), card.category);
-    return el("section", "scores",
-      el("div", "big", el("b", {}, VN.score(card.visnec)), category),
-      renderLossBar(card),
-      el("dl", {},
-        fact([el("span", "key blind"), "text-only loss"], VN.loss(card.loss_text)),
-        fact([el("span", "key seeing"), "multimodal loss"], VN.loss(card.loss_multimodal)),
-        fact("answer tokens", n_answer === null ? "–" : VN.count(n_answer)),
-        card.visnec_without_end === null ? null : fact("without the end token", VN.score(card.visnec_without_end)),
-        thought && fact(`thought, ${VN.count(thought.n)} tokens`, VN.score(thought.visnec)),
-        thought && fact("final answer", VN.score(thought.content)),
-        fact(`from the limit ${VN.limit(nearest.limit)}`, VN.score(nearest.distance)),
-        fact("noise", card.noise ?? "unknown dtype"),
-        fact("blind baseline", card.baseline),
-        card.n_others ? fact("same category", `${card.n_agreeing} of ${card.n_others} other scores`) : null,
-        card.other_scores.map((other) => fact([VN.swatch(other.category), other.name], VN.score(other.visnec)))),
+    return el("section", "score", el("b", {}, VN.score(card.visnec)), category, renderLossBar(card),
       caveats.map((text) => el("p", "caveat quiet", text)));
+  }
+
+  function renderFacts(card) {
+    if (card.visnec === null) return null;
+    const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
+    const { thought, nearest, n_answer_tokens: n_answer } = card;
+    return el("dl", "facts",
+      fact([el("span", "key blind"), "text-only loss"], VN.loss(card.loss_text)),
+      fact([el("span", "key seeing"), "multimodal loss"], VN.loss(card.loss_multimodal)),
+      fact("answer tokens", n_answer === null ? "–" : VN.count(n_answer)),
+      card.visnec_without_end === null ? null : fact("without the end token", VN.score(card.visnec_without_end)),
+      thought && fact(`thought, ${VN.count(thought.n)} tokens`, VN.score(thought.visnec)),
+      thought && fact("final answer", VN.score(thought.content)),
+      fact(`from the limit ${VN.limit(nearest.limit)}`, VN.score(nearest.distance)),
+      fact("noise", card.noise ?? "unknown dtype"),
+      fact("blind baseline", card.baseline),
+      card.n_others ? fact("same category", `${card.n_agreeing} of ${card.n_others} other scores`) : null,
+      card.other_scores.map((other) => fact([VN.swatch(other.category), other.name], VN.score(other.visnec))));
   }
 
   // Which answer the words of predictions are compared with; kept from sample to sample.
@@ -185,25 +189,35 @@ const Card = (() => {
     return copyButton;
   }
 
-  function renderHeading(card, link = null) {
+  function renderHeading(card, link = null, record = null) {
     const part = (name, value) => (value ?? "") === "" ? null : el("span", {}, quiet(`${name} `), value);
+    const text = el("pre", { class: "record", hidden: true }, record);
+    const toggle = (event) => {
+      text.hidden = !text.hidden;
+      event.currentTarget.setAttribute("aria-expanded", String(!text.hidden));
+    };
+    const recordButton = button({ class: "copy", "aria-expanded": "false", onclick: toggle }, "Raw record");
     return el("header", "heading", part("row", VN.count(card.row_idx)), part("id", card.id),
-      part("source", card.source), part("cluster", card.cluster), link && renderCopyButton(link));
+      part("source", card.source), part("cluster", card.cluster),
+      link && el("span", "links", renderCopyButton(link), record && recordButton), record && text);
   }
 
-  /** @param {any} card @param {{open?: (row: number) => void, openImage?: () => void, link?: string}} [actions] */
-  function render(card, { open, openImage, link } = {}) {
+  /**
+   * @param {any} card
+   * @param {{open?: (row: number) => void, openImage?: () => void, link?: string, record?: string}} [actions]
+   */
+  function render(card, { open, openImage, link, record } = {}) {
     const images = card.images.length
       ? card.images.map((image, i) => new ImageViewer(image, i, card.images.length).node)
       : el("div", "no-image alone", el("b", {}, "No image"), quiet(card.reason ?? card.status_name));
     const conversation = el("div", {}, renderConversation(card));
     const redraw = () => conversation.replaceChildren(renderConversation(card));
     return el("article", { class: "card", "data-row": card.row_idx },
-      renderHeading(card, link),
+      renderHeading(card, link, record),
       el("div", "columns",
-        el("div", "side", images, renderScores(card)),
-        el("div", "main", renderAnswers(card, redraw), conversation, renderDecisions(card),
-          renderNeighbours(card, open, openImage))));
+        el("div", "side", images),
+        el("div", "main", renderScore(card), renderAnswers(card, redraw), conversation, renderFacts(card),
+          renderDecisions(card), renderNeighbours(card, open, openImage))));
   }
 
   // Before a sample is revealed: the question, and what the model answers without the image.

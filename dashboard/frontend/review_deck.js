@@ -32,6 +32,7 @@ class ReviewDeck extends Widget {
       unsureGroup: () => this.decideGroup("unsure"),
       undo: () => this.undo(), previous: () => this.step(-1), next: () => this.step(1), note: () => this.note.focus(),
       reveal: () => this.go(this.state.reveal(), "revealed"), help: () => this.toggleHelp(),
+      focus: () => this.toggleFocus(),
     };
     this.build();
     /** @type {(target: EventTarget, name: string, listener: (event: any) => void, capture?: boolean) => void} */
@@ -208,6 +209,7 @@ class ReviewDeck extends Widget {
       this.draw();
     } else if (action) this.actions[action]();
     else if (key === "Escape" && !this.help.hidden) this.toggleHelp();
+    else if (key === "Escape" && this.root.popover) this.toggleFocus();
     else return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -237,7 +239,7 @@ class ReviewDeck extends Widget {
     this.buttons = el("div", { class: "buttons", role: "toolbar", "aria-label": "Decisions" },
       action("previous", "Previous", "move"), action("reveal", "Reveal"), action("keep", "Keep"),
       action("drop", "Drop"), action("unsure", "Unsure"), action("undo", "Undo"),
-      action("next", "Next", "move"), action("help", "Help", "more"), this.note);
+      action("next", "Next", "move"), action("focus", "Focus", "more"), action("help", "Help", "more"), this.note);
     const track = el("span", "track", this.filled);
     const status = el("div", "status", this.count, track, this.saved, this.last, this.typing);
     this.root.replaceChildren(el("div", "top", status, this.buttons, this.help), this.card, this.recent);
@@ -248,6 +250,12 @@ class ReviewDeck extends Widget {
     this.help.hidden = !this.help.hidden;
     if (this.help.hidden) this.keymap.startRebinding(null);
     this.drawKeys();
+  }
+
+  // A popover is above everything else on the page and has the size of the window.
+  toggleFocus() {
+    this.root.popover = this.root.popover ? null : "manual";
+    if (this.root.popover) this.root.showPopover();
   }
 
   // The keys on the buttons and in the help; a click on one in the help waits for another key.

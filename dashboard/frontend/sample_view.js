@@ -15,11 +15,11 @@ class SampleView extends Widget {
   }
 
   receive() {
-    const { card, link } = this.data;
-    if (!this.isNew([card, link])) return;
+    const { card, link, record } = this.data;
+    if (!this.isNew([card, link, record])) return;
     this.root.replaceChildren(Card.render(card, {
       open: (row) => this.act("open", row), openImage: () => this.act("image"),
-      link: new URL(link, location.href).href,
+      link: new URL(link, location.href).href, record,
     }));
   }
 

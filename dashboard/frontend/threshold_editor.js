@@ -18,25 +18,28 @@ class ThresholdEditor extends Widget {
     this.names = column ? ["cut"] : LIMITS;
     this.plot = new ThresholdPlot(this, this.names, column);
     this.fields = this.buildFields();
-    const action = (name, label) => button({ onclick: () => this.act(name) }, label);
+    const action = (name, label, kind = null) => button({ class: kind, onclick: () => this.act(name) }, label);
     /** @type {Record<string, any>} */
-    this.buttons = column ? { explore: action("explore", "Show kept samples") } : {
-      subset: action("subset", "Create subset from threshold"), review: action("review", "Review near threshold"),
+    this.buttons = column ? { explore: action("explore", "Show kept samples", "main") } : {
+      subset: action("subset", "Create subset from threshold", "main"),
+      review: action("review", "Review near threshold", "main second"),
       save: action("save", "Save band limits"), reset: action("reset", "Reset"),
     };
     const onchange = () => { this.draw(); this.send("log", this.log.checked ? "on" : "off"); };
     this.log = el("input", { type: "checkbox", onchange });
     this.live = el("div", { class: "live", role: "status" });
     this.problem = el("div", { class: "problem", role: "alert", hidden: true });
-    this.mix = el("div", "vn-mix");
-    this.figures = el("div", "vn-figures");
+    this.mix = el("div", "mixes");
+    this.figures = el("div", "vn-figures line");
     const scale = el("label", { class: "scale", title: "Symmetric-log bar heights make rare scores visible" },
       this.log, "Log counts");
-    const fields = Object.values(this.fields).map((field) => field.node);
+    const { low, high, ...threshold } = this.fields;
+    const units = { cut: column ? "value" : "score", share: "top %", samples: "samples", tokens: "tokens" };
+    const bands = low ? [low.node, high.node] : null;
+    const acts = el("div", "acts", Object.values(this.buttons));
     this.root.replaceChildren(
-      this.plot.node, el("div", "line", this.live, scale), this.problem, this.mix,
-      el("div", "controls", fields, el("div", "acts", Object.values(this.buttons))),
-      this.figures);
+      this.plot.node, el("div", "below", this.live, scale), this.problem,
+      el("div", "controls", new ThresholdField(threshold, units).node, bands, acts), this.mix, this.figures);
   }
 
   buildFields() {
@@ -255,7 +258,17 @@ class ThresholdEditor extends Widget {
       " ", quiet(sides.map(({ at, total }) => VN.share(part[at], total)).join(" · ")));
     const title = el("li", "quiet", "share of the kept · of the dropped:");
     const names = { "aria-label": this.data.column ? "Categories" : "Sources" };
-    this.mix.replaceChildren(...sides.flatMap(bar), el("ul", names, title, parts.map(legend)));
+    const keptShare = (part) => {
+      const [name, n] = part, share = VN.share(n, n + part[2]);
+      const label = `${name}: ${share} of ${VN.count(n + part[2])} kept`;
+      const piece = el("span", { class: "kept", style: { width: `${(100 * n) / (n + part[2])}%` } });
+      return [el("span", { class: "part", title: name }, name),
+        el("div", { class: "vn-bar", role: "img", "aria-label": label, title: label }, piece), el("span", "number", share)];
+    };
+    this.mix.replaceChildren(
+      el("div", "vn-mix", sides.flatMap(bar), el("ul", names, title, parts.map(legend))),
+      el("div", { class: "shares", role: "group", "aria-label": "Kept share" },
+        el("span", "quiet title", "share kept of each"), parts.map((part) => el("div", "share", keptShare(part)))));
   }
 }
 

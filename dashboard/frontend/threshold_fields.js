@@ -67,3 +67,16 @@ class NumberField {
     }
   }
 }
+
+// The threshold in one of several units: a field per unit, of which the chosen one is shown, and a box to choose.
+class ThresholdField {
+  /** @param {Record<string, NumberField>} fields by unit, the first one shown @param {Record<string, string>} units */
+  constructor(fields, units) {
+    const choice = (name) => el("option", { value: name }, units[name]);
+    const choose = () => Object.entries(fields).forEach(([name, { node }]) => { node.hidden = name !== unit.value; });
+    const unit = el("select", { class: "unit", "aria-label": "Unit of the threshold", onchange: choose },
+      Object.keys(fields).map(choice));
+    choose();
+    this.node = el("div", "threshold", Object.values(fields).map(({ node }) => node), unit);
+  }
+}

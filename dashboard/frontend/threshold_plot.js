@@ -4,7 +4,7 @@
 // Limits may coincide. Over the bars the threshold is on top; below the axis it ends, and each band limit has
 // a grip on its own side, so each of the three can be grabbed.
 
-const HEIGHT = 250, TOP = 34, BOTTOM = 34, LEFT = 46, RIGHT = 12;
+const HEIGHT = 216, TOP = 34, BOTTOM = 34, LEFT = 46, RIGHT = 12;
 const BASE = HEIGHT - BOTTOM, FOOT = BASE + 19;
 const GRIP_WIDTH = 92;
 const REACH = {

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from dashboard.view.state import Key, View, change_view, write_view
+from scoring.database.filters import Filter
 
 
 class PageName(StrEnum):
@@ -77,15 +78,26 @@ def sample_link(view: View) -> str:
 class Fragment(StrEnum):
     """Parts of a page that rerun on their own: moving the threshold does not redraw the loss plane.
 
-    On the Overview THRESHOLD is inside SCORES, in Explore LISTED is inside SAMPLES.
+    FILTER is in the header line. On the Overview THRESHOLD is inside FILTERED, in Explore LISTED.
     """
 
-    SCORES = "scores"
+    FILTER = "filter"
+    FILTERED = "filtered"
     THRESHOLD = "cut"
-    SAMPLES = "samples"
     LISTED = "listed"
 
 
-def rerun_fragment(fragment: Fragment) -> NoReturn:
-    """Rerun this fragment; for callbacks of widgets whose change affects more than their own."""
-    st.rerun(str(fragment))
+def change_filter(where: Filter, **changes: Any) -> NoReturn:
+    """Change the filter, and other fields of the view, and rerun the page; for callbacks."""
+    change_view(filter=where, **changes)
+    rerun_filtered()
+
+
+def rerun_filtered() -> NoReturn:
+    """Rerun what depends on the filter and the band limits; for callbacks."""
+    rerun_fragments(Fragment.FILTERED, Fragment.FILTER)
+
+
+def rerun_fragments(*fragments: Fragment) -> NoReturn:
+    """Rerun these fragments; for callbacks of widgets whose change affects more than their own."""
+    st.rerun([str(fragment) for fragment in fragments])

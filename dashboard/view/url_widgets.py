@@ -23,6 +23,7 @@ from dashboard.view.state import change_view
 T = TypeVar("T")
 
 _RECORD_SUFFIX: Final = ".shown"
+UNLABELLED: Final[dict[str, Any]] = {"label_visibility": "collapsed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +129,18 @@ def choose_option(
     value: T,
     name: Callable[[T], str] = str,
     help: str | None = None,  # noqa: A002 - Streamlit's word
+    *,
+    width: int | None = None,
 ) -> T:
-    """Show a select box; its options are plain text."""
+    """Show a select box; its options are plain text.
+
+    With a ``width`` in pixels only screen readers get the label.
+    """
     if value not in options:
         return value
+    look: dict[str, Any] = {} if width is None else {"width": width, **UNLABELLED}
     chosen: T = st.selectbox(
-        label, options, format_func=name, help=help, **_bind_field(field, value)
+        label, options, format_func=name, help=help, **look, **_bind_field(field, value)
     )
     return chosen
 

@@ -43,8 +43,8 @@ class Link:
 Cell = str | float | Bar | Link | None
 
 
-def show_figures(*figures: tuple[str, str | float | None, str]) -> None:
-    """Show a row of figures that wraps: a name, a value, and a note below it."""
+def show_figures(*figures: tuple[str, str | float | None, str], in_line: bool = False) -> None:
+    """Show figures in a row that wraps: a name, a value, and a note below it or ``in_line``."""
     body = ""
     for name, value, note in figures:
         note = f'<div class="vn-note">{escape(note)}</div>' if note else ""
@@ -52,7 +52,7 @@ def show_figures(*figures: tuple[str, str | float | None, str]) -> None:
             f'<div class="vn-figure"><div class="vn-name">{escape(name)}</div>'
             f'<div class="vn-value">{_format_cell(value)}</div>{note}</div>'
         )
-    st.html(f'<div class="vn-figures">{body}</div>')
+    st.html(f'<div class="vn-figures{" line" if in_line else ""}">{body}</div>')
 
 
 def show_facts(facts: Mapping[str, str]) -> None:
@@ -161,9 +161,9 @@ def show_entry(name: str, line: str, detail: str) -> None:
     )
 
 
-def show_inline_figure(value: str, name: str) -> None:
+def show_inline_figure(value: str, name: str = "") -> None:
     """Show a figure in a row of widgets."""
-    st.html(f'<div class="vn-line"><b>{escape(value)}</b> {escape(name)}</div>')
+    st.html(f'<div class="vn-line"><b>{escape(value)}</b> {escape(name)}</div>', width="content")
 
 
 def pair_columns(key: str, left: int = 6, right: int = 5) -> list[DeltaGenerator]:

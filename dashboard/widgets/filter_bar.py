@@ -20,8 +20,8 @@ from dashboard.data.scores import read_cluster_names, read_status_counts
 from dashboard.frontend import assets
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.navigation import PageName, go_to
-from dashboard.view.state import change_view, current_view
+from dashboard.view.navigation import PageName, change_filter, go_to
+from dashboard.view.state import current_view
 from dashboard.widgets import figures, notices
 from scoring.database.filters import DECISIONS, Filter, Range, parse_filter
 from scoring.errors import FilterError
@@ -30,6 +30,7 @@ from scoring.samples import Status
 
 _DECISION_NAMES = {"keep": "✓ keep", "drop": "✕ drop", "unsure": "? unsure", "none": "undecided"}
 _PROBLEM = "filter.problem"
+_CHIPS = "filter_chips"
 CLEAR = ""
 _NAMES = {
     "visnec": "VisNec score",
@@ -48,20 +49,33 @@ _chips = st.components.v2.component(
 )
 
 
-def show_filter_bar(context: Context, compact: bool = False) -> None:
-    """Show the widgets of the filter. ``compact``: inside a popover."""
+def show_filter_line(context: Context, has_count: bool = True) -> None:
+    """Show a button that opens the filter, a chip per value of it, and the number of samples."""
+    with st.container(horizontal=True, vertical_alignment="center", key="filter_line"):
+        with st.popover("Filter", icon=":material/filter_list:", width="content"):
+            _show_widgets(context)
+        _show_chips(context)
+        if has_count:
+            n_samples = formatting.plural(count_samples(context), "sample")
+            if not context.filter:
+                figures.show_caption(n_samples)
+            elif st.button(f"Show {n_samples}", icon=":material/grid_view:"):
+                go_to(PageName.EXPLORE, sample=None)
+    if context.filter_problem is not None:
+        notices.show_problem(FilterError(context.filter_problem), "Part of the filter was ignored")
+
+
+def _show_widgets(context: Context) -> None:
     current = context.filter
-    if not compact:
-        _show_link_problem(context)
-    with st.container(border=not compact, key="filter_bar"):
-        source, cluster, text = st.columns([3, 3, 4])
+    with st.container(key="filter_widgets"):
+        source, cluster = st.columns(2)
         sources = list(map(str, read_dataset_counts(context.store)["source"]))
         _choose_values(source, "source", sources, current.source)
         clusters = read_cluster_names(context)
         _choose_values(
             cluster, "cluster", list(clusters), current.cluster, lambda n: clusters.get(n, str(n))
         )
-        text.text_input(
+        st.text_input(
             "Text",
             max_chars=300,
             placeholder="words, or ~/pattern/",
@@ -70,47 +84,20 @@ def show_filter_bar(context: Context, compact: bool = False) -> None:
             icon=":material/search:",
             **url_widgets.bind_widget("filter.text", current.text or "", _change_text),
         )
-        with st.container(key="wrap-filter"):
-            category, decision, status, score = st.columns([4, 4, 3, 3])
+        category, decision = st.columns(2)
         names = {str(name): category_label(name) for name in Category}
         _choose_pills(category, "category", current.category, names)
         decisions = {name: _DECISION_NAMES[name] for name in DECISIONS}
         _choose_pills(decision, "decision", current.decision, decisions)
+        status, low, high = st.columns([2, 1, 1])
         statuses = list(read_status_counts(context.without_filter())["status"])
         _choose_values(status, "status", statuses, current.status, formatting.status_name)
-        for column, side, label in zip(
-            score.columns(2, gap="small"),
-            ("min", "max"),
-            ("Score from", "Score below"),
-            strict=True,
-        ):
+        limits = ((low, "min", "Score from"), (high, "max", "Score below"))
+        for column, side, label in limits:
             value = getattr(current.visnec, side, None)
             bound = url_widgets.bind_widget(f"filter.{side}", value, _change_range, side)
             column.number_input(label, value=None, step=0.05, format="%.2f", **bound)
-        if not compact:
-            with st.container():  # of its own: the expander below stays open when chips change
-                show_filter_chips(context)
-        _show_expression(current, compact)
-
-
-def show_filter_strip(context: Context, hint: str) -> None:
-    """Show the filter in one line: a button for the bar, and its chips, or else ``hint``."""
-    _show_link_problem(context)
-    with st.container(horizontal=True, vertical_alignment="center", key="filter_strip"):
-        with st.popover("Filter", icon=":material/filter_list:", width="content"):
-            show_filter_bar(context, compact=True)
-        if context.filter:
-            n = count_samples(context)
-            if st.button(f"Show {formatting.plural(n, 'sample')}", icon=":material/grid_view:"):
-                go_to(PageName.EXPLORE, sample=None)
-            show_filter_chips(context)
-        else:
-            figures.show_caption(hint)
-
-
-def _show_link_problem(context: Context) -> None:
-    if context.filter_problem is not None:
-        notices.show_problem(FilterError(context.filter_problem), "Part of the filter was ignored")
+        _show_expression(current)
 
 
 def _choose_values(
@@ -147,7 +134,7 @@ def _change_values(field: str) -> None:
     enum = enums.get(field, lambda value: value)
     values = url_widgets.consume_value(f"filter.{field}") or ()
     changes: dict[str, Any] = {field: tuple(map(enum, values))}
-    change_view(filter=replace(current_view().filter, **changes))
+    change_filter(replace(current_view().filter, **changes))
 
 
 def _change_text() -> None:
@@ -164,15 +151,17 @@ def _try_filter(read: Callable[[], Filter]) -> None:
     """Change the filter, or keep it and remember what is wrong with the new one."""
     st.session_state[_PROBLEM] = None
     try:
-        change_view(filter=read())
+        where = read()
     except FilterError as error:
         st.session_state[_PROBLEM] = str(error)
+    else:
+        change_filter(where)
 
 
 def _change_range(side: str) -> None:
     url_widgets.consume_value(f"filter.{side}")
     low, high = url_widgets.current_value("filter.min"), url_widgets.current_value("filter.max")
-    change_view(filter=replace(current_view().filter, visnec=read_range(low, high)))
+    change_filter(replace(current_view().filter, visnec=read_range(low, high)))
 
 
 def read_range(low: float | None, high: float | None) -> Range | None:
@@ -184,19 +173,18 @@ def read_range(low: float | None, high: float | None) -> Range | None:
     return Range(low, high)
 
 
-def _show_expression(current: Filter, compact: bool) -> None:
+def _show_expression(current: Filter) -> None:
     problem = st.session_state.get(_PROBLEM)
-    with st.container() if compact else st.expander("Filter as text", expanded=bool(problem)):
-        # An invalid text stays in the field to be corrected.
-        typed = url_widgets.current_value("filter.expression") if problem else None
-        shown = str(current) if typed is None else typed
-        st.text_input(
-            "For commands and links",
-            placeholder='source:scenes category:misaligned visnec:-1..0.25 text:"what colour"',
-            **url_widgets.bind_widget("filter.expression", shown, _change_expression),
-        )
-        if problem:
-            notices.show_problem(FilterError(problem), "Invalid filter")
+    # An invalid text stays in the field to be corrected.
+    typed = url_widgets.current_value("filter.expression") if problem else None
+    shown = str(current) if typed is None else typed
+    st.text_input(
+        "Filter as text",
+        placeholder='source:scenes category:misaligned visnec:-1..0.25 text:"what colour"',
+        **url_widgets.bind_widget("filter.expression", shown, _change_expression),
+    )
+    if problem:
+        notices.show_problem(FilterError(problem), "Invalid filter")
 
 
 # ---- chips ---------------------------------------------------------------------------------------
@@ -211,17 +199,19 @@ class Chip:
     value: str
 
 
-def show_filter_chips(context: Context) -> None:
+def _show_chips(context: Context) -> None:
     """Show the values of the filter as chips, and remove those that are clicked."""
+
+    def remove() -> None:
+        removed = (st.session_state.get(_CHIPS) or {}).get("removed")
+        if isinstance(removed, str):
+            st.session_state[_PROBLEM] = None
+            change_filter(remove_chip(current_view().filter, removed))
+
     chips = read_chips(context.filter, read_cluster_names(context))
-    if not chips:
-        return
-    data = {"parts": [asdict(chip) for chip in chips]}
-    removed = _chips(key="filter_chips", data=data, on_removed_change=lambda: None).removed
-    if isinstance(removed, str):
-        st.session_state[_PROBLEM] = None
-        change_view(filter=remove_chip(current_view().filter, removed))
-        st.rerun(scope="fragment")
+    if chips:
+        data = {"parts": [asdict(chip) for chip in chips]}
+        _chips(key=_CHIPS, data=data, on_removed_change=remove)
 
 
 def read_chips(current: Filter, cluster_names: Mapping[int, str]) -> list[Chip]:

@@ -11,9 +11,14 @@ from html import escape
 
 import streamlit as st
 
+from dashboard.frontend import assets
 from dashboard.text import formatting
 from dashboard.view.state import Key
 from scoring.errors import VisnecError
+
+_notice = st.components.v2.component(
+    "visnec_notice", html=assets.HTML, css=assets.style("notice"), js=assets.script("notice")
+)
 
 
 def show_notice(kind: str, title: str, text: str = "", command: str | None = None) -> None:
@@ -54,12 +59,13 @@ def show_note(title: str, text: str = "", command: str | None = None) -> None:
     show_notice("note", title, text, command)
 
 
-def show_details(title: str, text: str, summary: str, command: str) -> None:
-    """Show one line, with commands that unfold."""
-    st.html(
-        f'<div class="vn-notice" role="status"><b>{escape(title)}</b> {escape(text)}'
-        f"<details><summary>{escape(summary)}</summary><pre>{escape(command)}</pre></details></div>"
-    )
+def show_dismissible(key: str, text: str, details: tuple[str, str] | None = None) -> None:
+    """Show one line until the reader dismisses it; the browser remembers that.
+
+    ``details`` are the name of a command and the command, which unfolds.
+    """
+    summary, command = details or ("", "")
+    _notice(key=key, data={"text": text, "summary": summary, "command": command})
 
 
 def show_empty(title: str, text: str, command: str | None = None) -> None:

@@ -23,10 +23,15 @@ from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.navigation import Fragment
 from dashboard.view.state import View, current_view, open_view
-from dashboard.widgets import notices, run_watcher
+from dashboard.widgets import filter_bar, notices, run_watcher
 from scoring.bundled import MODEL_NOTICE
 
 P = ParamSpec("P")
+_SCORE_OWN_DATA = (
+    "Score your own data",
+    "visnec import DATA.json -w WORKSPACE --images FOLDER\n"
+    "visnec score -w WORKSPACE --model MODEL_ID_OR_PATH --predict",
+)
 
 
 def view_fragment(
@@ -52,11 +57,19 @@ def view_fragment(
     return make_fragment
 
 
-def open_page(title: str, subtitle: str) -> tuple[View, OpenedWorkspace]:
-    """Show the head of a page; return its view and what the view refers to."""
-    left, right = st.columns([5, 2], vertical_alignment="bottom")
-    left.title(title, anchor=False)
-    left.html(f'<div class="vn-quiet">{subtitle}</div>')
+def open_page(
+    title: str, about: str, *, has_filter: bool = False, has_count: bool = True
+) -> tuple[View, OpenedWorkspace]:
+    """Show the head of a page; return its view and what the view refers to.
+
+    Args:
+        title: Of the page.
+        about: Shown when the reader points at the info icon.
+        has_filter: Whether the header line has the filter.
+        has_count: Whether the filter shows the number of samples.
+    """
+    line = st.container(horizontal=True, vertical_alignment="center", key="page_head")
+    line.title(title, anchor=False, help=about, width="content")
     view, problems = open_view()
     opened = open_view_context(view)
     if opened.dataset is not None and not has_database(opened.workspace):
@@ -66,8 +79,10 @@ def open_page(title: str, subtitle: str) -> tuple[View, OpenedWorkspace]:
             status.update(label=f"Database built: {n_samples}", state="complete")
         opened = open_view_context(view)
     if opened.context is not None:
-        with right:
+        with line:
             _show_scope(opened.context)
+            if has_filter:
+                _show_filter(has_count)
     problems += opened.problems
     if problems:
         notices.show_note("Parts of this link were ignored", "\n".join(problems))
@@ -97,6 +112,11 @@ def require_scores(opened: OpenedWorkspace) -> Context | None:
     return opened.context
 
 
+@view_fragment(Fragment.FILTER)
+def _show_filter(context: Context, _view: View, has_count: bool) -> None:
+    filter_bar.show_filter_line(context, has_count)
+
+
 def _show_scope(context: Context) -> None:
     """Show the run, baseline and clustering of the page, and let the reader choose others."""
     frame = read_scopes(context.store)
@@ -105,7 +125,7 @@ def _show_scope(context: Context) -> None:
     with st.popover(
         f"{scope.run_id} · {baseline}",
         icon=":material/tune:",
-        width="stretch",
+        width="content",
         help="Run and blind baseline of all pages",
     ):
         models = dict(zip(frame["run_id"], frame["model"], strict=True))
@@ -132,17 +152,10 @@ def _show_notices(opened: OpenedWorkspace, running: bool) -> None:
         notice = frame[frame["run_id"] == context.scope.run_id]["notice"].iloc[0]
     # The demo's own notice is about runs of the bundled model only.
     if own and (context is None or own not in (notice, MODEL_NOTICE)):
-        notices.show_note("", own)
-    if notice == MODEL_NOTICE:
-        notices.show_details(
-            "Demonstration scores.",
-            MODEL_NOTICE,
-            "Score your own data with your own model",
-            "visnec import DATA.json -w WORKSPACE --images FOLDER\n"
-            "visnec score -w WORKSPACE --model MODEL_ID_OR_PATH --predict",
-        )
-    elif notice:
-        notices.show_note("", notice)
+        notices.show_dismissible("workspace_notice", own)
+    if notice:
+        is_demo = notice == MODEL_NOTICE
+        notices.show_dismissible("run_notice", notice, _SCORE_OWN_DATA if is_demo else None)
     if context is None:
         return
     state = context.store.build_state()

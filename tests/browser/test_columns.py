@@ -104,6 +104,7 @@ def test_the_threshold_on_a_column_is_dragged_and_requested(visited: Watched) ->
     cut = float(parse_qs(urlsplit(page.url).query)["column_cut"][0])
     assert cut > 0.55
     expect_kept(visited, len(matching_rows(select(visited, parse_filter(f"col:clip>={cut!r}")))))
+    editor(visited).get_by_label("Unit of the threshold").select_option("share")
     share = editor(visited).get_by_role("spinbutton", name="Share to keep, %")
     share.fill("10")
     share.press("Enter")

@@ -39,10 +39,11 @@ def expect_image(watched: Watched) -> None:
 
 def test_a_filter_lists_what_matches_it(visited: Watched) -> None:
     page = visited.open("explore")
+    page.get_by_role("button", name="Filter").click()
     page.get_by_role("button", name="misaligned").click()
     expect(page).to_have_url(re.compile("filter=category%3Amisaligned"))
-    page.get_by_role("textbox", name="Text").fill("colour")
-    page.get_by_role("textbox", name="Text").press("Enter")
+    page.get_by_role("textbox", name="Text", exact=True).fill("colour")
+    page.get_by_role("textbox", name="Text", exact=True).press("Enter")
     expect(page).to_have_url(re.compile("text%3A"))
     visited.settle()
     store = Store(open_workspace(visited.server.root))
@@ -58,8 +59,8 @@ def test_a_filter_lists_what_matches_it(visited: Watched) -> None:
 
 def test_a_typed_filter_stays_in_its_field(visited: Watched) -> None:
     page = visited.open("explore")
-    page.get_by_text("Filter as text").click()
-    field = page.get_by_label("For commands and links")
+    page.get_by_role("button", name="Filter").click()
+    field = page.get_by_label("Filter as text")
     for source in ("scenes", "digits"):
         field.fill(f"source:{source}")
         field.press("Enter")
@@ -262,7 +263,7 @@ def test_a_bulk_decision_asks_for_the_name_first(demo: Watched) -> None:
     page = demo.open("explore", "?layout=cut&cut=0.25&size=24")
     expect(page.locator(".selection")).to_have_count(2)
     expect(page.locator(".selection button")).to_have_count(0)
-    page.get_by_role("button", name="Keep or drop several samples").click()
+    page.get_by_role("button", name="Select several").click()
     page.get_by_label("Your name").fill("Side")
     page.keyboard.press("Enter")
     dropped, kept = page.locator(".selection").all()

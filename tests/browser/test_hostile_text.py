@@ -101,7 +101,8 @@ def test_explore_with_an_open_sample(attacked: Watched) -> None:
     assert_read(attacked, [*append_each(" Question"), *append_each(" answer")])
     page = attacked.open("explore", f"{_FIRST}&sample=0")
     expect(page.locator('article.card[data-row="0"]')).to_be_visible()
-    unfold(attacked, "History", "Raw record")
+    unfold(attacked, "History")
+    page.get_by_role("button", name="Raw record").click()
     assert_read(
         attacked,
         [

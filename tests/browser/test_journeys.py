@@ -68,11 +68,13 @@ def test_explore_filters_and_opens_a_sample_with_its_image_and_predictions(demo:
     page = demo.open("explore")
     tiles = page.locator("button.tile")
     expect(tiles.first).to_be_visible()
+    page.get_by_role("button", name="Filter").click()
     field = page.get_by_label("Text", exact=True)
     field.fill("colour")
     field.press("Enter")
     expect(page).to_have_url(re.compile("filter="))
     demo.settle()
+    page.keyboard.press("Escape")
     tile = tiles.filter(has_text="colour").first
     row = tile.get_attribute("data-row")
     tile.click()

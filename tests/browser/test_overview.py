@@ -124,6 +124,6 @@ def test_a_range_of_the_comparison_filters_it(visited: Watched) -> None:
 
 def test_the_demonstration_model_is_named(visited: Watched) -> None:
     page = visited.open("overview")
-    notice = page.locator(".vn-notice", has_text="demonstration model")
+    notice = page.locator(".notice", has_text="demonstration model")
     notice.locator("summary").click()
     expect(notice.locator("pre")).to_contain_text("visnec score")

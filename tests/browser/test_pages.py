@@ -79,13 +79,15 @@ def test_a_page_opens_and_requests_no_other_host(demo: Watched, name: str) -> No
 
 def test_no_page_is_wider_than_a_narrow_window(demo: Watched) -> None:
     """In light and dark; an open page follows a change."""
-    demo.page.set_viewport_size({"width": 900, "height": 900})
     for name in PAGES:
         for query in QUERIES.get(name, ("",)):
+            demo.page.set_viewport_size({"width": 900, "height": 900})
             demo.page.emulate_media(color_scheme="light")
-            demo.open(name, query)
+            enter(demo, name, query)
             assert_fits(demo, "light", (name, query))
             demo.page.emulate_media(color_scheme="dark")
+            assert_fits(demo, "dark", (name, query))
+            demo.page.set_viewport_size({"width": 1100, "height": 900})
             assert_fits(demo, "dark", (name, query))
 
 
@@ -94,12 +96,19 @@ def assert_fits(watched: Watched, scheme: str, where: tuple[str, str]) -> None:
     expect(app).to_have_css("background-color", rgb(PAPER.of(scheme == "dark")))
     watched.settle()
     wide = watched.page.get_by_test_id("stMain").evaluate(
-        """main => ({
-            page: main.scrollWidth - main.clientWidth,
-            out: [...main.querySelectorAll("button, input, h1, h2, h3, .vn-figure")]
-                .filter((one) => one.getBoundingClientRect().right > main.clientWidth + 1)
-                .map((one) => one.outerHTML.slice(0, 120)),
-        })"""
+        """main => {
+            const scrolls = (one) => /auto|scroll/.test(getComputedStyle(one).overflowX);
+            const outside = (root) => [...root.querySelectorAll("*")].flatMap((one) => {
+                if (one !== main && scrolls(one)) return [];  // its content may be wider
+                if (one.parentElement?.closest(".scroll, .vn-table")) return [];
+                const inner = one.shadowRoot ? outside(one.shadowRoot) : [];
+                const box = one.getBoundingClientRect();
+                const isOut = box.width && (box.right > main.clientWidth + 1 || box.left < -1);
+                const isSeen = getComputedStyle(one).visibility === "visible";
+                return isOut && isSeen ? [one.outerHTML.slice(0, 120), ...inner] : inner;
+            });
+            return { page: main.scrollWidth - main.clientWidth, out: outside(main) };
+        }"""
     )
     assert wide == {"page": 0, "out": []}, (*where, scheme)
 

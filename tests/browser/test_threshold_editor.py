@@ -63,6 +63,7 @@ def test_a_typed_threshold_changes_the_counts(visited: Watched) -> None:
 
 def test_a_top_share_moves_the_threshold(visited: Watched) -> None:
     page = visited.open("overview")
+    page.get_by_label("Unit of the threshold").select_option("share")
     field = page.get_by_role("spinbutton", name="Share to keep, %")
     field.fill("20")
     field.press("Enter")
@@ -79,6 +80,8 @@ def test_a_number_of_samples_or_answer_tokens_moves_the_threshold(visited: Watch
     page = visited.open("overview")
     for name, wanted in (("Samples to keep", 40), ("Answer tokens to keep", 700)):
         before = page.url
+        unit = "samples" if name.startswith("Samples") else "tokens"
+        page.get_by_label("Unit of the threshold").select_option(unit)
         field = page.get_by_role("spinbutton", name=name)
         field.fill(str(wanted))
         field.press("Enter")
@@ -108,6 +111,7 @@ def test_a_field_is_stepped_and_an_unfinished_value_is_discarded(visited: Watche
     field.press("Enter")
     expect(field).to_have_value("0.280")
     expect_kept(visited, 0.28)
+    page.get_by_label("Unit of the threshold").select_option("share")
     share = page.get_by_role("spinbutton", name="Share to keep, %")
     share.fill("250")
     share.press("Enter")
@@ -142,11 +146,13 @@ def test_invalid_limits_are_explained_and_limits_work_without_the_route(visited:
     page = visited.open("overview")
     expect_kept(visited, 0.25)
     page.route("**/visnec/cut**", lambda route: route.abort())
+    page.get_by_label("Unit of the threshold").select_option("share")
     share = page.get_by_role("spinbutton", name="Share to keep, %")
     share.fill("10")
     share.press("Enter")
     expect(page.get_by_text("The threshold was not moved")).to_be_visible()
     expect(share).to_have_value("46.39")
+    page.get_by_label("Unit of the threshold").select_option("cut")
     cut = page.get_by_role("spinbutton", name="Threshold: keep scores from")
     cut.fill("0.4")
     cut.press("Enter")

@@ -89,7 +89,7 @@ def test_a_limit_moves_in_steps_that_fit_the_axis(
 def test_requests_with_the_limits_from_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     changes: list[dict[str, Any]] = []
     monkeypatch.setattr(threshold_editor, "change_view", lambda **change: changes.append(change))
-    monkeypatch.setattr(threshold_editor, "rerun_fragment", lambda _: None)
+    monkeypatch.setattr(threshold_editor, "rerun_filtered", lambda: None)
     for action in ("reset", None, "delete", 3, ["save"], {}):
         monkeypatch.setattr(st, "session_state", {"threshold_editor": {"act": action}})
         threshold_editor.change_bands()

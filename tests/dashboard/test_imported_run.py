@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
 
 from dashboard.data.cards import build_card
 from scoring.bundled import MODEL_NOTICE
@@ -16,7 +20,14 @@ from scoring.necessity import Bands
 from scoring.workspace import open_workspace, save_settings
 from tests.dashboard.conftest import Draw, threshold_figures, written
 
+SCORED_ELSEWHERE = "Scores computed elsewhere, imported from elsewhere.csv."
 HEADER = "row_idx,loss_multimodal,loss_text\n"
+
+
+def notices(app: AppTest) -> list[dict[str, Any]]:
+    """Return the data of the notices that can be dismissed."""
+    protos = (one.proto for one in app.get("bidi_component"))
+    return [json.loads(one.json) for one in protos if one.component_name.endswith("notice")]
 
 
 def test_pages_of_an_imported_run_show_what_is_unknown(
@@ -32,9 +43,10 @@ def test_pages_of_an_imported_run_show_what_is_unknown(
     assert "unknown: these scores were computed elsewhere" in threshold_figures(overview)
     assert "imported from elsewhere.csv" in written(overview)
 
-    assert "Scores computed elsewhere, imported from elsewhere.csv" in written(overview)
-    assert "emonstration" not in written(overview)
-    assert "Demonstration scores." in written(draw("overview", {"run": "tiny-run"}))
+    assert [notice["text"] for notice in notices(overview)] == [SCORED_ELSEWHERE]
+    assert [notice["text"] for notice in notices(draw("overview", {"run": "tiny-run"}))] == [
+        MODEL_NOTICE
+    ]
 
     runs = draw("runs", {"run": "elsewhere"})
     assert not runs.exception
@@ -55,8 +67,11 @@ def test_other_runs_of_the_demo_workspace_have_no_demo_notice(
     path = tmp_path / "elsewhere.csv"
     path.write_text(f"{HEADER}0,0.5,1.25\n")
     import_scores(open_workspace(root), path, run_id="elsewhere", model="LLaVA-1.5-7B")
-    assert "emonstration" not in written(draw("overview", {"run": "elsewhere"}))
-    assert written(draw("overview", {"run": "tiny-run"})).count(MODEL_NOTICE) == 1
+    assert MODEL_NOTICE not in [
+        each["text"] for each in notices(draw("overview", {"run": "elsewhere"}))
+    ]
+    own = notices(draw("overview", {"run": "tiny-run"}))
+    assert [notice["text"] for notice in own] == [MODEL_NOTICE]
 
 
 def test_a_card_shows_how_predictions_match(root: Path) -> None:

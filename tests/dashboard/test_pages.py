@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -88,9 +89,9 @@ def test_a_hostile_link_is_reported_and_escaped(root: Path, draw: Draw, page: st
 
 
 def test_explore_counts_what_the_filter_matches(root: Path, draw: Draw) -> None:
-    assert "<b>120 samples</b> in all" in well(draw("explore"))
+    assert "<b>120 samples</b>" in well(draw("explore"))
     said = well(draw("explore", {"filter": "status:text_only"}))
-    assert "match the filter" in said
+    assert re.search(r"<b>\d+ samples</b>", said)
     assert "<b>120 samples</b>" not in said
 
 
@@ -234,7 +235,7 @@ def test_first_hits_are_shown_while_all_samples_are_searched(
     assert "of 120 samples searched" in begun
     ended = well(draw("explore", link))
     assert "counting" not in ended
-    assert "match the filter" in ended
+    assert re.search(r"<b>\d+ samples</b>", ended)
     # All is known now, so nothing is shown meanwhile.
     monkeypatch.setattr(explore, "read_page", lambda *_: st.stop())
     assert "counting" not in well(draw("explore", link))

@@ -13,9 +13,9 @@ from dashboard.data.scores import read_comparison, read_other_scopes
 from dashboard.pages.compare import trend_panel
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.navigation import PageName, go_to
-from dashboard.view.state import Queue, View, change_view, current_view
-from dashboard.widgets import figures, filter_bar, gallery, notices, page_frame
+from dashboard.view.navigation import Fragment, PageName, change_filter, go_to
+from dashboard.view.state import Queue, View, current_view
+from dashboard.widgets import figures, gallery, notices, page_frame
 from scoring.database.queries.compare import Comparison, flip_filter, other_name
 from scoring.database.values import Scope
 from scoring.necessity import CATEGORIES
@@ -26,7 +26,11 @@ _DENSITY = "comparison"
 
 def render() -> None:
     """Show the page."""
-    _, opened = page_frame.open_page("Compare", "Runs or blind baselines on the same samples")
+    _, opened = page_frame.open_page(
+        "Compare",
+        "Runs or blind baselines on the same samples",
+        has_filter=True,
+    )
     context = page_frame.require_scores(opened)
     if context is None:
         return
@@ -41,9 +45,8 @@ def render() -> None:
     )
 
 
-@page_frame.view_fragment()
+@page_frame.view_fragment(Fragment.FILTERED)
 def _show_comparison(context: Context, view: View) -> None:
-    filter_bar.show_filter_strip(context, "All samples with a score in A and B.")
     through, other = _choose_others(context, view)
     if through:
         trend_panel.show_trend(context, view, (*through, other))
@@ -134,7 +137,7 @@ def _filter_by_score() -> None:
     # A selection is an event: the redrawn figure forgets it, the filter keeps it.
     scores = figures.read_selected_range(st.session_state.get(_DENSITY), "x")
     if scores is not None:
-        change_view(filter=replace(current_view().filter, visnec=scores))
+        change_filter(replace(current_view().filter, visnec=scores))
 
 
 def _show_flips(context: Context, view: View, other: Scope, comparison: Comparison) -> None:

@@ -13,8 +13,9 @@ from dashboard.data.context import Context
 from dashboard.data.scores import read_evaluation
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.state import TURNS, View, change_view, current_view
-from dashboard.widgets import figures, filter_bar, notices, page_frame
+from dashboard.view.navigation import Fragment, change_filter
+from dashboard.view.state import TURNS, View, current_view
+from dashboard.widgets import figures, notices, page_frame
 from scoring.database.filters import Range
 from scoring.database.queries.prediction_correctness import PredictingModel, fetch_models
 from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES, Accuracy, Gain, Leakage
@@ -34,7 +35,9 @@ _MODEL, _MEASURE = "evaluate.model", "evaluate.measure"
 
 def render() -> None:
     """Show the page."""
-    _, opened = page_frame.open_page("Evaluate", "Model accuracy with and without the image")
+    _, opened = page_frame.open_page(
+        "Evaluate", "Model accuracy with and without the image", has_filter=True
+    )
     context = page_frame.require_scores(opened)
     if context is None:
         return
@@ -51,9 +54,8 @@ def render() -> None:
     )
 
 
-@page_frame.view_fragment()
+@page_frame.view_fragment(Fragment.FILTERED)
 def _show_evaluation(context: Context, view: View) -> None:
-    filter_bar.show_filter_strip(context, "All samples of the benchmark.")
     models = {model.name: model for model in fetch_models(context.store)}
     name, measure = _choose_model(context, view, models)
     turns = view.turns if any(model.later for model in models.values()) else "first"
@@ -137,7 +139,7 @@ def _choose_model(
 def _change_filter(widget: str, field: str, default: str) -> None:
     value = str(url_widgets.consume_value(widget))
     changes: dict[str, Any] = {field: None if value == default else value}
-    change_view(filter=replace(current_view().filter, **changes))
+    change_filter(replace(current_view().filter, **changes))
 
 
 # ---- panels --------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import streamlit as st
 from dashboard.data.cards import Card
 from dashboard.pages.explore import bulk
 from dashboard.text import formatting
-from dashboard.view.state import Key, change_view
+from dashboard.view.navigation import change_filter
+from dashboard.view.state import Key
 from dashboard.widgets import figures
 from scoring.database.filters import parse_filter
 
@@ -30,9 +31,14 @@ def _show_group(row_idx: int, group: dict[str, Any]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key=f"duplicates-{kind}"):
         size = formatting.plural(n_samples, "sample")
         figures.show_caption(f"By {kind}: {size} ({where})")
-        if st.button("Show the group", icon=":material/grid_view:", key=f"group-{kind}"):
-            change_view(filter=where, sample=None)
-            st.rerun(scope="fragment")
+        st.button(
+            "Show the group",
+            icon=":material/grid_view:",
+            key=f"group-{kind}",
+            on_click=change_filter,
+            args=(where,),
+            kwargs={"sample": None},
+        )
         if st.session_state.get(Key.REVIEWER) and len(rows) == n_samples:
             others = formatting.plural(n_samples - 1, "other", "others")
             st.button(

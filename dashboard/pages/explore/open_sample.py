@@ -20,7 +20,7 @@ from dashboard.data.samples import (
 from dashboard.frontend import assets
 from dashboard.pages.explore.duplicates import show_duplicates
 from dashboard.text import formatting
-from dashboard.view.navigation import PageName, go_to, page_link
+from dashboard.view.navigation import PageName, change_filter, go_to, page_link
 from dashboard.view.state import Key, Tiles, View, change_view, current_view
 from dashboard.widgets import decision_buttons, figures, gallery, notices, reviewer
 from dashboard.widgets.gallery import is_row
@@ -80,7 +80,9 @@ def show_open_sample(context: Context, view: View, row_idx: int) -> None:
                 help=key,
             )
     exact_view = replace(view, run=context.scope.run_id, baseline=context.scope.baseline)
-    _show_card(card, page_link(PageName.EXPLORE, exact_view), neighbours)
+    record = read_record(context.workspace, row_idx)
+    original = record.original.decode("utf-8", "replace") or f"stored in {record.origin}"
+    _show_card(card, page_link(PageName.EXPLORE, exact_view), original, neighbours)
     _show_imported_answers(context, row_idx)
     reviewer_name: str | None = st.session_state.get(Key.REVIEWER)
     if reviewer_name is None:
@@ -96,13 +98,9 @@ def show_open_sample(context: Context, view: View, row_idx: int) -> None:
     _show_history(context, row_idx)
     if card["cluster_id"] is not None:
         _show_cluster(context, card)
-    with st.expander("Raw record"):
-        record = read_record(context.workspace, row_idx)
-        original = record.original.decode("utf-8", "replace") or f"stored in {record.origin}"
-        st.code(original, language=None, wrap_lines=True)
 
 
-def _show_card(card: Card, link: str, neighbours: dict[str, int | None]) -> None:
+def _show_card(card: Card, link: str, record: str, neighbours: dict[str, int | None]) -> None:
     """Show the sample; keys and clicks in the browser become actions here."""
 
     def handle_change() -> None:
@@ -115,14 +113,14 @@ def _show_card(card: Card, link: str, neighbours: dict[str, int | None]) -> None
             context = open_view_context(current_view()).context
             if context is not None:
                 images = sample_detail(context.store, context.scope, card["row_idx"]).images
-                change_view(filter=Filter(image=images), sample=None)
+                change_filter(Filter(image=images), sample=None)
         elif action == "back":
             _close_sample(card)
         else:
             open_row(neighbours[action])
 
     present = {name: row is not None for name, row in neighbours.items()}
-    data = {"card": card, "link": link, **present}
+    data = {"card": card, "link": link, "record": record, **present}
     _sample_view(key="sample", data=data, on_action_change=handle_change)
 
 
@@ -229,7 +227,12 @@ def _show_cluster(context: Context, card: Card) -> None:
     with title:
         remark = f"Nearest scores in the cluster “{card['cluster']}”"
         figures.show_heading("Similar instructions", remark)
-    if button.button("Show the whole cluster", icon=":material/grid_view:", width="stretch"):
-        change_view(filter=similar.filter, sample=None)
-        st.rerun(scope="fragment")
+    button.button(
+        "Show the whole cluster",
+        icon=":material/grid_view:",
+        width="stretch",
+        on_click=change_filter,
+        args=(similar.filter,),
+        kwargs={"sample": None},
+    )
     gallery.show_gallery("alike", tiles, open_row, size=str(Tiles.SMALL))

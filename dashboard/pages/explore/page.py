@@ -22,17 +22,17 @@ from dashboard.data.samples import (
 from dashboard.pages.explore import bulk, open_sample
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.navigation import Fragment, rerun_fragment
+from dashboard.view.navigation import Fragment, rerun_fragments
 from dashboard.view.state import PAGE_SIZES, Key, Layout, Tiles, View, change_view
-from dashboard.widgets import figures, filter_bar, gallery, notices, page_frame, reviewer
+from dashboard.widgets import figures, gallery, notices, page_frame, reviewer
 from scoring.database.filters import Range
 from scoring.database.values import ColumnSort, Order, Page, Sort
 from scoring.reviews.decision_log import Decision
 
 _LAYOUTS = {Layout.PAGES: "All samples", Layout.THRESHOLD: "Both sides"}
 # Widgets that an open sample replaces.
-_LIST_WIDGETS = ("filter.", "view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
-_SELECT_SEVERAL = "Keep or drop several samples"
+_LIST_WIDGETS = ("view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
+_SELECT_SEVERAL = "Select several"
 _COLUMN_SORTS = {  # type of a column: descending, ascending
     "text": ("{}, Z to A", "{}, A to Z"),
     "boolean": ("{}, true first", "{}, false first"),
@@ -49,24 +49,25 @@ _SORTS: dict[Order, str] = {
 
 def render() -> None:
     """Show the page."""
-    _, opened = page_frame.open_page("Explore", "Samples as pictures")
+    _, opened = page_frame.open_page(
+        "Explore", "Samples as pictures", has_filter=True, has_count=False
+    )
     if page_frame.require_scores(opened) is not None:
         _show_samples()
 
 
-@page_frame.view_fragment(Fragment.SAMPLES)
+@page_frame.view_fragment(Fragment.FILTERED)
 def _show_samples(context: Context, view: View) -> None:
     if view.sample is not None:
         url_widgets.forget_widgets(*_LIST_WIDGETS)
         open_sample.show_open_sample(context, resolve_order(context, view)[0], view.sample)
         return
-    filter_bar.show_filter_bar(context)
     _show_list()
 
 
 @page_frame.view_fragment(Fragment.LISTED)
 def _show_list(context: Context, view: View) -> None:
-    """Show the samples without the filter bar, which paging and a new threshold do not change."""
+    """Show the list, which paging and a new threshold change, and nothing else."""
     view, problem = resolve_order(context, view)
     if problem:
         notices.show_notice("problem", "The order of the link was ignored", problem)
@@ -79,17 +80,15 @@ def _show_list(context: Context, view: View) -> None:
 def _show_page(context: Context, view: View) -> None:
     with _show_first_hits(context, view):
         page = read_page(context, view)
-    total, order, pager = _show_page_line(view, [4, 3, 4, 2, 2, 5], "Per page")
-    with total:
-        figures.show_inline_figure(
-            formatting.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
-        )
-    with order:
+    with _open_list_line():
+        figures.show_inline_figure(formatting.plural(page.total, "sample"))
+        _choose_layout(view)
         _choose_order(context, view.sort)
-    with pager:
+        _choose_sizes(view, "per page")
+        if page.records:
+            reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
         _show_pager("above", page)
     if page.records:
-        reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
         _show_gallery("gallery", read_tiles(context, page), view, _pop_focus())
         _show_pager("below", page)
     elif view.page is not None:
@@ -109,20 +108,27 @@ def _choose_order(context: Context, order: Order) -> None:
         names[ColumnSort(column, is_descending=False)] = ascending.format(column)
     if order not in names and isinstance(order, ColumnSort):  # such as rating.min, from a link
         names[order] = f"{'Highest' if order.is_descending else 'Lowest'} {order.column}"
-    url_widgets.choose_option("sort", "Sort by", list(names), order, names.__getitem__)
+    url_widgets.choose_option("sort", "Sort by", list(names), order, names.__getitem__, width=215)
 
 
-def _show_page_line(view: View, widths: list[int], size_label: str) -> list[DeltaGenerator]:
-    """Show layout, page size and picture size in a row; return its other columns."""
-    with st.container(key="page-line"):
-        first, layout, third, size, tiles, *rest = st.columns(widths, vertical_alignment="bottom")
-    with layout:
-        url_widgets.choose_option("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
-    with size:
-        url_widgets.choose_option("size", size_label, list(PAGE_SIZES), view.size)
-    with tiles:
-        url_widgets.choose_option("tiles", "Pictures", list(Tiles), view.tiles, str.capitalize)
-    return [first, third, *rest]
+def _open_list_line() -> DeltaGenerator:
+    """Return the line above a list, which wraps where the window is narrow."""
+    return st.container(horizontal=True, vertical_alignment="center", key="list_line")
+
+
+def _choose_layout(view: View) -> None:
+    name = _LAYOUTS.__getitem__
+    url_widgets.choose_option("layout", "Show", list(Layout), view.layout, name, width=140)
+
+
+def _choose_sizes(view: View, per: str) -> None:
+    """Show the number of samples ``per`` page or side, and the size of their pictures."""
+    sizes = list(PAGE_SIZES)
+    url_widgets.choose_option("size", per, sizes, view.size, lambda n: f"{n} {per}", width=140)
+    names = {size: f"{size.capitalize()} pictures" for size in Tiles}
+    url_widgets.choose_option(
+        "tiles", "Pictures", list(Tiles), view.tiles, names.__getitem__, width=160
+    )
 
 
 @contextmanager
@@ -152,7 +158,7 @@ def _show_gallery(key: str, tiles: list[Card], view: View, focus: int | None) ->
 
     def open_row(row_idx: int) -> None:
         open_sample.open_row(row_idx)
-        rerun_fragment(Fragment.SAMPLES)
+        rerun_fragments(Fragment.FILTERED)
 
     callbacks = None
     if st.session_state.get(Key.REVIEWER) is not None:
@@ -192,12 +198,13 @@ def _show_pager(position: str, page: Page) -> None:
 def _show_both_sides(context: Context, view: View) -> None:
     """Show the samples nearest to the threshold: dropped on the left, kept on the right."""
     threshold = view.threshold(context.workspace.bands)
-    about, number = _show_page_line(view, [6, 3, 3, 2, 2], "Per side")
-    with about:
-        figures.show_caption("Nearest to the threshold")
-    with number:
-        url_widgets.choose_number("cut", "Threshold", threshold)
-    reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
+    with _open_list_line():
+        figures.show_inline_figure("Nearest to the threshold")
+        look = url_widgets.UNLABELLED
+        url_widgets.choose_number("cut", "Threshold", threshold, width=140, **look)
+        _choose_layout(view)
+        _choose_sizes(view, "per side")
+        reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
     limits = context.filter.visnec
     low, high = (limits.min, limits.max) if limits else (None, None)
     sides = (

@@ -25,7 +25,7 @@ from dashboard.pages.overview.threshold_editor import editor, read_sequence_numb
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.links import column_threshold_url
-from dashboard.view.navigation import Fragment, PageName, go_to, rerun_fragment
+from dashboard.view.navigation import PageName, change_filter, go_to
 from dashboard.view.state import Key, Queue, View, change_view, current_view
 from dashboard.widgets import figures, page_frame
 from scoring.database.filters import ColumnCondition, Filter, Range
@@ -80,9 +80,7 @@ def _show_threshold(context: Context, view: View) -> None:
         ends = read_sent("brushed")
         ends = ends if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
         low, high = (read_number({"end": end}, "end") for end in ends)
-        where = filter_by_range(current_view().filter, column, low, high)
-        change_view(filter=where)
-        rerun_fragment(Fragment.SCORES)
+        change_filter(filter_by_range(current_view().filter, column, low, high))
 
     result = editor(
         key=key,

@@ -16,8 +16,8 @@ from dashboard.data.scores import (
     read_threshold_counts,
 )
 from dashboard.view import url_widgets
-from dashboard.view.navigation import Fragment, rerun_fragment
-from dashboard.view.state import Group, View, change_view, current_view
+from dashboard.view.navigation import change_filter
+from dashboard.view.state import Group, View, current_view
 from dashboard.widgets import breakdown, figures, notices
 from scoring.database.filters import ColumnCondition, Filter, Range
 
@@ -47,8 +47,7 @@ def show_groups(context: Context, view: View, threshold: float) -> None:
         return
 
     def choose_row(key: Any) -> None:
-        change_view(filter=toggle_row(current_view().filter, group, key, by))
-        rerun_fragment(Fragment.SCORES)
+        change_filter(toggle_row(current_view().filter, group, key, by))
 
     chosen: list[Any]
     if group is Group.COLUMN:
@@ -91,14 +90,12 @@ def show_groups(context: Context, view: View, threshold: float) -> None:
 def _show_choice(context: Context, group: Group, by: str | None) -> None:
     """Show the title and the choice of groups, with that of a column if it groups by one."""
     columns = read_group_columns(context.store)
-    title, choice = st.columns([2, 3], vertical_alignment="bottom")
-    with title:
-        if by is not None and len(columns) > 1:
-            url_widgets.choose_option("by", "By column", columns, by)
-        else:
-            st.subheader(f"By {by or _NAMES[group]}", anchor=False)
     groups = [each for each in Group if each is not Group.COLUMN or columns or each is group]
-    with choice:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if by is not None and len(columns) > 1:
+            url_widgets.choose_option("by", "By column", columns, by, width=220)
+        else:
+            st.subheader(f"By {by or _NAMES[group]}", anchor=False, width="content")
         names = {group: name.capitalize() for group, name in _NAMES.items()}
         url_widgets.choose_segment("group", "Group by", groups, group, names.__getitem__)
 

@@ -10,7 +10,8 @@ import streamlit as st
 from dashboard.data.context import Context
 from dashboard.data.scores import read_health, read_run_image_use, read_scorer_fit
 from dashboard.text import formatting
-from dashboard.view.state import change_view, current_view
+from dashboard.view.navigation import change_filter
+from dashboard.view.state import current_view
 from dashboard.widgets import breakdown, figures, notices
 from scoring.database.filters import Filter, Range
 from scoring.database.queries.image_use import describe_image_use, find_image_problem
@@ -75,7 +76,7 @@ def _show_rows(key: str, label: str, name: str, rows: list[_Row], current: Filte
     def choose_row(name: str) -> None:
         row = next((row for row in rows if row.name == name), None)
         if row is not None and row.field:
-            change_view(filter=toggle_value(current_view().filter, row.field, row.value))
+            change_filter(toggle_value(current_view().filter, row.field, row.value))
 
     table = [
         {

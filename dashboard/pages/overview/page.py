@@ -18,14 +18,15 @@ from dashboard.pages.overview import (
 from dashboard.text import formatting
 from dashboard.view.navigation import Fragment
 from dashboard.view.state import View
-from dashboard.widgets import figures, filter_bar, notices, page_frame
+from dashboard.widgets import figures, notices, page_frame
 from scoring.runs.record import list_runs
 from scoring.samples import Status
 
 
 def render() -> None:
     """Show the page."""
-    _, opened = page_frame.open_page("Overview", "Dataset, scores and threshold")
+    about = "Dataset, scores and threshold. Choose a row or draw a box in the loss plane to filter."
+    _, opened = page_frame.open_page("Overview", about, has_filter=True)
     context, dataset = opened.context, opened.dataset
     if dataset is not None and context is None:
         imported = formatting.moment(dataset.imported_at)
@@ -56,17 +57,15 @@ def _show_dataset(context: Context) -> None:
         ("Pending", pending, "not scored yet" if pending else "none left"),
         ("Without a score", total - scored - pending, "reasons below"),
         ("Decisions", decided, formatting.plural(len(reviewers), "reviewer")),
+        in_line=True,
     )
 
 
-@page_frame.view_fragment(Fragment.SCORES)
+@page_frame.view_fragment(Fragment.FILTERED)
 def _show_scores(context: Context, _view: View) -> None:
     """Show all that depends on the bands and the filter."""
-    filter_bar.show_filter_strip(
-        context, "All samples. Choose a row or draw a box in the loss plane to filter."
-    )
     if read_summary(context).n_scored:
-        threshold_editor.show_heading()
+        threshold_editor.show_heading(context)
         _show_threshold()
     else:
         text = (

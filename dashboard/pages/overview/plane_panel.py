@@ -16,8 +16,8 @@ import streamlit as st
 from dashboard.charts import plots
 from dashboard.data.context import Context
 from dashboard.data.scores import read_loss_plane
-from dashboard.view.navigation import Fragment, rerun_fragment
-from dashboard.view.state import Key, View, change_view, current_view
+from dashboard.view.navigation import change_filter
+from dashboard.view.state import Key, View, current_view
 from dashboard.widgets import figures, notices, page_frame, poller
 from scoring.database.filters import Range
 
@@ -62,8 +62,7 @@ def _filter_by_box() -> None:
     box = read_box(st.session_state.get(_KEY))
     if box is not None:
         current = current_view().filter
-        change_view(filter=replace(current, loss_text=box[0], loss_multimodal=box[1]), sample=None)
-        rerun_fragment(Fragment.SCORES)
+        change_filter(replace(current, loss_text=box[0], loss_multimodal=box[1]), sample=None)
 
 
 def read_box(state: Any) -> tuple[Range, Range] | None:

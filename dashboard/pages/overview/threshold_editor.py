@@ -20,9 +20,8 @@ from dashboard.data.scores import read_ecdf, read_histogram
 from dashboard.data.threshold_stats import MIN_LABELS, choose_step, threshold_stats
 from dashboard.frontend import assets
 from dashboard.view.links import threshold_url
-from dashboard.view.navigation import Fragment, PageName, go_to, rerun_fragment
+from dashboard.view.navigation import PageName, change_filter, go_to, rerun_filtered
 from dashboard.view.state import Queue, QueueScope, RuleKind, View, change_view, current_view
-from dashboard.widgets import figures
 from scoring.database.filters import Range
 
 _KEY: Final = "threshold_editor"
@@ -36,13 +35,24 @@ editor = st.components.v2.component(
 )
 
 
-def show_heading() -> None:
-    """Show title and instructions; a moved limit changes neither."""
-    figures.show_heading(
-        "VisNec score",
-        "Text-only loss minus multimodal loss, in nats per answer token. Drag a limit, move it "
-        "with the arrow keys, or type it. Drag across the histogram to filter by score.",
-    )
+def show_heading(context: Context) -> None:
+    """Show the title, and a button to label samples where there are too few labels."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader(
+            "VisNec score",
+            anchor=False,
+            width="content",
+            help="Text-only loss minus multimodal loss, in nats per answer token. Drag a limit, "
+            "move it with the arrow keys, or type it. Drag across the histogram to filter by "
+            "score.",
+        )
+        if len(read_labels(context)) < MIN_LABELS and st.button(
+            "Label samples to estimate wrong drops",
+            icon=":material/casino:",
+            type="tertiary",
+            help="Opens a random draw from each source and category on the Review page",
+        ):
+            go_to(PageName.REVIEW, queue=Queue.STRATIFIED, who=QueueScope.UNDECIDED, row=None)
 
 
 def show_editor(context: Context, view: View, threshold: float) -> None:
@@ -74,12 +84,6 @@ def show_editor(context: Context, view: View, threshold: float) -> None:
         go_to(PageName.SUBSET, rule=RuleKind.THRESHOLD, minimum=threshold, maximum=None)
     if result.act == "review":
         go_to(PageName.REVIEW, queue=Queue.THRESHOLD, cut=threshold, row=None)
-    if len(read_labels(context)) < MIN_LABELS and st.button(
-        "Label samples to estimate wrong drops",
-        icon=":material/casino:",
-        help="Opens a random draw from each source and category on the Review page",
-    ):
-        go_to(PageName.REVIEW, queue=Queue.STRATIFIED, who=QueueScope.UNDECIDED, row=None)
 
 
 # ---- changes in the browser ----------------------------------------------------------------------
@@ -98,14 +102,13 @@ def _change_limits() -> None:
         return
     change_view(**limits)
     if (low, high) != (bands.low, bands.high):
-        rerun_fragment(Fragment.SCORES)
+        rerun_filtered()
 
 
 def _filter_by_score() -> None:
     ends = read_score_range(_read_sent("brushed"))
     if ends is not None:
-        change_view(filter=replace(current_view().filter, visnec=Range(*ends)))
-        rerun_fragment(Fragment.SCORES)
+        change_filter(replace(current_view().filter, visnec=Range(*ends)))
 
 
 def change_bands() -> None:
@@ -115,10 +118,10 @@ def change_bands() -> None:
         workspace = read_workspace()
         actions.save_bands(workspace, current_view().bands(workspace.bands))
         change_view(low=None, high=None)
-        rerun_fragment(Fragment.SCORES)
+        rerun_filtered()
     elif action == "reset":
         change_view(low=None, high=None, cut=None)
-        rerun_fragment(Fragment.SCORES)
+        rerun_filtered()
 
 
 def read_limits(limits: object) -> dict[str, float]:

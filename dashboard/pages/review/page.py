@@ -6,16 +6,14 @@ import streamlit as st
 
 from dashboard.data.context import Context
 from dashboard.data.reviews import COLUMN_QUEUES, choose_queue_column, list_queue_columns
-from dashboard.data.samples import count_samples
 from dashboard.data.scores import read_other_scopes
 from dashboard.pages.review import panels, plain_review, review_deck
 from dashboard.pages.review.open_queue import SEEDED, close_queue, open_queue
-from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.state import Key, Queue, QueueScope, View, change_view, current_view
+from dashboard.view.navigation import Fragment
+from dashboard.view.state import Key, Queue, QueueScope, View, current_view
 from dashboard.widgets import figures, page_frame
 from dashboard.widgets import reviewer as names
-from scoring.database.filters import Filter
 from scoring.database.queries.compare import other_name
 
 _QUEUE_NAMES = {
@@ -43,7 +41,9 @@ _WHO_NAMES = {
 
 def render() -> None:
     """Show the page."""
-    view, opened = page_frame.open_page("Review", "One sample at a time, one key per decision")
+    view, opened = page_frame.open_page(
+        "Review", "One sample at a time, one key per decision", has_filter=True
+    )
     context = page_frame.require_scores(opened)
     if context is None:
         return
@@ -58,22 +58,12 @@ def render() -> None:
 
 def _show_choices(context: Context, view: View, reviewer: str) -> None:
     """Show which samples come up, in which order, and who decides."""
-    has_parameter = view.queue in (
-        *(Queue.THRESHOLD, Queue.RULE, Queue.RUNS),
-        *(*COLUMN_QUEUES, *SEEDED),
-    )
-    widths = [4, 3, 3] if has_parameter else [7, 3]
-    queue, *parameter, who = st.columns(widths, vertical_alignment="bottom")
-    with queue:
+    with st.container(horizontal=True, vertical_alignment="center", key="review_line"):
         name = _QUEUE_NAMES.__getitem__
-        url_widgets.choose_option("queue", "Queue", list(Queue), view.queue, name)
-    if has_parameter:
-        with parameter[0]:
-            _choose_parameter(context, view)
-    with who:
+        url_widgets.choose_option("queue", "Queue", list(Queue), view.queue, name, width=290)
+        _choose_parameter(context, view)
         scope = _WHO_NAMES.__getitem__
-        url_widgets.choose_option("who", "Samples", list(QueueScope), view.who, scope)
-    with st.container(horizontal=True, vertical_alignment="center", key="review_switches"):
+        url_widgets.choose_option("who", "Samples", list(QueueScope), view.who, scope, width=180)
         url_widgets.choose_flag(
             "blind",
             "Blind first",
@@ -89,29 +79,30 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
                 st.button("Sign out", on_click=st.logout)
             else:
                 st.button("Change name", on_click=names.forget_name)
-    if context.filter != Filter():
-        with st.container(horizontal=True, vertical_alignment="center"):
-            n_samples = formatting.plural(count_samples(context), "sample")
-            figures.show_caption(f"Filter: {context.filter} ({n_samples})")
-            st.button("Clear filter", on_click=change_view, kwargs={"filter": Filter()})
 
 
 def _choose_parameter(context: Context, view: View) -> None:
-    """Show the parameter of the queue: seed, threshold, column or other scores."""
+    """Show the parameter of the queue, if it has one: seed, threshold, column or other scores."""
+    look = url_widgets.UNLABELLED
     if view.queue in SEEDED:
-        url_widgets.choose_count("seed", "Seed", view.seed)
+        figures.show_inline_figure("", "Seed")
+        url_widgets.choose_count("seed", "Seed", view.seed, width=140, **look)
     elif view.queue in COLUMN_QUEUES:
         if column := choose_queue_column(context, view):
             names = list_queue_columns(context, view.queue)
-            url_widgets.choose_option("column", "Column", names, column)
-    elif view.queue is not Queue.RUNS:
-        url_widgets.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))
-    elif others := [other_name(scope) for scope in read_other_scopes(context)]:
-        chosen = view.other if view.other in others else others[0]
-        url_widgets.choose_option("other", "Compare with", others, chosen)
+            url_widgets.choose_option("column", "Column", names, column, width=180)
+    elif view.queue in (Queue.THRESHOLD, Queue.RULE):
+        threshold = view.threshold(context.workspace.bands)
+        figures.show_inline_figure("", "Threshold")
+        url_widgets.choose_number("cut", "Threshold", threshold, width=140, **look)
+    elif view.queue is Queue.RUNS:
+        others = [other_name(scope) for scope in read_other_scopes(context)]
+        if others:
+            chosen = view.other if view.other in others else others[0]
+            url_widgets.choose_option("other", "Compare with", others, chosen, width=180)
 
 
-@page_frame.view_fragment()
+@page_frame.view_fragment(Fragment.FILTERED)
 def _show_review(context: Context, view: View) -> None:
     """Show the queue and its sample; a decision reruns only this fragment."""
     reviewer = st.session_state.get(Key.REVIEWER)
