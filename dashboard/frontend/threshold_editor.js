@@ -263,7 +263,8 @@ class ThresholdEditor extends Widget {
       const label = `${name}: ${share} of ${VN.count(n + part[2])} kept`;
       const piece = el("span", { class: "kept", style: { width: `${(100 * n) / (n + part[2])}%` } });
       return [el("span", { class: "part", title: name }, name),
-        el("div", { class: "vn-bar", role: "img", "aria-label": label, title: label }, piece), el("span", "number", share)];
+        el("div", { class: "vn-bar", role: "img", "aria-label": label, title: label }, piece),
+        el("span", "number", share)];
     };
     this.mix.replaceChildren(
       el("div", "vn-mix", sides.flatMap(bar), el("ul", names, title, parts.map(legend))),
