@@ -216,9 +216,9 @@ def read_comparison(context: Context, other: Scope, share: float) -> Comparison:
     return compare_scopes(context.selection, other, share)
 
 
-def read_trend(context: Context, others: Sequence[Scope]) -> RunTrend:
+def read_trend(context: Context, others: Sequence[Scope], max_changes: int) -> RunTrend:
     """Return the view's scores and others in this order, on the samples under the filter."""
-    return compare_runs(context.selection, others)
+    return compare_runs(context.selection, others, max_changes)
 
 
 @cached_read(decisions=False)

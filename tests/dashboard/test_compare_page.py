@@ -10,6 +10,7 @@ import pytest
 from dashboard.data.context import WORKSPACE_VARIABLE, Context, open_view_context
 from dashboard.data.reviews import read_labels
 from dashboard.data.scores import read_other_scopes, read_threshold_counts
+from dashboard.pages.compare.page import open_ends
 from dashboard.pages.overview.health_panel import toggle_value
 from dashboard.pages.overview.plane_panel import read_box
 from dashboard.view.state import Key, View
@@ -153,6 +154,13 @@ def test_a_row_of_the_health_table_is_added_to_the_filter_and_removed() -> None:
     undecided = toggle_value(scenes, "certainty", ("undecided",))
     assert undecided == replace(scenes, certainty=("undecided",))
     assert toggle_value(undecided, "certainty", ("undecided",)) == scenes
+
+
+def test_a_box_beyond_the_axis_is_open_on_that_side() -> None:
+    assert open_ends(Range(-1.0, 2.0), -3.0, 3.0) == Range(-1.0, 2.0)
+    assert open_ends(Range(-3.1, 2.0), -3.0, 3.0) == Range(None, 2.0)
+    assert open_ends(Range(1.0, 3.1), -3.0, 3.0) == Range(1.0, None)
+    assert open_ends(Range(-4.0, 4.0), -3.0, 3.0) is None
 
 
 @pytest.mark.parametrize(

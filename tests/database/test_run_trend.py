@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -30,19 +32,15 @@ LAST: list[float | Status] = [2.0, 0.125, 0.5, 1.0, 0.25, 1.0]
 STEP_2, STEP_3 = (Scope(f"step-{step}", "none", SCOPE.clustering_id) for step in (2, 3))
 
 
-def list_rows(scores: list[float | Status], n_right: int) -> list[Row]:
+def list_rows(scores: Sequence[float | Status], n_right: int) -> list[Row]:
     """Rows of a run of which the first ``n_right`` predictions with the image are right."""
     rows = []
     for i, score in enumerate(scores):
         row = typed_row(score, i)
         right, wrong = row.turns[0][1], "no idea"
         answers = (wrong, right if i < n_right else wrong)
-        rows.append(Row(**{**_fields(row), "predictions": answers}))
+        rows.append(replace(row, predictions=answers))
     return rows
-
-
-def _fields(row: Row) -> dict[str, object]:
-    return {name: getattr(row, name) for name in Row.__dataclass_fields__}
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +93,13 @@ def test_the_order_is_the_chosen_one(store: Store) -> None:
 
 def test_changes_are_between_the_first_and_the_last_run(store: Store) -> None:
     trend = compare_runs(store.selection(SCOPE), [STEP_2, STEP_3])
-    assert trend.changes["row_idx"].tolist() == [0, 2, 1, 4]
-    assert trend.changes["change"].tolist() == ["became", "became", "stopped", "became"]
+    assert trend.n_changes == {"became": 3, "stopped": 1}
+    assert trend.changes["row_idx"].tolist() == [0, 2, 4, 1]
+    assert trend.changes["change"].tolist() == ["became", "became", "became", "stopped"]
     assert trend.changes.iloc[0].tolist() == [0, "scenes", "became", 0.0, 0.25, 2.0]
     assert pd.isna(trend.changes.iloc[1]["score_1"])  # without a score in the middle
+    few = compare_runs(store.selection(SCOPE), [STEP_2, STEP_3], max_changes=1)
+    assert (few.changes["row_idx"].tolist(), few.n_changes) == ([0, 1], trend.n_changes)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
@@ -16,6 +17,7 @@ from dashboard.view import url_widgets
 from dashboard.view.navigation import Fragment, PageName, change_filter, go_to
 from dashboard.view.state import Queue, View, current_view
 from dashboard.widgets import figures, gallery, notices, page_frame
+from scoring.database.filters import Range
 from scoring.database.queries.compare import Comparison, flip_filter, other_name
 from scoring.database.values import Scope
 from scoring.necessity import CATEGORIES
@@ -86,7 +88,9 @@ def _show_comparison(context: Context, view: View) -> None:
         figure = plots.comparison_figure(
             comparison, *names, context.bands, figures.use_dark_theme()
         )
-        figures.show_chart(figure, _DENSITY, on_select=_filter_by_score, selection_mode="box")
+        ends = float(comparison.edges_here[0]), float(comparison.edges_here[-1])
+        choose = partial(_filter_by_score, *ends)
+        figures.show_chart(figure, _DENSITY, on_select=choose, selection_mode="box")
     with right:
         _show_flips(context, view, other, comparison)
     if not comparison.furthest.empty:
@@ -133,11 +137,19 @@ def _choose_others(context: Context, view: View) -> tuple[tuple[Scope, ...], Sco
     return tuple(others[key] for key in through), others[name]
 
 
-def _filter_by_score() -> None:
+def _filter_by_score(first: float, last: float) -> None:
+    """Filter by the selected scores; beyond the ends of the axis the range is open."""
     # A selection is an event: the redrawn figure forgets it, the filter keeps it.
     scores = figures.read_selected_range(st.session_state.get(_DENSITY), "x")
     if scores is not None:
-        change_filter(replace(current_view().filter, visnec=scores))
+        change_filter(replace(current_view().filter, visnec=open_ends(scores, first, last)))
+
+
+def open_ends(scores: Range, first: float, last: float) -> Range | None:
+    """Return a range without the ends that are beyond the axis; None if it has no end then."""
+    low = None if scores.min is None or scores.min < first else scores.min
+    high = None if scores.max is None or scores.max > last else scores.max
+    return None if low is None and high is None else Range(low, high)
 
 
 def _show_flips(context: Context, view: View, other: Scope, comparison: Comparison) -> None:

@@ -31,7 +31,7 @@ _CHANGES = {"became": "Became vision-critical", "stopped": "Stopped being vision
 
 def show_trend(context: Context, view: View, others: Sequence[Scope]) -> None:
     """Show the view's scores and others in this order."""
-    trend = read_trend(context, others)
+    trend = read_trend(context, others, _MAX_CHANGES)
     names = _name_scopes(trend.scopes)
     figures.show_heading(
         "Trend",
@@ -100,7 +100,7 @@ def _show_changes(context: Context, view: View, trend: RunTrend, names: Sequence
         "visnec compare --to writes them to a file.",
     )
     titles = [
-        f"{title}: {formatting.count(trend.count_changes(change))}"
+        f"{title}: {formatting.count(trend.n_changes[change])}"
         for change, title in _CHANGES.items()
     ]
     for tab, change in zip(st.tabs(titles), CHANGES, strict=True):
@@ -116,12 +116,13 @@ def _show_changed(
         figures.show_caption("None.")
         return
     where = change_filter(context.filter, trend.scopes[-1], change)
-    link = figures.link_samples(context, view, where, len(frame), trend.n_samples)
+    n_changes = trend.n_changes[change]
+    link = figures.link_samples(context, view, where, n_changes, trend.n_samples)
     st.html(
         f'<a href="{escape(link.address)}" class="vn-go" target="_self">'
-        f"Show {formatting.plural(len(frame), 'sample')} in Explore</a>"
+        f"Show {formatting.plural(n_changes, 'sample')} in Explore</a>"
     )
-    records = frame.head(_MAX_CHANGES).to_dict("records")
+    records = frame.to_dict("records")
     tiles = read_row_tiles(context, [int(record["row_idx"]) for record in records])
     rows = [
         _list_cells(context, view, record, tile)

@@ -91,7 +91,7 @@ class ImageUse:
     ``baselines``: samples whose loss with the image equals that under a blind baseline.
     ``same_text``: of the samples with the same first question and answer and other images, those
     whose loss with the image is the same. ``predictions``: those that are the same with the image
-    and without it.
+    and without it, compared only where the losses are.
     """
 
     run_id: str
@@ -123,12 +123,15 @@ def _compare_losses(
     values |= {"block_rows": _BLOCK_ROWS}
     values |= {"noise": noise.band, "least_loss": _LEAST_LOSS * noise.band}
     counts = {name: Compared(*rest) for name, *rest in snapshot.fetch_rows(_LOSSES, values)}
+    predictions = Compared()
+    if any(counts[name].is_equal for name in _WITHOUT_IMAGE if name in counts):
+        predictions = Compared(*snapshot.fetch_rows(_PREDICTIONS, values)[0])
     return ImageUse(
         run_id,
         noise,
         {name: counts.get(name, Compared()) for name in baselines},
         same_text=Compared(*snapshot.fetch_rows(_SAME_TEXT, values)[0]),
-        predictions=Compared(*snapshot.fetch_rows(_PREDICTIONS, values)[0]),
+        predictions=predictions,
     )
 
 

@@ -8,7 +8,7 @@ vision-critical or stopped are those that the filters of :func:`flip_filter` sel
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -41,20 +41,17 @@ class RunTrend:
 
     ``n_samples`` have a score in all of them. ``by_source`` has a row per source and scope, after
     those of all sources: source, position (of the scope), n (samples), median (of their scores),
-    n_seen, seen (accuracy with the image), n_blind, blind (without it). ``changes``: the samples
-    that became vision-critical between the first and the last scope or stopped, the largest
-    difference first: row_idx, source, change and a score per scope (``score_0`` ...), NaN without
-    one.
+    n_seen, seen (accuracy with the image), n_blind, blind (without it). ``n_changes`` samples
+    became vision-critical between the first and the last scope, or stopped. ``changes``: those of
+    them with the largest differences, the largest first: row_idx, source, change and a score per
+    scope (``score_0`` ...), NaN without one.
     """
 
     scopes: tuple[Scope, ...]
     n_samples: int
     by_source: pd.DataFrame
+    n_changes: Mapping[str, int]
     changes: pd.DataFrame
-
-    def count_changes(self, change: str) -> int:
-        """Return the number of samples that ``became`` vision-critical, or ``stopped``."""
-        return int((self.changes["change"] == change).sum())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the trend as JSON values, without the changed samples."""
@@ -63,13 +60,16 @@ class RunTrend:
             "runs": [other_name(scope) for scope in self.scopes],
             "n_samples": self.n_samples,
             "by_source": records.to_dict("records"),
-            **{f"n_{change}": self.count_changes(change) for change in CHANGES},
+            **{f"n_{change}": n for change, n in self.n_changes.items()},
         }
 
 
-def compare_runs(selection: Selection, others: Sequence[Scope]) -> RunTrend:
+def compare_runs(
+    selection: Selection, others: Sequence[Scope], max_changes: int | None = None
+) -> RunTrend:
     """Compare the scores of a selection with those of other scopes, in this order.
 
+    At most ``max_changes`` samples of each change are listed, by default all of them.
     Raises InputError for a missing scope, for one that is named twice, and without others.
     """
     scopes = (selection.scope, *others)
@@ -80,9 +80,10 @@ def compare_runs(selection: Selection, others: Sequence[Scope]) -> RunTrend:
     for scope in others:
         check_scope(query.snapshot, scope)
     key = ("trend", selection.scope, *others, query.key, selection.where.measure, selection.bands)
+    key = (*key, max_changes)
     return query.snapshot.cache.get_or_compute(
         key,
-        lambda: _compare_scopes(selection, scopes),
+        lambda: _compare_scopes(selection, scopes, max_changes),
         lambda trend: int(
             trend.by_source.memory_usage().sum() + trend.changes.memory_usage().sum()
         ),
@@ -100,7 +101,9 @@ def change_filter(where: Filter, last: Scope, change: str) -> Filter:
     return replace(where, category=before, other=other_name(last), other_category=after)
 
 
-def _compare_scopes(selection: Selection, scopes: tuple[Scope, ...]) -> RunTrend:
+def _compare_scopes(
+    selection: Selection, scopes: tuple[Scope, ...], max_changes: int | None
+) -> RunTrend:
     columns = compile_query(selection).fetch_arrays(_ROWS)
     rows, source = columns["row_idx"].astype(np.int64), columns["source"].astype(np.int64)
     scores = [score_column(selection.store, scope)[rows] for scope in scopes]
@@ -112,11 +115,22 @@ def _compare_scopes(selection: Selection, scopes: tuple[Scope, ...]) -> RunTrend
         "median": [_measure(column[in_all], groups, np.median) for column in scores],
         **_measure_accuracies(snapshot, scopes, selection.where.measure, rows[in_all], groups),
     }
+    changed = _find_changes(selection.bands, rows, scores[0], scores[-1])
+    listed = np.concatenate([positions[:max_changes] for positions in changed.values()])
+    changes = pd.DataFrame(
+        {
+            "row_idx": rows[listed],
+            "source": np.array(sources, object)[source[listed]],
+            "change": np.repeat(CHANGES, [len(each[:max_changes]) for each in changed.values()]),
+            **{f"score_{i}": column[listed] for i, column in enumerate(scores)},
+        }
+    )
     return RunTrend(
         scopes,
         int(in_all.sum()),
         _list_by_source(sources, groups, measured, len(scopes)),
-        _list_changes(selection.bands, rows, np.array(sources, object)[source], scores),
+        {change: len(positions) for change, positions in changed.items()},
+        changes,
     )
 
 
@@ -200,21 +214,16 @@ def _list_by_source(
     return frame[(frame["n"] > 0) | (frame["source"] == ALL_SOURCES)].reset_index(drop=True)
 
 
-def _list_changes(
-    bands: Bands, rows: NDArray[np.int64], sources: NDArray[Any], scores: list[Floats]
-) -> pd.DataFrame:
-    """Return the samples that are vision-critical only in the first or only in the last scope."""
-    first, last = scores[0], scores[-1]
+def _find_changes(
+    bands: Bands, rows: NDArray[np.int64], first: Floats, last: Floats
+) -> dict[str, NDArray[np.int64]]:
+    """Return the positions of the samples that are vision-critical only in the last scope, or only
+    in the first one, the largest difference first."""
     both = ~np.isnan(first) & ~np.isnan(last)
     before, after = first >= bands.high, last >= bands.high
-    changed = np.flatnonzero(both & (before != after))
-    order = np.lexsort((rows[changed], -np.abs(last[changed] - first[changed])))
-    changed = changed[order]
-    return pd.DataFrame(
-        {
-            "row_idx": rows[changed],
-            "source": sources[changed],
-            "change": np.where(after[changed], *CHANGES),
-            **{f"score_{i}": column[changed] for i, column in enumerate(scores)},
-        }
-    )
+    changed: dict[str, NDArray[np.int64]] = {}
+    for change, is_changed in zip(CHANGES, (after & ~before, before & ~after), strict=True):
+        positions = np.flatnonzero(both & is_changed)
+        difference = np.abs(last[positions] - first[positions])
+        changed[change] = positions[np.lexsort((rows[positions], -difference))]
+    return changed
