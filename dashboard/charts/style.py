@@ -113,15 +113,18 @@ def draw_beyond(
     for side, symbol, n, at_x, at_y in sides:
         used = np.flatnonzero(n)
         if len(used):
-            name = f"{int(n.sum()):,} {side}"
             traces.append(
                 go.Scatter(
                     x=np.broadcast_to(at_x, n.shape)[used],
                     y=np.broadcast_to(at_y, n.shape)[used],
                     customdata=n[used],
                     mode="markers",
-                    name=name,
-                    marker={"symbol": symbol, "size": 8, "color": theme.ACCENT.of(dark)},
+                    name=f"{int(n.sum()):,}",
+                    marker={
+                        "symbol": symbol,
+                        "size": np.minimum(6 + 2 * np.log10(n[used]), 12),
+                        "color": theme.ACCENT.of(dark),
+                    },
                     hovertemplate=f"<b>%{{customdata:,}}</b> {side}<extra></extra>",
                 )
             )

@@ -82,7 +82,8 @@ def _show_comparison(context: Context, view: View) -> None:
     with left:
         figures.show_heading(
             "Score against score",
-            "On the line both scores are equal. Drag to filter by the score in A.",
+            "On the line both scores are equal. Arrowheads count the samples beyond the axes. Drag "
+            "to filter by the score in A.",
         )
         names = formatting.scope_name(context.scope), formatting.scope_name(other)
         figure = plots.comparison_figure(
@@ -107,7 +108,7 @@ def _choose_others(context: Context, view: View) -> tuple[tuple[Scope, ...], Sco
     name = view.other if view.other in others else next(iter(others))
     between = [key for key in others if key != name]
     through = [key for key in view.through if key in between]
-    widths = [4, 5, 4, 3] if between else [5, 5, 3]
+    widths = [4, 7, 4, 3] if between else [5, 5, 3]
     first, *middle, second, share = st.columns(widths, vertical_alignment="bottom")
     with first:
         figures.show_inline_figure("A", f"{formatting.scope_name(context.scope)} (chosen above)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -78,18 +79,22 @@ def _list_sources(trend: RunTrend, measure: str) -> list[list[figures.Cell]]:
     for source, frame in trend.by_source.groupby("source", sort=False):
         values, n_samples = frame[measure].tolist(), int(frame[n].iloc[0])
         cells = [_format_value(value, measure) for value in values]
-        change = _format_value(values[-1] - values[0], measure, sign="+")
+        change = _format_change(values[-1] - values[0], measure)
         rows.append((n_samples, [str(source) or formatting.ABSENT, n_samples, *cells, change]))
     rows[1:] = sorted(rows[1:], key=lambda row: -row[0])
     return [cells for _, cells in rows]
 
 
-def _format_value(value: float, measure: str, sign: str = "") -> str:
-    if value != value:  # NaN: no prediction
+def _format_value(value: float, measure: str) -> str:
+    if math.isnan(value):  # no prediction
         return formatting.ABSENT
-    if measure == "median":
-        return formatting.score(value)
-    return formatting.typeset_minus(f"{100 * value:{sign}.1f} %")
+    return formatting.score(value) if measure == "median" else f"{100 * value:.1f} %"
+
+
+def _format_change(value: float, measure: str) -> str:
+    if measure == "median" or math.isnan(value):
+        return _format_value(value, measure)
+    return formatting.typeset_minus(f"{100 * value:+.1f} points")
 
 
 def _show_changes(context: Context, view: View, trend: RunTrend, names: Sequence[str]) -> None:
