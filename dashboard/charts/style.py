@@ -122,7 +122,7 @@ def draw_beyond(
                     name=f"{int(n.sum()):,}",
                     marker={
                         "symbol": symbol,
-                        "size": np.minimum(6 + 2 * np.log10(n[used]), 12),
+                        "size": np.minimum(8 + 1.5 * np.log10(n[used]), 13),
                         "color": theme.ACCENT.of(dark),
                     },
                     hovertemplate=f"<b>%{{customdata:,}}</b> {side}<extra></extra>",
