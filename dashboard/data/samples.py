@@ -10,6 +10,7 @@ from typing import Final
 from dashboard.data.cache import APP_CACHE
 from dashboard.data.cards import Card, build_card, build_tile
 from dashboard.data.context import Context, cached_query, cached_read
+from dashboard.data.edits import read_card_edits
 from dashboard.text import formatting
 from dashboard.view.state import View
 from scoring.database.queries.browse import (
@@ -110,9 +111,10 @@ def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
     noise = score_noise(context.store, context.scope)
     shown = context.scope.baseline, context.bands, context.edition
     duplicates = _read_duplicates(context, rows)
+    edits = read_card_edits(context.workspace, list(samples.values()))
     return [
         build_card(samples[row], details[row], *shown, tokens.get(row), noise)
-        | {"duplicates": duplicates.get(row, [])}
+        | {"duplicates": duplicates.get(row, []), "edit": edits.get(row)}
         for row in rows
     ]
 

@@ -25,6 +25,7 @@ const Card = (() => {
     const caveats = [
       nearest.within_noise && "Within the noise of the limit: the category may be due to rounding.",
       isShort && "One content token: nothing averages out.",
+      card.edit?.changes.length && "Edited: the score and the predictions are of the record before the edit.",
       card.truncated && "Truncated: only the part that fits into the model was scored.",
     ].filter(Boolean);
     const category = el("span", "category", VN.swatch(card.category), card.category);
@@ -147,6 +148,22 @@ const Card = (() => {
       el("ol", {}, card.turns.map(renderTurn)), legend);
   }
 
+  // What a reviewer's edit changes, before and after.
+  function renderEdit({ edit }) {
+    if (!edit) return null;
+    const words = (pieces) => (pieces ? pieces.map(([text, differs]) => (differs ? el("mark", {}, text) : text))
+      : quiet("dropped"));
+    const change = ({ turn, before, after }) => el("div", "change", el("h4", {}, turn),
+      el("p", "before", words(before)), el("p", "after", words(after)));
+    const title = edit.changes.length || edit.problem ? "Edited" : "Restored to the imported record";
+    return el("section", { class: "edit", "aria-label": "Edit" },
+      el("h3", {}, title, quiet(` by ${edit.reviewer}, ${edit.edited_at}${edit.reason ? `, ${edit.reason}` : ""}`)),
+      edit.problem && el("p", "quiet", edit.problem),
+      edit.conflict && el("p", "quiet", "Another reviewer's edit differs; this one is newer."),
+      edit.note ? el("p", "note", edit.note) : null,
+      edit.changes.map(change));
+  }
+
   function renderDecisions(card) {
     if (!card.decisions.length) return null;
     const item = ({ decision, reviewer, note }) => el("li", {}, VN.decisionMark(decision), el("b", {}, reviewer), " ",
@@ -216,8 +233,8 @@ const Card = (() => {
       renderHeading(card, link, record),
       el("div", "columns",
         el("div", "side", images),
-        el("div", "main", renderScore(card), renderAnswers(card, redraw), conversation, renderFacts(card),
-          renderDecisions(card), renderNeighbours(card, open, openImage))));
+        el("div", "main", renderScore(card), renderAnswers(card, redraw), renderEdit(card), conversation,
+          renderFacts(card), renderDecisions(card), renderNeighbours(card, open, openImage))));
   }
 
   // Before a sample is revealed: the question, and what the model answers without the image.

@@ -2,11 +2,11 @@
 
 const KEYS_STORED_AS = "visnec-review-keys";
 const DEFAULT_KEYS = { keep: "k", drop: "d", unsure: "u", undo: "z", previous: "ArrowLeft", next: "ArrowRight",
-  reveal: "v", note: "n", focus: "f", help: "?" };
+  reveal: "v", note: "n", edit: "e", focus: "f", help: "?" };
 const KEY_MEANINGS = {
   keep: "keep", drop: "drop", unsure: "unsure", undo: "undo the last decision", previous: "back without deciding",
   next: "skip without deciding", reveal: "reveal a hidden sample", note: "write a note",
-  focus: "image and text over the whole window, or back", help: "show or hide this help",
+  edit: "edit the record", focus: "image and text over the whole window, or back", help: "show or hide this help",
 };
 const GROUP_ACTIONS = { keep: "keepGroup", drop: "dropGroup", unsure: "unsureGroup" }; // with Shift
 const KEY_SYMBOLS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space" };

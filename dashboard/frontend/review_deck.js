@@ -32,7 +32,7 @@ class ReviewDeck extends Widget {
       unsureGroup: () => this.decideGroup("unsure"),
       undo: () => this.undo(), previous: () => this.step(-1), next: () => this.step(1), note: () => this.note.focus(),
       reveal: () => this.go(this.state.reveal(), "revealed"), help: () => this.toggleHelp(),
-      focus: () => this.toggleFocus(),
+      focus: () => this.toggleFocus(), edit: () => this.edit(),
     };
     this.build();
     /** @type {(target: EventTarget, name: string, listener: (event: any) => void, capture?: boolean) => void} */
@@ -168,6 +168,13 @@ class ReviewDeck extends Widget {
     this.sender.sendSoon();
     await stored;
     this.draw(`undone: ${decisionText({ ...last, others: Object.keys(last.others ?? {}).length })}`);
+  }
+
+  // The form is a dialog of the page, which takes the keys while it is open.
+  edit() {
+    if (this.row === undefined) return;
+    if (this.state.isHidden()) this.report(`Reveal the sample first (${this.keymap.label("reveal")}).`);
+    else this.send("edit", { row: this.row, n: Date.now() });
   }
 
   // Draw another state, one without new drafts.
@@ -328,7 +335,8 @@ class ReviewDeck extends Widget {
     const neighbours = card.neighbours.map((neighbour) => ({ ...neighbour, decision: null }));
     const node = Card.render({ ...card, decisions: [], neighbours });
     const link = { class: "explore", href: `${this.data.explore}${card.row_idx}`, target: "_blank", rel: "noopener" };
-    node.querySelector(".heading").append(el("a", link, "Open in Explore ↗"));
+    const edit = { class: "plain-link", onclick: () => this.edit() };
+    node.querySelector(".heading").append(button(edit, "Edit the record"), el("a", link, "Open in Explore ↗"));
     const group = GroupBar.render(card, this.keymap, this.state, {
       decide: (decision) => this.decideGroup(decision), choose: () => { this.forgetCard(); this.draw(); },
     });

@@ -46,7 +46,7 @@ class Command(TyperCommand):
             f"{name}={self.bare_values[name]}"
             if name in self.bare_values and after.startswith("-")
             else name
-            for name, after in zip(args, following, strict=True)
+            for name, after in zip(args, following, strict=False)  # without arguments there is none
         ]
         return super().parse_args(ctx, complete)
 

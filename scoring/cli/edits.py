@@ -35,7 +35,9 @@ class EditOptions:
     turn: Annotated[int, Option("Number of the question and answer.", min=1)] = 1
     accept_prediction: Annotated[
         bool,
-        Option("Make the multimodal prediction of --run the first answer.", "--accept-prediction"),
+        Option(
+            "Make the multimodal prediction of --run the answer of --turn.", "--accept-prediction"
+        ),
     ] = False
     run_id: RunOption = None
     swap: Annotated[
@@ -180,8 +182,11 @@ def _read_operations(
         except (ValueError, TypeError) as problem:
             raise InputError(f"--operations is not a JSON list ({problem}).") from problem
     if options.accept_prediction:
-        text = editing.read_prediction(workspace, sample.row_idx, options.run_id)
-        yield SetText(editing.answer_position(sample, 1), text)
+        position = editing.answer_position(sample, options.turn)
+        yield SetText(
+            position,
+            editing.read_prediction(workspace, sample.row_idx, options.turn, options.run_id),
+        )
     if options.answer is not None:
         yield SetText(editing.answer_position(sample, options.turn), options.answer)
     if options.question is not None:

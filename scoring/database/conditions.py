@@ -97,6 +97,10 @@ _DECIDED = "s.row_idx IN (SELECT row_idx FROM final_decisions WHERE decision = A
 _NOT_DECIDED = (
     "s.row_idx NOT IN (SELECT row_idx FROM final_decisions WHERE decision = ANY($decisions))"
 )
+_EDITED = {
+    "yes": "s.row_idx IN (FROM edited_samples)",
+    "no": "s.row_idx NOT IN (FROM edited_samples)",
+}
 _CLUSTERS = """s.row_idx IN (
     SELECT row_idx FROM clusters
     WHERE clustering_id = $clustering_id AND cluster_id = ANY($clusters)
@@ -191,6 +195,7 @@ def compile_query(selection: Selection) -> Query:
         [_category_condition(category, selection.bands, values) for category in where.category],
         [CERTAINTY[certainty] for certainty in where.certainty],
         [_BASELINES[agreement] for agreement in where.baselines],
+        [_EDITED[edited] for edited in where.edited],
     ):
         conditions += [_any_of(alternatives)] if alternatives else []
     for name, column in _RANGE_COLUMNS.items():

@@ -36,6 +36,7 @@ from scoring.errors import OutdatedError
 from scoring.necessity import Bands
 from scoring.precision import noise_of
 from scoring.reviews.decisions import DecisionFeed, decision_feed, logs_generation
+from scoring.reviews.edit_resolution import SampleEdit
 from scoring.reviews.resolution import LatestDecision, majority_decisions
 from scoring.workspace import Workspace, require_dataset
 
@@ -225,15 +226,21 @@ class Snapshot(Reader):
         """Load what was added to the decision logs, if their ``generation`` has changed."""
         if generation != self.decisions_generation:
             changes = feed.read_changes(self._feed_version)
-            self.load_decisions(changes.latest, changes.rows)
+            self.load_decisions(changes.latest, changes.edits, changes.rows)
             self._feed_version, self.decisions_generation = changes.version, generation
 
-    def load_decisions(self, latest: list[LatestDecision], rows: set[int] | None = None) -> None:
-        """Replace the tables ``decisions`` and ``final_decisions`` in one transaction.
+    def load_decisions(
+        self,
+        latest: list[LatestDecision],
+        edits: list[SampleEdit],
+        rows: set[int] | None = None,
+    ) -> None:
+        """Replace ``decisions``, ``final_decisions`` and ``edited_samples`` in one transaction.
 
         ``final_decisions`` has one decision per decided sample: the majority's, or unsure where
-        there is none. With ``rows``, only the decisions on these are replaced, so that one more
-        decision does not cost as much as all of them.
+        there is none. ``edited_samples`` are those whose record a reviewer's edit changes. With
+        ``rows``, only these samples are replaced, so that one more event does not cost as much as
+        all of them.
         """
         majority = majority_decisions(latest)
         decided = sorted({entry.row_idx for entry in latest if entry.decision is not None})
@@ -244,6 +251,9 @@ class Snapshot(Reader):
         tables = {
             "new_decisions": decisions_table(latest),
             "new_final": pa.Table.from_pydict(final, _FINAL_DECISIONS),
+            "new_edited": pa.table(
+                {"row_idx": pa.array([e.row_idx for e in edits if e.changes_record], pa.int64())}
+            ),
             "new_rows": pa.table({"row_idx": pa.array(rows or (), pa.int64())}),
         }
         with closing(self.connection.cursor()) as cursor:
@@ -261,12 +271,15 @@ class Snapshot(Reader):
 _REPLACE_ALL = (
     "CREATE OR REPLACE TABLE decisions AS FROM new_decisions",
     "CREATE OR REPLACE TABLE final_decisions AS FROM new_final",
+    "CREATE OR REPLACE TABLE edited_samples AS FROM new_edited",
 )
 _REPLACE_SOME = (
     "DELETE FROM decisions WHERE row_idx IN (FROM new_rows)",
     "DELETE FROM final_decisions WHERE row_idx IN (FROM new_rows)",
+    "DELETE FROM edited_samples WHERE row_idx IN (FROM new_rows)",
     "INSERT INTO decisions BY NAME FROM new_decisions",
     "INSERT INTO final_decisions BY NAME FROM new_final",
+    "INSERT INTO edited_samples BY NAME FROM new_edited",
 )
 
 

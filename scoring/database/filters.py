@@ -27,6 +27,7 @@ DECISIONS = ("keep", "drop", "unsure", "none")
 CERTAINTIES = ("sure", "undecided", "unknown")
 AGREEMENTS = ("agree", "differ")
 CORRECTNESS = ("right", "wrong", "none")
+EDITED = ("yes", "no")
 
 _RANGES = (
     "visnec",
@@ -46,6 +47,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "status": tuple(Status),
     "certainty": CERTAINTIES,
     "decision": DECISIONS,
+    "edited": EDITED,
     "baselines": AGREEMENTS,
     "other_category": tuple(Category),
     "runs": AGREEMENTS,
@@ -140,6 +142,7 @@ class Filter:
     certainty: tuple[str, ...] = ()  # undecided: a band limit is within the noise of the dtype
     decision: tuple[str, ...] = ()  # over all reviewers, none where no one decided
     reviewer: tuple[str, ...] = ()  # who decided on it
+    edited: tuple[str, ...] = ()  # whether a reviewer's edit changes its record
     image: tuple[str, ...] = ()  # all samples with this image or a copy, by its path in the record
     visnec: Range | None = None  # nats per answer token, as both losses
     loss_text: Range | None = None
@@ -197,8 +200,8 @@ class Filter:
 
     @property
     def needs_decisions(self) -> bool:
-        """Whether it depends on decisions of reviewers."""
-        return bool(self.decision or self.reviewer)
+        """Whether it depends on decisions or edits of reviewers."""
+        return bool(self.decision or self.reviewer or self.edited)
 
     def __str__(self) -> str:
         parts = []

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scoring.database.connection import Store
-from scoring.database.queries.detail import fetch_prediction
+from scoring.database.queries.detail import fetch_predictions
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
 from scoring.exports.record_edits import edit_sample, family_of
@@ -163,16 +163,18 @@ def turns_now(sample: Sample, operations: Sequence[Operation]) -> dict[int, Turn
         raise InputError(f"Row {sample.row_idx} cannot be edited so: {problem}.") from problem
 
 
-def read_prediction(workspace: Workspace, row_idx: int, run_id: str | None = None) -> str:
-    """Return the multimodal prediction of the first answer, of a run or the latest one.
+def read_prediction(
+    workspace: Workspace, row_idx: int, number: int, run_id: str | None = None
+) -> str:
+    """Return the multimodal prediction of an answer (from 1), of a run or the latest one.
 
     Raises InputError where it has none.
     """
     record = read_run_or_latest(workspace, run_id)
-    text = fetch_prediction(Store(workspace), record.run_id, row_idx)
+    text = fetch_predictions(Store(workspace), record.run_id, row_idx).get(number - 1)
     if not text:
         raise InputError(
-            f"Run {record.run_id} has no multimodal prediction of row {row_idx}. Make one with "
-            "visnec predict, or name another run with --run."
+            f"Run {record.run_id} has no multimodal prediction of answer {number} of row "
+            f"{row_idx}. Make one with visnec predict, or name another run with --run."
         )
     return text

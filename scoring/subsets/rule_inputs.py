@@ -23,6 +23,7 @@ _MOVING: Final = {
     "certainty": "the band limits can be moved. Write the limits: visnec:0.25..",
     "decision": "decisions change, and they override the rule anyway",
     "reviewer": "decisions change, and they override the rule anyway",
+    "edited": "edits change. Export the edited samples with --edits only",
     "image": "images are compared by content once they are indexed. Use a column instead",
     "baselines": "it compares scores that can be computed later",
     "other": "another run can grow or be removed",

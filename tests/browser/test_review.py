@@ -405,3 +405,25 @@ def test_changed_keys_survive_a_reload(demo: Watched) -> None:
     deck.get_by_role("button", name="Restore default keys").click()
     expect(deck.locator("button.keep kbd")).to_have_text("K")
     demo.assert_sound()
+
+
+def test_keys_do_not_decide_while_a_record_is_edited(demo: Watched) -> None:
+    deck = begin(demo, "Editor")
+    row = row_on_show(deck)
+    demo.page.keyboard.press("e")
+    form = demo.page.get_by_role("dialog")
+    answer = form.get_by_label("Answer", exact=True)
+    answer.fill("")
+    answer.press_sequentially("kid dude")
+    answer.press("Control+Enter")
+    expect(form.locator(".vn-edit .after").last).to_have_text("kid dude")
+    form.get_by_role("button", name="Save edit").click()
+    expect(form).to_be_hidden()
+    expect(deck.locator(".edit .after")).to_have_text("kid dude")
+    expect(deck.locator(".caveat").first).to_contain_text("Edited")
+    assert row_on_show(deck) == row
+    holds, events = on_disk(demo, "Editor")
+    assert holds == {}
+    [event] = events
+    assert (event.row_idx, event.edit is not None) == (row, True)
+    demo.assert_sound()

@@ -22,7 +22,7 @@ from dashboard.pages.explore.duplicates import show_duplicates
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, change_filter, go_to, page_link
 from dashboard.view.state import Key, Tiles, View, change_view, current_view
-from dashboard.widgets import decision_buttons, figures, gallery, notices, reviewer
+from dashboard.widgets import decision_buttons, edit_form, figures, gallery, notices, reviewer
 from dashboard.widgets.gallery import is_row
 from scoring.database.filters import Filter
 from scoring.database.queries.browse import read_column_value
@@ -93,6 +93,7 @@ def show_open_sample(context: Context, view: View, row_idx: int) -> None:
     else:
         own = read_own_decisions(context.workspace, reviewer_name, [row_idx], 0)
         decision_buttons.show_buttons(row_idx, reviewer_name, own.decided.get(row_idx))
+        edit_form.show_edit_button(context, row_idx, reviewer_name)
         notices.show_message()
     show_duplicates(card)
     _show_history(context, row_idx)
@@ -203,7 +204,13 @@ def _show_history(context: Context, row_idx: int) -> None:
             (
                 formatting.moment(event.decided_at),
                 event.reviewer,
-                ("undo" if event.undoes else str(event.decision or "note"))
+                (
+                    "undo"
+                    if event.undoes
+                    else "edit"
+                    if event.edit
+                    else str(event.decision or "note")
+                )
                 + (" (undone)" if is_undone else ""),
                 event.note or "",
                 "bulk decision" if event.in_bulk else event.queue or "",

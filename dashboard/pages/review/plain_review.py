@@ -13,7 +13,7 @@ from dashboard.data.samples import read_card, read_image
 from dashboard.pages.review.open_queue import OpenQueue
 from dashboard.text import formatting
 from dashboard.view.state import Key, change_view
-from dashboard.widgets import decision_buttons, figures, notices
+from dashboard.widgets import decision_buttons, edit_form, figures, notices
 from scoring.images.decode import ImageProblem
 
 
@@ -76,6 +76,7 @@ def show_review(
     else:
         own_notes = (note["note"] for note in card["decisions"] if note["reviewer"] == reviewer)
         decision_buttons.show_note_form(due, reviewer, next(own_notes, None) or "")
+        edit_form.show_edit_button(context, due, reviewer)
         _show_card(context, card)
     return False
 

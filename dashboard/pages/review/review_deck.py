@@ -16,6 +16,7 @@ import streamlit as st
 from dashboard.data import actions
 from dashboard.data.actions import Receipt
 from dashboard.data.context import Context, read_workspace
+from dashboard.data.edits import edits_version
 from dashboard.data.reviews import read_own_decisions
 from dashboard.frontend import assets
 from dashboard.pages.review.open_queue import OpenQueue
@@ -23,6 +24,7 @@ from dashboard.text import formatting
 from dashboard.view.links import cards_url
 from dashboard.view.navigation import sample_link
 from dashboard.view.state import Key, View, change_view
+from dashboard.widgets import edit_form
 from dashboard.widgets import reviewer as names
 from dashboard.widgets.gallery import is_row
 from scoring.database.filters import Filter
@@ -71,7 +73,11 @@ def show_deck(
             "receipt": asdict(receipt),
             "answered": answered,  # number of the outbox that the receipt is about
             # When this URL changes, the browser reloads the samples.
-            "cards": cards_url(context.scope, context.bands, context.store.generation),
+            "cards": cards_url(
+                context.scope,
+                context.bands,
+                f"{context.store.generation}-{edits_version(context.workspace)}",
+            ),
             # The address of a sample without its row.
             "explore": sample_link(replace(view, page=None, row=None, filter=Filter())),
             "blind": view.blind,  # hides each sample's image and reference at first
@@ -79,7 +85,11 @@ def show_deck(
         default={"outbox": None},
         on_outbox_change=save_outbox,
         on_rebuild_change=lambda: None,
+        on_edit_change=lambda: None,
     )
+    edited = (result.edit or {}).get("row")
+    if is_row(edited):
+        edit_form.show_form(context, edited, reviewer)
     return result.rebuild is not None
 
 

@@ -186,16 +186,19 @@ def sample_details(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int,
     return details
 
 
-def fetch_prediction(store: Store, run_id: str, row_idx: int) -> str | None:
-    """Return a run's multimodal prediction of the first answer of a sample; None without one."""
+def fetch_predictions(store: Store, run_id: str, row_idx: int) -> dict[int, str]:
+    """Return a run's multimodal predictions of a sample by answer, numbered from 0."""
     rows = store.snapshot().fetch_rows(
         """
-        SELECT prediction_multimodal FROM predictions
+        SELECT 0 AS turn, prediction_multimodal FROM predictions
+        WHERE run_id = $run_id AND row_idx = $row_idx
+        UNION ALL
+        SELECT turn, prediction_multimodal FROM turn_predictions
         WHERE run_id = $run_id AND row_idx = $row_idx
         """,
         {"run_id": run_id, "row_idx": row_idx},
     )
-    return None if not rows else rows[0][0]
+    return {int(turn): text for turn, text in rows if text is not None}
 
 
 def token_scores(store: Store, scope: Scope, row_idx: int) -> pd.DataFrame | None:

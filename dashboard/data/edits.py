@@ -1,0 +1,159 @@
+"""Edits of samples for the pages: what a card shows, and the operations of a form."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from dashboard.text import formatting
+from dashboard.text.word_differences import word_differences
+from scoring.errors import InputError
+from scoring.exports.editing import set_text, turns_now
+from scoring.readers.conversation import insert_placeholders
+from scoring.readers.turn_removal import EditError
+from scoring.reviews.decisions import read_edits
+from scoring.reviews.edit_resolution import SampleEdit
+from scoring.reviews.edits import (
+    DropTurn,
+    MoveImage,
+    Operation,
+    RemoveImage,
+    SwapAnswers,
+    apply_edit,
+)
+from scoring.samples import Role, Sample, Turn
+from scoring.workspace import Workspace
+
+
+def read_card_edits(workspace: Workspace, samples: Sequence[Sample]) -> dict[int, dict[str, Any]]:
+    """Return what cards show of the current edits of these samples, by row."""
+    by_row = {sample.row_idx: sample for sample in samples}
+    edits = read_edits(workspace, by_row)
+    return {each.row_idx: _describe_edit(by_row[each.row_idx], each) for each in edits}
+
+
+def edits_version(workspace: Workspace) -> str:
+    """Return a key that changes with the current edits."""
+    ids = [event.event_id for each in read_edits(workspace) for event in (each.event, *each.others)]
+    return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:12] if ids else ""
+
+
+def _describe_edit(sample: Sample, current: SampleEdit) -> dict[str, Any]:
+    event = current.event
+    shown = {
+        "reviewer": event.reviewer,
+        "edited_at": formatting.moment(event.decided_at),
+        "conflict": current.is_conflict,
+        "changes": [],
+        "problem": None,
+        "reason": "",
+        "note": "",
+    }
+    try:
+        after = apply_edit(sample, current.edit)
+        shown |= {"reason": name_reason(current.edit.reason), "note": current.edit.note}
+        shown["changes"] = list_changes(sample, after.turns)
+    except (EditError, InputError) as problem:
+        shown["problem"] = f"This edit cannot be applied: {problem}"
+    return shown
+
+
+def name_reason(reason: str) -> str:
+    """Return a reason code in words."""
+    return reason.replace("_", " ")
+
+
+def name_turns(sample: Sample) -> dict[int, str]:
+    """Return position -> name of each turn, such as "answer 2"; without number if there is one."""
+    names, n_answers = {}, 0
+    several = sample.n_turns > 1
+    for position, turn in enumerate(sample.turns):
+        number = f" {n_answers + 1}" if several else ""
+        kind = {Role.HUMAN: "question", Role.ASSISTANT: "answer"}.get(turn.role, "system prompt")
+        names[position] = kind + (number if turn.role is not Role.SYSTEM else "")
+        n_answers += turn.role is Role.ASSISTANT
+    return names
+
+
+def list_changes(sample: Sample, after: Mapping[int, Turn]) -> list[dict[str, Any]]:
+    """Return each changed turn before and after, in pieces [text, differs]; None if dropped."""
+    changes = []
+    for position, name in name_turns(sample).items():
+        before, now = sample.turns[position], after.get(position)
+        if now == before:
+            continue
+        old = insert_placeholders(before)
+        new = None if now is None else insert_placeholders(now)
+        first, second = word_differences(old, new or "")
+        changes.append(
+            {
+                "turn": name,
+                "before": [[piece.text, piece.differs] for piece in first],
+                "after": None if new is None else [[p.text, p.differs] for p in second],
+            }
+        )
+    return changes
+
+
+def plan_operations(
+    sample: Sample,
+    base: Sequence[Operation],
+    texts: Mapping[int, str],
+    dropped: Collection[int] = (),
+    image: Operation | None = None,
+) -> list[Operation]:
+    """Return the operations of a form that was filled in for a sample.
+
+    Args:
+        sample: The sample as it was imported.
+        base: The operations of the edit that the form started from.
+        texts: The text of each turn by position, with ``<image>`` for its images.
+        dropped: Positions of answers to drop with their questions.
+        image: An operation on a placeholder.
+
+    Raises:
+        InputError: Where an operation does not fit the sample.
+    """
+    turns = turns_now(sample, base)
+    operations = list(base)
+    changed = {
+        position: text
+        for position, text in texts.items()
+        if position in turns and text != insert_placeholders(turns[position])
+    }
+    for first, second in _find_swaps(turns, changed):
+        operations.append(SwapAnswers(first, second))
+        del changed[first], changed[second]
+    operations += [set_text(position, turns[position], text) for position, text in changed.items()]
+    operations += [image] if image is not None else []
+    operations += [DropTurn(position) for position in dropped if position in turns]
+    turns_now(sample, operations)
+    return operations
+
+
+def _find_swaps(turns: Mapping[int, Turn], changed: Mapping[int, str]) -> list[tuple[int, int]]:
+    """Return pairs of answers that have each other's text."""
+    answers = [p for p in sorted(changed) if turns[p].role is Role.ASSISTANT]
+    pairs: list[tuple[int, int]] = []
+    for first in answers:
+        for second in answers:
+            is_swap = changed[first] == turns[second].text and changed[second] == turns[first].text
+            if first < second and is_swap and not any({first, second} & set(p) for p in pairs):
+                pairs.append((first, second))
+    return pairs
+
+
+def list_image_choices(sample: Sample, base: Sequence[Operation]) -> dict[str, Operation]:
+    """Return what a form offers for the image placeholders, by its words."""
+    turns, names = turns_now(sample, base), name_turns(sample)
+    choices: dict[str, Operation] = {}
+    n = 0
+    for position, turn in sorted(turns.items()):
+        for _ in turn.image_offsets:
+            choices[f"Remove image {n + 1}"] = RemoveImage(n)
+            for other, target in sorted(turns.items()):
+                if target.role is Role.HUMAN and other != position:
+                    choices[f"Move image {n + 1} to {names[other]}"] = MoveImage(n, other)
+            n += 1
+    return choices
