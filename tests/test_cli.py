@@ -346,6 +346,10 @@ def test_an_interrupted_run_resumes_without_loss_or_duplicate(
     assert rows(run) == list(range(600))
 
 
+def test_a_command_needs_no_argument() -> None:
+    assert visnec("doctor").returncode == 0
+
+
 def test_doctor_describes_the_machine() -> None:
     done = visnec("doctor", "--json")
     assert done.returncode == 0, done.stderr

@@ -23,9 +23,9 @@ const Card = (() => {
     const { nearest, n_content_tokens: n_content, n_answer_tokens: n_answer } = card;
     const isShort = n_content === 1 || (n_content === null && n_answer !== null && n_answer <= 2);
     const caveats = [
+      card.edit?.changes.length && "Edited: the score and the predictions are of the record before the edit.",
       nearest.within_noise && "Within the noise of the limit: the category may be due to rounding.",
       isShort && "One content token: nothing averages out.",
-      card.edit?.changes.length && "Edited: the score and the predictions are of the record before the edit.",
       card.truncated && "Truncated: only the part that fits into the model was scored.",
     ].filter(Boolean);
     const category = el("span", "category", VN.swatch(card.category), card.category);
