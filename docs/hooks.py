@@ -50,8 +50,8 @@ def api_pages() -> str:
 
 
 PUBLIC_TABLES = (
-    "samples", "scores", "turn_scores", "predictions", "turn_predictions", "clusters", "runs",
-    "decisions", "columns", "column_values",
+    "samples", "scores", "turn_scores", "image_losses", "predictions", "turn_predictions",
+    "clusters", "runs", "decisions", "columns", "column_values",
 )  # fmt: skip
 
 

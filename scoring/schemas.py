@@ -135,6 +135,18 @@ TURN_PREDICTIONS = pa.schema(
 """``runs/<run_id>/turn_predictions/part-*.parquet``: a row per answer after the first. ``turn`` is
 its 0-based position among the answers, from 1."""
 
+IMAGE_LOSSES = pa.schema(
+    [
+        ("row_idx", pa.int64()),
+        ("image", pa.int32()),  # 0-based position among the sample's images
+        ("loss_multimodal_sum", pa.float64()),  # nats, with all images
+        ("loss_without_sum", pa.float64()),  # without this one
+        ("n_answer_tokens", pa.int32()),  # that both are summed over
+        ("reason", pa.string()),  # why there are no losses
+    ]
+)
+"""``runs/<run_id>/image_losses/part-*.parquet``: a row per image of a sample with several."""
+
 CLUSTERS = pa.schema(
     [
         ("row_idx", pa.int64()),

@@ -53,6 +53,11 @@ class FakeModel:
         cost = self._by_colour.get(images[0].getpixel((0, 0))) if images else None
         return self._encode(turns, bool(images), cost)
 
+    def encode_without_image(
+        self, turns: Sequence[Turn], images: Sequence[Image.Image], removed: int
+    ) -> EncodedSample:
+        return self.encode(turns, [image for at, image in enumerate(images) if at != removed])
+
     def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
         return self._encode(turns, True, self._masked)
 

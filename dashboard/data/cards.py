@@ -70,10 +70,7 @@ def build_card(
         "n_others": len(others),
         "n_agreeing": None if visnec is None else len(agreeing),
         "n_turns": sample.n_turns,
-        "images": [
-            {"url": image_url(sample.row_idx, position, edition), "path": image_path(path)}
-            for position, path in enumerate(sample.images)
-        ],
+        "images": _images(sample, detail, edition),
         "turns": _messages(sample.turns, turn_scores, bands, _tokens_by_answer(tokens)),
         "answer": sample.answer,
         "predictions": _predictions_by_run(sample, detail),
@@ -200,6 +197,30 @@ def _messages(
             answers += 1
         shown.append(message)
     return shown
+
+
+def _images(sample: Sample, detail: SampleDetail, edition: str) -> list[dict[str, Any]]:
+    """Return where the images are, and what leaving out each of several does to the loss.
+
+    ``share`` is the length of its bar: relative to the image that matters most, or to 0.25.
+    """
+    left_out = {int(row["image"]): row for row in detail.image_losses}
+    scores = {position: _number(row["visnec"]) for position, row in left_out.items()}
+    most = max([0.25, *(abs(score) for score in scores.values() if score is not None)])
+    images = []
+    for position, path in enumerate(sample.images):
+        score, row = scores.get(position), left_out.get(position, {})
+        images.append(
+            {
+                "url": image_url(sample.row_idx, position, edition),
+                "path": image_path(path),
+                "visnec": score,
+                "share": None if score is None else abs(score) / most,
+                "loss_without": _number(row.get("loss_without")),
+                "reason": _string(row.get("reason")),
+            }
+        )
+    return images
 
 
 def _split_at_images(turn: Turn, first_image: int) -> tuple[list[dict[str, Any]], int]:

@@ -6,7 +6,7 @@ const DRAG_LEAST = 4; // pixels, below which a press is a click
 class ImageViewer {
   zoom = 0;
 
-  /** @param {{url: string, path: string}} image @param {number} position 0-based, among `total` images */
+  /** @param {any} image with url, path and what leaving it out does @param {number} position 0-based, among `total` images */
   constructor(image, position, total) {
     const problem = el("div", "no-image", el("b", {}, "This image cannot be shown"),
       el("span", { class: "quiet", "data-role": "problem" }, image.path));
@@ -29,7 +29,15 @@ class ImageViewer {
       tool("Zoom out", "−", () => this.setZoom(this.zoom - 1)),
       tool("Zoom in", "+", () => this.setZoom(this.zoom + 1)), tool("Fit", "⤢", () => this.setZoom(0)), this.level,
       el("span", { class: "path quiet", title: image.path }, image.path));
-    this.node = el("figure", "viewer", this.stage, caption);
+    this.node = el("figure", "viewer", this.stage, caption, this.renderUse(image));
+  }
+
+  // How much an image of several matters: what the loss is without it.
+  renderUse({ visnec, share, loss_without, reason }) {
+    if (visnec === null) return reason ? el("p", "use quiet", `Without this image: ${reason}`) : null;
+    const title = `Loss ${VN.loss(loss_without)} without this image, ${VN.loss(loss_without - visnec)} with all images`;
+    const bar = el("span", { class: `bar ${visnec < 0 ? "hurt" : "helped"}`, style: { width: `${100 * share}%` } });
+    return el("p", { class: "use", title }, quiet("This image"), el("span", "track", bar), el("b", {}, VN.score(visnec)));
   }
 
   // Size the image for its frame and zoom; small images are enlarged with visible pixels.

@@ -50,6 +50,7 @@ _PHASES = {
     "score": "scoring",
     "predict": "writing predictions",
     "predict_turns": "writing predictions of later answers",
+    "leave_one_out": "scoring without each of several images",
 }
 
 DECISION_MARKS: dict[str, str] = {"keep": "✓", "drop": "✕", "unsure": "?"}

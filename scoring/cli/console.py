@@ -277,6 +277,7 @@ def run_progress() -> Iterator[Callable[[RunProgress], None]]:
         "score": "Scoring",
         "predict": "Predicting",
         "predict_turns": "Predicting later answers",
+        "leave_one_out": "Leaving out images",
     }
     with progress_bar("samples/s") as bar:
         tasks: dict[str, Any] = {}

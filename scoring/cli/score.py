@@ -118,6 +118,8 @@ def score(
         summary = score_dataset(opened, loaded, options, on_progress=show, stop=stop)
         run_id, stopped = summary.run_id, summary.stopped
         done = console.describe_progress(summary, "a score")
+        if summary.left_out:
+            done += f"; without each image: {console.describe_progress(summary.left_out, 'losses')}"
         if predict and not stopped:
             predicted = predict_dataset(
                 opened,

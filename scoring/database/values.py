@@ -162,7 +162,8 @@ class SampleDetail:
     loss_multimodal, visnec, n_answer_tokens, truncated; the sums and counts of end tokens and
     thoughts, visnec_without_end). ``other_runs``: its scores in other runs (run_id, baseline,
     visnec). ``turn_scores``: one row per baseline and turn (baseline, turn, loss_text,
-    loss_multimodal, visnec, n_answer_tokens).
+    loss_multimodal, visnec, n_answer_tokens). ``image_losses``: those without each of several
+    images (image, visnec, loss_without, reason).
     ``predictions``: those of the first answer, one row per run that has any, the scope's run first
     (run_id, model, prediction_text, prediction_multimodal, their matches with the reference:
     exact_text, letter_text, f1_text, exact_multimodal, letter_multimodal, f1_multimodal; reason,
@@ -187,6 +188,7 @@ class SampleDetail:
     scores: list[Record]
     other_runs: list[Record]
     turn_scores: list[Record]
+    image_losses: list[Record]
     predictions: list[Record]
     turn_predictions: list[Record]
     decisions: list[Record]

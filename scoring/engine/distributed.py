@@ -50,6 +50,10 @@ def score_distributed(
         raise InputError(
             "--engine ray cannot predict. Run visnec predict afterwards, or use --workers."
         )
+    if job.score.leave_one_out:
+        raise InputError(
+            "--engine ray cannot leave out images. Use --leave-one-out afterwards without it."
+        )
     if job.score.retry:
         raise InputError("--engine ray cannot retry. Use --retry without it, or with --workers.")
     with ray_session() as ray:

@@ -27,6 +27,13 @@ class ScoreOptions:
     ] = None
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
     tokens: Annotated[bool, Option("Also keep the loss of every answer token.")] = False
+    leave_one_out: Annotated[
+        bool,
+        Option(
+            "Also score each sample with several images without each of them in turn, to show how "
+            "much each image matters."
+        ),
+    ] = False
     limit: Annotated[
         int | None,
         Option(

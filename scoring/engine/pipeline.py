@@ -28,6 +28,7 @@ from scoring.engine.baselines import (
     ShuffledImages,
     write_shuffled_images,
 )
+from scoring.engine.leave_one_out import LeaveOneOutScorer
 from scoring.engine.options import ScoreOptions
 from scoring.engine.plan import open_plan
 from scoring.engine.predictions import Predictor
@@ -50,7 +51,7 @@ from scoring.runs.record import (
     settings_digest,
     utc_now,
 )
-from scoring.schemas import PREDICTIONS, SCORES, TURN_PREDICTIONS
+from scoring.schemas import IMAGE_LOSSES, PREDICTIONS, SCORES, TURN_PREDICTIONS
 from scoring.workspace import Workspace, open_workspace
 
 _COPIED = (  # from the model's description to the run's record, for the reader
@@ -99,7 +100,40 @@ def score_dataset(
         phase = scoring_phase(workspace, record, options.limit)
         if retried.stopped:
             return replace(summarize_run(record.run_id, phase.count_rows()), stopped=True)
-    return Runner(phase, scorer, on_progress=on_progress, stop=stop, build=build).run()
+    summary = Runner(phase, scorer, on_progress=on_progress, stop=stop, build=build).run()
+    if not options.leave_one_out or summary.stopped:
+        return summary
+    left_out = Runner(
+        _left_out_phase(workspace, record, options.limit),
+        LeaveOneOutScorer(model, workspace.image_roots),
+        on_progress=on_progress,
+        stop=stop,
+        build=build,
+    ).run()
+    return replace(summary, stopped=left_out.stopped, left_out=left_out)
+
+
+def _left_out_phase(workspace: Workspace, record: RunRecord, limit: int | None) -> RunPhase:
+    """Return the phase of the scored samples with several images."""
+    scoring = scoring_phase(workspace, record, limit)
+    scores = scoring.count_rows()
+    return replace(
+        scoring,
+        phase="leave_one_out",
+        journal=Journal(workspace.run_dir(record.run_id) / "image_losses", IMAGE_LOSSES),
+        wanted=scoring.wanted & scores.succeeded & _have_several(workspace, scoring, "n_images"),
+        baselines=(),
+        scores=scores,
+    )
+
+
+def _have_several(workspace: Workspace, phase: RunPhase, column: str) -> NDArray[np.bool_]:
+    """Return (n,) flags by position: whether a column of counts in the dataset is above 1."""
+    several = np.zeros(len(phase.wanted), dtype=bool)
+    for table in read_columns(workspace, ["row_idx", column]):
+        rows = table.filter(pc.greater(table[column], 1))["row_idx"].to_numpy()
+        several[phase.plan.position_of[rows]] = True
+    return several
 
 
 def scoring_phase(workspace: Workspace, record: RunRecord, limit: int | None = None) -> RunPhase:
@@ -257,10 +291,7 @@ def _prediction_phases(
         requested = np.zeros(len(wanted), dtype=bool)
         requested[scoring.plan.position_of[rows]] = True
         wanted &= requested
-    has_later = np.zeros(len(wanted), dtype=bool)
-    for table in read_columns(workspace, ["row_idx", "n_turns"]):
-        several = table.filter(pc.greater(table["n_turns"], 1))
-        has_later[scoring.plan.position_of[several["row_idx"].to_numpy()]] = True
+    has_later = _have_several(workspace, scoring, "n_turns")
     folder = workspace.run_dir(record.run_id)
     first = replace(
         scoring,

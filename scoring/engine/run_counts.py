@@ -87,8 +87,9 @@ class RunCounts:
         if self._first is None:
             self.succeeded[positions] = True
             self.succeeded[positions[table.column("reason").is_valid().to_numpy()]] = False
-            unfinished = pc.greater(table.column("thoughts_unfinished"), 0).fill_null(False)
-            self.thoughts_unfinished[positions[unfinished.to_numpy()]] = True
+            if "thoughts_unfinished" in table.column_names:
+                unfinished = pc.greater(table.column("thoughts_unfinished"), 0).fill_null(False)
+                self.thoughts_unfinished[positions[unfinished.to_numpy()]] = True
             return
         scored = pc.equal(table.column("status"), Status.SCORED.value).to_numpy()
         self.succeeded[positions[scored]] = True

@@ -52,6 +52,7 @@ class RunSummary:
     by_baseline: dict[str, dict[str, int]]  # of the run so far, by status under each baseline
     n_text_altered: int = 0  # scored, with control tokens in their text that were read as text
     n_thoughts_dropped: int = 0  # scored without thoughts, which the chat template drops
+    left_out: RunSummary | None = None  # of the losses without one of several images
     later_turns: RunSummary | None = None  # of the predictions after the first answer
 
 
@@ -61,7 +62,7 @@ class RunPhase:
 
     workspace: Workspace
     run_id: str
-    phase: str  # score | predict | predict_turns
+    phase: str  # score | leave_one_out | predict | predict_turns
     plan: Plan
     journal: Journal
     wanted: NDArray[np.bool_]  # (n,) flags by position

@@ -122,6 +122,16 @@ class VisionLanguageModel(PromptReader, Protocol):
         """Tokenise a conversation that ends with a human turn, for ``generate``; see ``encode``."""
         ...
 
+    def encode_without_image(
+        self, turns: Sequence[Turn], images: Sequence[Image.Image], removed: int
+    ) -> EncodedSample:
+        """Tokenise a conversation without the image at position ``removed``; see ``encode``.
+
+        Only what the prompt contains for this image is removed. Raises PromptProblem, also if that
+        cannot be separated from other images.
+        """
+        ...
+
     def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
         """Return -log P of each answer token in nats: per sample an (answer_tokens,) array.
 

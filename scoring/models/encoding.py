@@ -147,6 +147,17 @@ class Encoder:
             chat = _without_images(self._prompt_placeholders, messages, chat)
         return self._encode_chat(chat, images)
 
+    def encode_without_image(
+        self, turns: Sequence[Turn], images: Sequence[Image.Image], removed: int
+    ) -> EncodedSample:
+        """Tokenise a conversation without one of its images; see the protocol."""
+        neutral = self._neutralize_turns(turns)
+        messages, chat = to_messages(neutral), self._render_chat(neutral)
+        spans = self._placeholders.find_image_spans(messages, chat.text)
+        chat = _remove_spans(chat, [spans[removed]])
+        kept = [image for position, image in enumerate(images) if position != removed]
+        return self._encode_chat(chat, kept, text_altered=_texts(turns) != _texts(neutral))
+
     def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
         """Tokenise a conversation for the ``reference`` baseline; see the protocol."""
         if self._masks_move_positions:
@@ -347,7 +358,12 @@ def _without_images(
     """Return ``chat`` without the text that its template wrote for images; the rest is the same."""
     if not any(part["type"] == "image" for message in messages for part in message["content"]):
         return chat
-    removed = make_replacements(chat.text, placeholders.find_spans(messages, chat.text), "")
+    return _remove_spans(chat, placeholders.find_spans(messages, chat.text))
+
+
+def _remove_spans(chat: RenderedChat, spans: Sequence[tuple[int, int]]) -> RenderedChat:
+    """Return ``chat`` without some spans of its text; the rest is the same."""
+    removed = make_replacements(chat.text, spans, "")
     text, answers = apply_replacements(chat.text, removed), shift_answers(chat.answers, removed)
     return replace(chat, text=text, answers=answers)
 

@@ -73,6 +73,7 @@ class HfModel:
         self._encoder = create_encoder(model, processor, render, info)
         self.encode, self.encode_masked = self._encoder.encode, self._encoder.encode_masked
         self.encode_prompt = self._encoder.encode_prompt
+        self.encode_without_image = self._encoder.encode_without_image
         self.neutral_colour = cache(lambda: measure_neutral_colour(model, self.encode))
         self.pad_id = self._tokenizer.pad_token_id or 0
         probing = (model, self.encode, self.pad_id)

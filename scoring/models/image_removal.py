@@ -51,6 +51,25 @@ class ImagePlaceholders:
             spans.append((start, end))
         return spans
 
+    def find_image_spans(self, messages: Messages, text: str) -> list[tuple[int, int]]:
+        """Return the span of ``text`` that was written for each image, in order.
+
+        What is written for adjacent images is separated if it is the same text for each. Raises
+        PromptProblem if the spans cannot be determined exactly.
+        """
+        spans = self.find_spans(messages, text)
+        n_images = sum(part["type"] == "image" for each in messages for part in each["content"])
+        if len(spans) == n_images:
+            return spans
+        length, rest = divmod(sum(end - start for start, end in spans), n_images)
+        separated = [
+            (at, at + length) for start, end in spans for at in range(start, end, length or 1)
+        ]
+        units = {text[start:end] for start, end in separated}
+        if rest or len(separated) != n_images or len(units) != 1:
+            raise _inseparable_images()
+        return separated
+
     def _learn_texts(self, shape: Shape) -> tuple[str, ...]:
         once = self._render_pieces(shape, 1)
         texts_only = tuple(

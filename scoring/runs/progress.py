@@ -48,7 +48,7 @@ class SampleCounts:
 class ProcessProgress:
     """The report of one process (``progress/<host>-<pid>.json``)."""
 
-    phase: str  # score | predict | predict_turns
+    phase: str  # score | leave_one_out | predict | predict_turns
     state: str  # running | finished | stopped
     process: dict[str, Any]
     updated_at: str
@@ -67,7 +67,7 @@ class RunProgress:
     be done again.
     """
 
-    phase: str  # score | predict | predict_turns
+    phase: str  # score | leave_one_out | predict | predict_turns
     done: int
     total: int
     rate: float  # samples per second of the active processes

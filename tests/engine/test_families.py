@@ -226,10 +226,14 @@ def adds_bos(processor: Any, text: str) -> bool:
 
 
 def plain_inputs(
-    name: str, turns: Talk, images: Sequence[Image.Image], ending: str = ""
+    name: str,
+    turns: Talk,
+    images: Sequence[Image.Image],
+    ending: str = "",
+    text: str | None = None,
 ) -> dict[str, Any]:
     _, processor = plain_parts(name)
-    text = plain_text(name, turns, bool(images)) + ending
+    text = (plain_text(name, turns, bool(images)) if text is None else text) + ending
     if name == "llava":  # trained on squares
         mean = tuple(int(value * 255) for value in processor.image_processor.image_mean)
         sides = [max(image.size) for image in images]

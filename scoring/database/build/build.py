@@ -76,6 +76,9 @@ def list_parts(workspace: Workspace) -> dict[str, str]:
         "turn_predictions": [
             part for run in runs for part in sorted(run.glob("turn_predictions/part-*.parquet"))
         ],
+        "image_losses": [
+            part for run in runs for part in sorted(run.glob("image_losses/part-*.parquet"))
+        ],
         "clusters": sorted(workspace.clusters_dir.glob("[!.]*/clusters.parquet")),
         "evaluations": list_prediction_files(workspace),
         "columns": [part_path(workspace, column) for column in list_columns(workspace)],
@@ -181,6 +184,9 @@ def _list_steps(
         if predictions := list_files("predictions", folder):
             insert = partial(insert_predictions, con, name, predictions)
             yield f"predictions of run {name}", insert
+        if of_images := list_files("image_losses", folder):
+            insert = partial(_insert_image_losses, con, name, of_images)
+            yield f"losses without each image of run {name}", insert
         if of_turns := list_files("turn_predictions", folder):
             insert = partial(insert_turn_predictions, con, name, of_turns, dataset_files)
             yield f"predictions of later answers of run {name}", insert
@@ -270,6 +276,13 @@ def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]
             f"Run {run.run_id!r} has samples with the status {unknown[0][0]!r}, which this version "
             "does not know. Upgrade visnec-studio to the version that scored it."
         )
+
+
+def _insert_image_losses(con: duckdb.DuckDBPyConnection, run_id: str, files: list[str]) -> None:
+    repeated = con.execute(derive.HAS_REPEATED_IMAGES, {"files": files}).fetchall()[0][0]
+    first_part_wins = derive.IMAGE_OF_FIRST_PART if repeated else ""
+    insert = derive.INSERT_IMAGE_LOSSES.format(first_part_wins=first_part_wins)
+    con.execute(insert, {"run_id": run_id, "files": files})
 
 
 def _insert_column(con: duckdb.DuckDBPyConnection, column: ColumnRecord, files: list[str]) -> None:

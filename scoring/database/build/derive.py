@@ -226,6 +226,30 @@ INSERT_BASELINE_SPANS = """
 """
 
 # Only samples that count as scored have turns; a repeated sample has one set of them.
+HAS_REPEATED_IMAGES = """
+    SELECT count(*) <> count(DISTINCT (row_idx, image))
+    FROM read_parquet($files, hive_partitioning = false)
+"""
+IMAGE_OF_FIRST_PART = """
+    QUALIFY row_number() OVER (PARTITION BY row_idx, image ORDER BY filename, file_row_number) = 1
+"""
+INSERT_IMAGE_LOSSES = """
+    INSERT INTO image_losses BY NAME
+    SELECT
+        $run_id AS run_id, row_idx, image, n_answer_tokens, reason,
+        (loss_without_sum - loss_multimodal_sum) / n_answer_tokens AS visnec,
+        loss_without_sum / n_answer_tokens AS loss_without,
+        loss_multimodal_sum / n_answer_tokens AS loss_multimodal
+    FROM (
+        FROM read_parquet(
+            $files, hive_partitioning = false, filename = true, file_row_number = true
+        )
+        {first_part_wins}
+    )
+    WHERE row_idx IN (SELECT row_idx FROM samples)
+    ORDER BY row_idx, image
+"""
+
 INSERT_TURN_SCORES = """
     INSERT INTO turn_scores BY NAME
     WITH rows AS (

@@ -122,6 +122,16 @@ TABLES = {
         loss_multimodal DOUBLE,
         n_answer_tokens INTEGER
     """,
+    "image_losses": """
+        run_id VARCHAR,                   -- samples with several images, after --leave-one-out
+        row_idx BIGINT,
+        image INTEGER,                    -- 0-based position among the sample's images
+        visnec DOUBLE,                    -- loss_without - loss_multimodal
+        loss_without DOUBLE,              -- with the other images
+        loss_multimodal DOUBLE,           -- with all images
+        n_answer_tokens INTEGER,
+        reason VARCHAR                    -- why there are no losses
+    """,
     "predictions": """
         run_id VARCHAR,
         row_idx BIGINT,
@@ -225,7 +235,7 @@ TABLES = {
 
 LATER_TABLES = (
     *("image_copies", "imported_predictions", "columns", "column_values"),
-    "turn_predictions",
+    *("turn_predictions", "image_losses"),
 )
 LATER_COLUMNS = {
     "predictions": dict.fromkeys(

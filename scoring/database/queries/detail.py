@@ -79,6 +79,12 @@ _TURN_PREDICTIONS = """
     JOIN runs r ON r.run_id = p.run_id AND r.position = 0
     ORDER BY p.run_id <> $run_id, r.created_at, p.run_id, p.turn
 """
+_IMAGE_LOSSES = """
+    SELECT i.row_idx AS of_row, i.image, i.visnec, i.loss_without, i.reason
+    FROM wanted
+    JOIN image_losses i ON i.row_idx = wanted.row_idx AND i.run_id = $run_id
+    ORDER BY i.image
+"""
 _DECISIONS = """
     SELECT row_idx AS of_row, reviewer, decision, note, decided_at, event_id
     FROM decisions WHERE row_idx = ANY($rows::BIGINT[])
@@ -120,6 +126,7 @@ _LISTS = {
     "scores": _SCORES,
     "other_runs": _OTHER_RUNS,
     "turn_scores": _TURN_SCORES,
+    "image_losses": _IMAGE_LOSSES,
     "predictions": _PREDICTIONS,
     "turn_predictions": _TURN_PREDICTIONS,
     "decisions": _DECISIONS,
