@@ -6,7 +6,11 @@ const DRAG_LEAST = 4; // pixels, below which a press is a click
 class ImageViewer {
   zoom = 0;
 
-  /** @param {any} image with url, path and what leaving it out does @param {number} position 0-based, among `total` images */
+  /**
+   * @param {any} image with its url and path, and what leaving it out does
+   * @param {number} position 0-based, among `total` images
+   * @param {number} total
+   */
   constructor(image, position, total) {
     const problem = el("div", "no-image", el("b", {}, "This image cannot be shown"),
       el("span", { class: "quiet", "data-role": "problem" }, image.path));
@@ -35,7 +39,8 @@ class ImageViewer {
   // How much an image of several matters: what the loss is without it.
   renderUse({ visnec, share, loss_without, reason }) {
     if (visnec === null) return reason ? el("p", "use quiet", `Without this image: ${reason}`) : null;
-    const title = `Loss ${VN.loss(loss_without)} without this image, ${VN.loss(loss_without - visnec)} with all images`;
+    const complete = VN.loss(loss_without - visnec);
+    const title = `Loss ${VN.loss(loss_without)} without this image, ${complete} with all images`;
     const bar = el("span", { class: `bar ${visnec < 0 ? "hurt" : "helped"}`, style: { width: `${100 * share}%` } });
     return el("p", { class: "use", title }, quiet("This image"), el("span", "track", bar), el("b", {}, VN.score(visnec)));
   }
