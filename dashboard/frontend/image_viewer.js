@@ -42,7 +42,8 @@ class ImageViewer {
     const complete = VN.loss(loss_without - visnec);
     const title = `Loss ${VN.loss(loss_without)} without this image, ${complete} with all images`;
     const bar = el("span", { class: `bar ${visnec < 0 ? "hurt" : "helped"}`, style: { width: `${100 * share}%` } });
-    return el("p", { class: "use", title }, quiet("This image"), el("span", "track", bar), el("b", {}, VN.score(visnec)));
+    return el("p", { class: "use", title },
+      quiet("This image"), el("span", "track", bar), el("b", {}, VN.score(visnec)));
   }
 
   // Size the image for its frame and zoom; small images are enlarged with visible pixels.
