@@ -1,11 +1,12 @@
 """Measures how well and how fast near-duplicates are found, on data with known copies.
 
     python -m benchmarks.duplicates [--questions 1000000] [--images 1000000] [--pictures 200]
+        [--vectors 100000]
 
 Quality: generated pictures and questions, edited copies of them, and hard cases that are no copies
 (bar charts of the same layout, questions that differ in one word). Rates: questions from text to
-groups, picture files to hashes, and hashes to groups. Times are CPU time of one thread. Results:
-benchmarks/results/duplicates.md.
+groups, picture files to hashes, and hashes and vectors to groups. Times are CPU time of one
+thread. Results: benchmarks/results/duplicates.md.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from benchmarks.clustering import Watch
+from benchmarks.clustering import Watch, private_memory
+from scoring.clustering.image_embedder import DEFAULT_SIMILARITY
+from scoring.clustering.vector_parts import find_keys, map_parts, read_parts, write_part
 from scoring.dataset.image_index import index_image
 from scoring.duplicates.find import DifferentTexts
+from scoring.duplicates.image_vectors import PART_IMAGES, ImageVectors
 from scoring.duplicates.near_images import find_near, group_pictures
+from scoring.duplicates.near_vectors import group_vectors
 from scoring.duplicates.texts import split_words
 from scoring.image_references import ImageRoots
 from scoring.images.perceptual import N_COLOURS, PictureHashes, hash_picture
@@ -239,11 +244,46 @@ def measure_rates(n: int, n_files: int) -> None:
     print("accident: all hashes of this measurement have the same colours.")
 
 
+def measure_vectors(n: int, dimensions: int = 512) -> None:
+    """Group random vectors; a tenth of them are noisy copies of others."""
+    print(
+        "\n## Vectors of images: rates\n\n| step | CPU seconds | pairs per second |\n|---|---|---|"
+    )
+    draw = np.random.default_rng(7)
+    copies = n // 10
+    with tempfile.TemporaryDirectory() as folder:
+        for first in range(0, n, PART_IMAGES):
+            keys = np.arange(first, min(first + PART_IMAGES, n), dtype=np.uint64)
+            base = np.where(keys >= n - copies, keys - np.uint64(n - copies), keys)
+            rows = [np.random.default_rng(each).standard_normal(dimensions) for each in base]
+            noise = draw.standard_normal((len(keys), dimensions)) * 0.1
+            write_part(Path(folder), keys, (np.array(rows) + noise).astype(np.float16))
+        parts = read_parts(Path(folder))
+        rows_of_keys = find_keys(parts, np.arange(n, dtype=np.uint64))
+        vectors = ImageVectors(np.arange(n), rows_of_keys, map_parts(parts))
+        group_vectors(
+            ImageVectors(np.arange(2), rows_of_keys[:2], map_parts(parts)), 1.0
+        )  # imports
+        begun, before = time.process_time(), private_memory()
+        with Watch() as watch:
+            group = group_vectors(vectors, DEFAULT_SIMILARITY)
+        spent = time.process_time() - begun
+    n_pairs = n * (n - 1) // 2
+    print(f"| {n:,} vectors of {dimensions} to groups | {spent:.1f} | {n_pairs / spent:,.0f} |")
+    share = (group[-copies:] == group[:copies]).mean()
+    n_wrong = n - copies - len(np.unique(group))
+    print(
+        f"\nPeak private memory above the start: {(watch.peak - before) >> 20} MB. {share:.2%} of"
+    )
+    print(f"{copies:,} noisy copies were found, and {n_wrong:,} other pairs.")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=1_000_000)
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--vectors", type=int, default=100_000)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()},")
     print(f"load average {os.getloadavg()[0]:.1f}.")
@@ -251,6 +291,8 @@ def main() -> None:
         measure_pictures(options.pictures)
     if options.images:
         measure_rates(options.images, 200)
+    if options.vectors:
+        measure_vectors(options.vectors)
     if options.questions:
         measure_questions(options.questions)
 

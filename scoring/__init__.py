@@ -64,6 +64,7 @@ _HOMES = {
     "import_scores": "scoring.exchange.imported_scores",
     "import_columns": "scoring.exchange.imported_columns",
     "find_duplicates": "scoring.duplicates.find",
+    "ImageModel": "scoring.clustering.image_embedder",
     "check_leakage": "scoring.duplicates.leakage",
     "disagreements": "scoring.database.queries.column_values",
     "export_scores": "scoring.exchange.score_export",

@@ -16,10 +16,29 @@ from scoring.option_descriptions import Option
 from scoring.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
+    from scoring.clustering.image_embedder import ImageModel
+    from scoring.dataset.image_index import ImageIndex
     from scoring.duplicates.leakage import LeakageReport
 
 _DistanceOption = Annotated[
     int, Option("Most bits of 64 in which the hashes of near-duplicate images differ.", max=8)
+]
+_ImagesByOption = Annotated[
+    str | None,
+    Option(
+        "Compare images by the vectors of this embedding model instead of their hashes: Hugging "
+        "Face id or folder of CLIP, SigLIP, DINOv2 or another that transformers loads.",
+        "--images-by",
+        metavar="MODEL",
+    ),
+]
+_RevisionOption = Annotated[str | None, Option("Revision of the model of --images-by.")]
+_SimilarityOption = Annotated[
+    float,
+    Option("Cosine similarity from which images are near-duplicates, with --images-by."),
+]
+_DeviceOption = Annotated[
+    str | None, Option("Device of that model, such as cpu; by default a GPU if there is one.")
 ]
 
 
@@ -48,24 +67,33 @@ def find_duplicates(
         Option("Jaccard similarity of the runs of three words from which texts are similar."),
     ] = 0.8,
     distance: _DistanceOption = 8,
+    images_by: _ImagesByOption = None,
+    similarity: _SimilarityOption = 0.95,
+    revision: _RevisionOption = None,
+    device: _DeviceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find near-duplicate questions, samples and images and store their groups as columns."""
     from scoring.duplicates import find, stored
 
+    model = _describe_model(images_by, revision, similarity, device)
+    images |= model is not None
     wanted = {stored.QUESTIONS: questions, stored.SAMPLES: samples, stored.IMAGES: images}
     kinds = [kind for kind, is_wanted in wanted.items() if is_wanted]
     if not kinds:
         raise InputError("Choose what to compare: --questions, --samples, --images or several.")
     opened = open_workspace(workspace)
-    if images:
+    if model is not None:
+        embed_images(opened, model)
+    elif images:
         hash_images(opened)
-    with console.phase_progress("Reading samples") as (show, start_phase):
+    with console.phase_progress("Progress") as (show, start_phase):
         results = find.find_duplicates(
             opened,
             kinds,
             threshold=threshold,
             distance=distance,
+            images_by=model,
             on_progress=show,
             on_phase=start_phase,
         )
@@ -77,9 +105,9 @@ def find_duplicates(
     console.show_table("Near-duplicates", headers, rows)
     for result in results:
         if result.n_exact:
+            odd = "damaged or have no structure (one colour)" if model is None else "damaged"
             console.show_message(
-                f"{result.n_exact:,} images are damaged or have no structure (one colour); they "
-                "were compared by their exact content"
+                f"{result.n_exact:,} images are {odd}; they were compared by their exact content"
             )
     if json:
         console.print_json([asdict(result) for result in results])
@@ -110,13 +138,22 @@ def check_leakage(
         Option("Jaccard similarity of the runs of three words from which questions are similar."),
     ] = 0.8,
     distance: _DistanceOption = 8,
+    images_by: _ImagesByOption = None,
+    similarity: _SimilarityOption = 0.95,
+    revision: _RevisionOption = None,
+    device: _DeviceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find the samples of benchmarks that are in the dataset, by image and by question."""
     from scoring.duplicates import leakage
 
     opened = open_workspace(workspace)
-    if not questions_only:
+    model = _describe_model(images_by, revision, similarity, device)
+    if model is not None and questions_only:
+        raise InputError("Choose --questions-only or --images-by: the latter compares images.")
+    if model is not None:
+        embed_images(opened, model)
+    elif not questions_only:
         hash_images(opened)
     with console.phase_progress("Comparing samples") as (show, start_phase):
         report = leakage.check_leakage(
@@ -125,6 +162,7 @@ def check_leakage(
             images=not questions_only,
             threshold=threshold,
             distance=distance,
+            images_by=model,
             on_progress=show,
             on_phase=start_phase,
         )
@@ -180,12 +218,45 @@ def _show_leaks(report: LeakageReport) -> None:
         )
 
 
-def hash_images(workspace: Workspace) -> None:
-    """Read the images that are not hashed yet; Ctrl-C keeps what was read."""
+def _describe_model(
+    name: str | None, revision: str | None, similarity: float, device: str | None
+) -> ImageModel | None:
+    """Return the model of --images-by, None without the option."""
+    if name is None:
+        return None
+    from scoring.clustering.image_embedder import ImageModel
+
+    return ImageModel(name, revision, similarity, device)
+
+
+def hash_images(workspace: Workspace, hashes: bool = True) -> None:
+    """Read the images that are not hashed yet; Ctrl-C keeps what was read.
+
+    Without ``hashes`` only those that were never read, without decoding them.
+    """
     from scoring.dataset.image_index import index_images
 
     with console.stop_on_interrupt("images") as stop, console.rate_progress("images") as show:
-        index = index_images(workspace, show, stop, hashes=True)
+        index = index_images(workspace, show, stop, hashes=hashes)
+    _finish_pass(index)
+
+
+def embed_images(workspace: Workspace, model: ImageModel) -> None:
+    """Embed the images that have no vector of the model yet; Ctrl-C keeps what was embedded."""
+    from scoring.clustering.image_embedder import ImageEmbedder
+    from scoring.duplicates import image_vectors
+    from scoring.duplicates.contents import ImageContents
+
+    embedder = ImageEmbedder(model)
+    hash_images(workspace, hashes=False)
+    contents = ImageContents.read(workspace)
+    with console.stop_on_interrupt("images") as stop, console.rate_progress("images") as show:
+        index = image_vectors.embed_images(workspace, embedder, contents, show, stop)
+    _finish_pass(index)
+
+
+def _finish_pass(index: ImageIndex) -> None:
+    """Show which images could not be read, and stop the command if the pass was stopped."""
     console.show_issues("Not read", index.issues)
     if not index.is_complete:
         console.stop_command()

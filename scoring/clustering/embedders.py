@@ -75,6 +75,11 @@ def _digest_of_model(name: str) -> str:
 
         full_name = name if "/" in name else f"sentence-transformers/{name}"
         folder = Path(snapshot_download(full_name, local_files_only=True))
+    return digest_folder(folder)
+
+
+def digest_folder(folder: Path) -> str:
+    """Return the digest of the files of a model's folder that determine its vectors."""
     digests = {
         path.relative_to(folder).as_posix(): _file_digest(path)
         for path in folder.rglob("*")

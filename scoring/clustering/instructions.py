@@ -1,9 +1,9 @@
 """The instructions of a dataset and their vectors, stored in parts so that embedding can resume.
 
-``embeddings/<digest>/part-*.npy`` are vectors, ``part-*.keys.npy`` digests of their texts: equal
-instructions are embedded once, and samples that are added later cost only their new texts. Memory
-does not grow with the vectors of the dataset: they are read from their parts when needed, and a
-large matrix over all samples is in a temporary file.
+``embeddings/<digest>/`` has the vectors by digests of their texts: equal instructions are embedded
+once, and samples that are added later cost only their new texts. Memory does not grow with the
+vectors of the dataset: they are read from their parts when needed, and a large matrix over all
+samples is in a temporary file.
 """
 
 from __future__ import annotations
@@ -19,22 +19,20 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.clustering.vector_parts import copy_rows, find_keys, map_parts, read_parts, write_part
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.runs.record import settings_digest
-from scoring.workspace import Workspace, open_atomic, write_json
+from scoring.workspace import Workspace, write_json
 
 PART_TEXTS = 8192
 # Of a text. Models read its first 256 to 8,192 tokens, but their tokenizers need 200 bytes per
 # character of the whole text.
 MOST_CHARACTERS = 200_000
 _STEP = 1024  # texts between two progress reports
-_ROWS = 65_536  # copied into the matrix at a time
 MAX_BYTES_IN_MEMORY = 256 << 20
-_KEYS = ".keys.npy"
 
 OnProgress = Callable[[int, int], None]
 Vectors = NDArray[np.float32]
-Keys = NDArray[np.bytes_]
 
 
 class Embedder(Protocol):
@@ -104,13 +102,13 @@ def instruction_vectors(
     shape = (len(rows), parts[0].shape[1])
     if 4 * shape[0] * shape[1] <= MAX_BYTES_IN_MEMORY:
         matrix = np.empty(shape, np.float32)
-        _copy_rows(parts, rows, matrix)
+        copy_rows(parts, rows, matrix)
         yield matrix
         return
     with tempfile.TemporaryDirectory(prefix=".matrix-", dir=folder) as scratch:
         path = Path(scratch) / "matrix.npy"
         mapped: Any = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-        _copy_rows(parts, rows, mapped)
+        copy_rows(parts, rows, mapped)
         mapped.flush()
         yield mapped
         del mapped
@@ -139,7 +137,7 @@ def _embed_missing(
     )
     keys = np.array([digest.digest() for digest in digests], "S16")
     texts = [text[:MOST_CHARACTERS] for text in texts]
-    missing = np.flatnonzero(_find_keys(_read_keys(folder), keys) < 0)
+    missing = np.flatnonzero(find_keys(read_parts(folder), keys) < 0)
     if len(missing):
         embedder.prepare(texts)
     done = len(texts) - len(missing)
@@ -151,47 +149,9 @@ def _embed_missing(
                 on_progress(done, len(texts))
             vectors.append(embedder.embed([texts[i] for i in in_part[first : first + _STEP]]))
             done += len(vectors[-1])
-        # Named after its texts, so that two commands at once cannot mix theirs. A part is finished
-        # when its keys, written last, are there.
-        name = f"part-{hashlib.sha256(keys[in_part].tobytes()).hexdigest()[:16]}"
-        for suffix, array in ((".npy", np.concatenate(vectors)), (_KEYS, keys[in_part])):
-            with open_atomic(folder / f"{name}{suffix}") as file:
-                np.save(file, array)
+        write_part(folder, keys[in_part], np.concatenate(vectors))
     if on_progress:
         on_progress(len(texts), len(texts))
-    stored = _read_keys(folder)
-    parts = [np.load(path, mmap_mode="r") for path, _ in stored]
-    return parts or [np.empty((0, 1), np.float32)], _find_keys(stored, keys)
-
-
-def _read_keys(folder: Path) -> list[tuple[Path, Keys]]:
-    """Return the finished parts with the keys of their rows."""
-    return [
-        (path.with_name(path.name.removesuffix(_KEYS) + ".npy"), np.load(path))
-        for path in sorted(folder.glob(f"part-*{_KEYS}"))
-    ]
-
-
-def _find_keys(stored: Sequence[tuple[Path, Keys]], keys: Keys) -> NDArray[np.int64]:
-    """The row of each key, counted through the parts; -1 where it is in none."""
-    if not stored:
-        return np.full(len(keys), -1)
-    known = np.concatenate([part_keys for _, part_keys in stored])
-    order = np.argsort(known, kind="stable")
-    nearest = np.minimum(np.searchsorted(known, keys, sorter=order), len(known) - 1)
-    return np.where(known[order[nearest]] == keys, order[nearest], -1)
-
-
-def _copy_rows(parts: Sequence[Vectors], rows: NDArray[np.int64], out: Vectors) -> None:
-    """Set ``out[i]`` to row ``rows[i]``, counted through the parts, a block of rows at a time."""
-    ends = np.cumsum([0, *(len(part) for part in parts)])
-    for start in range(0, len(rows), _ROWS):
-        wanted = rows[start : start + _ROWS]
-        order = np.argsort(wanted, kind="stable")
-        borders = np.searchsorted(wanted[order], ends)
-        block = np.empty((len(wanted), out.shape[1]), np.float32)
-        for number, part in enumerate(parts):
-            in_part = order[borders[number] : borders[number + 1]]
-            if len(in_part):
-                block[in_part] = part[wanted[in_part] - ends[number]]
-        out[start : start + len(wanted)] = block
+    stored = read_parts(folder)
+    parts = map_parts(stored)
+    return parts or [np.empty((0, 1), np.float32)], find_keys(stored, keys)

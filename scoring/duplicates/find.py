@@ -13,16 +13,16 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
 
 from scoring.columns.parts import ColumnRecord
-from scoring.dataset.image_index import index_images
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.duplicates import near_images, near_texts
 from scoring.duplicates.contents import ImageContents
+from scoring.duplicates.image_matching import ImageMatcher, make_matcher
 from scoring.duplicates.stored import (
     GROUP_COLUMNS,
     IMAGES,
@@ -42,8 +42,10 @@ from scoring.duplicates.texts import (
     split_words,
 )
 from scoring.errors import InputError
-from scoring.images.perceptual import HASH_NAME
 from scoring.workspace import Workspace
+
+if TYPE_CHECKING:
+    from scoring.clustering.image_embedder import ImageModel
 
 KINDS = tuple(GROUP_COLUMNS)
 COMMAND = "visnec find-duplicates"
@@ -90,6 +92,7 @@ def find_duplicates(
     *,
     threshold: float = near_texts.DEFAULT_THRESHOLD,
     distance: int = near_images.DEFAULT_DISTANCE,
+    images_by: ImageModel | None = None,
     on_progress: OnProgress | None = None,
     on_phase: OnPhase | None = None,
 ) -> list[DuplicateGroups]:
@@ -101,22 +104,24 @@ def find_duplicates(
             (``image_group``; reads the images that ``index_images`` has not hashed).
         threshold: The least Jaccard similarity of the runs of three words, 0.3 to 1.
         distance: The most bits of 64 in which the perceptual hashes of images differ, 0 to 8.
+        images_by: Compare images by the vectors of this embedding model instead of their hashes;
+            embeds the images that ``image_vectors.embed_images`` has not.
         on_progress: Called with (samples or images read, in total).
         on_phase: Called with the name of each step.
 
     Raises InputError for an unknown kind, an invalid threshold, or a column of that name with
-    another origin.
+    another origin, ModelError for a model that cannot be used.
     """
     if not kinds or (unknown := [kind for kind in kinds if kind not in KINDS]):
         raise InputError(f"Cannot compare {unknown or 'nothing'}. Choose from: {', '.join(KINDS)}.")
     near_texts.check_threshold(threshold)
     check_names(workspace, COMMAND, [GROUP_COLUMNS[kind] for kind in kinds])
     start_phase = on_phase or (lambda _: None)
-    near_images.check_distance(distance)
+    matcher = make_matcher(distance, images_by)
     columns, numbered = [], []
     for kind in kinds:
         if kind == IMAGES:
-            groups = _group_by_images(workspace, distance, on_progress, start_phase)
+            groups = _group_by_images(workspace, matcher, on_progress, start_phase)
         else:
             groups = _group_by_texts(workspace, kind, threshold, on_progress, start_phase)
         numbers = number_groups(groups.group)
@@ -181,27 +186,31 @@ def _group_by_texts(
 
 
 def _group_by_images(
-    workspace: Workspace, distance: int, on_progress: OnProgress | None, start_phase: OnPhase
+    workspace: Workspace,
+    matcher: ImageMatcher,
+    on_progress: OnProgress | None,
+    start_phase: OnPhase,
 ) -> _Groups:
     """Group rows whose images are near-duplicates one by one."""
-    index_images(workspace, on_progress, hashes=True)
-    contents = ImageContents.read(workspace)
-    hashed = contents.has_hash
-    start_phase(f"Comparing {len(hashed):,} different images")
-    labels = np.arange(len(hashed)) + len(hashed)
-    labels[hashed] = near_images.group_pictures(contents.hashes, distance)
+    start_phase("Reading images")
+    images = matcher.read(workspace, on_progress)
+    contents = images.contents
+    start_phase(f"Comparing {len(contents.keys):,} different images")
+    compared, groups_of_images = matcher.group(images, on_progress)
+    labels = np.arange(len(contents.keys)) + len(contents.keys)
+    labels[compared] = groups_of_images
     rows, groups = [np.empty(0, np.int64)], []
     seen: dict[tuple[int, ...], int] = {}
     for table in read_columns(workspace, _READ[IMAGES]):
         rows.append(table.column("row_idx").to_numpy())
-        for images in table.column("images").to_pylist():
-            positions = [contents.find(image) for image in images]
+        for references in table.column("images").to_pylist():
+            positions = [contents.find(reference) for reference in references]
             is_known = bool(positions) and min(positions) >= 0
             key = tuple(labels[positions].tolist()) if is_known else ()
             groups.append(seen.setdefault(key, len(seen)) if is_known else -1)
-    settings = {"hash": HASH_NAME, "distance": distance, "mirrored": True}
+    n_exact = len(contents.keys) - len(compared)
     group = np.array(groups, np.int64)
-    return _Groups(np.concatenate(rows), group, settings, int((~hashed).sum()))
+    return _Groups(np.concatenate(rows), group, matcher.describe(), n_exact)
 
 
 class DifferentTexts:

@@ -6,27 +6,30 @@ Memory: about 100 bytes per image and one per sample and benchmark, and the text
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoring.columns.parts import TEXT, ColumnRecord, column_name, list_columns, remove_column
-from scoring.dataset.image_index import index_images
 from scoring.dataset.importing import open_or_import
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.duplicates import near_images, near_texts
 from scoring.duplicates.benchmark_texts import RUN_WORDS, BenchmarkTexts
 from scoring.duplicates.contents import ImageContents
+from scoring.duplicates.image_matching import DatasetImages, ImageMatcher, make_matcher
 from scoring.duplicates.stored import ComputedColumn, check_names, store_computed
 from scoring.duplicates.texts import Ints
 from scoring.errors import InputError
 from scoring.samples import Status
 from scoring.workspace import Workspace
+
+if TYPE_CHECKING:
+    from scoring.clustering.image_embedder import ImageModel
 
 COMMAND = "visnec check-leakage"
 KINDS = IMAGE, NEAR_IMAGE, QUESTION, NEAR_QUESTION = (
@@ -102,6 +105,7 @@ def check_leakage(
     images: bool = True,
     threshold: float = near_texts.DEFAULT_THRESHOLD,
     distance: int = near_images.DEFAULT_DISTANCE,
+    images_by: ImageModel | None = None,
     on_progress: OnProgress | None = None,
     on_phase: OnPhase | None = None,
 ) -> LeakageReport:
@@ -113,19 +117,23 @@ def check_leakage(
         images: Compare images too; those that are not hashed yet are read.
         threshold: The Jaccard similarity from which questions are nearly the same, 0.3 to 1.
         distance: The most bits of 64 in which near-duplicate images differ, 0 to 8.
+        images_by: Compare images by the vectors of this embedding model instead of their hashes.
         on_progress: Called with (samples of the dataset compared, in total).
         on_phase: Called with the name of each step.
 
     Raises InputError for a benchmark that cannot be read or has no samples.
     """
     near_texts.check_threshold(threshold)
-    near_images.check_distance(distance)
+    matcher = make_matcher(distance, images_by)
     if not benchmarks:
         raise InputError("Name the benchmarks to compare with: --benchmark FILE")
     names = {name: column_name(f"leak_{name}") for name in benchmarks}
     check_names(workspace, COMMAND, ["leak", *(column.lower() for column in names.values())])
     start_phase = on_phase or (lambda _: None)
-    contents = _read_contents(workspace, start_phase, "the dataset") if images else None
+    ours = None
+    if images:
+        start_phase("Reading the images of the dataset")
+        ours = matcher.read(workspace)
     with ExitStack() as stack:
         opened = []
         for name, path in benchmarks.items():
@@ -134,14 +142,16 @@ def check_leakage(
             )
             start_phase(f"Reading {name}")
             opened.append(_Benchmark(name, path, Path(folder), threshold))
-            if contents is not None:
-                opened[-1].compare_images(contents, distance, start_phase)
-        row_idx, codes = _compare_rows(workspace, opened, contents, on_progress)
+            if ours is not None:
+                opened[-1].compare_images(ours, matcher, start_phase)
+        row_idx, codes = _compare_rows(
+            workspace, opened, None if ours is None else ours.contents, on_progress
+        )
     settings: dict[str, Any] = near_texts.describe_method(threshold) | {
         "run_words": RUN_WORDS,
-        "distance": distance if images else None,
         "benchmarks": {name: str(path) for name, path in benchmarks.items()},
     }
+    settings |= matcher.describe() if images else {"distance": None}
     overall = np.min(codes, axis=0)
     overall[(overall == _NONE) & (codes == _UNKNOWN).any(0)] = _UNKNOWN
     columns = [
@@ -164,12 +174,6 @@ def _make_column(
     is_known = codes != _UNKNOWN
     values = _VALUES[codes[is_known]].tolist()
     return ComputedColumn(name, row_idx[is_known], values, settings, TEXT)
-
-
-def _read_contents(workspace: Workspace, start_phase: OnPhase, what: str) -> ImageContents:
-    start_phase(f"Reading the images of {what}")
-    index_images(workspace, hashes=True)
-    return ImageContents.read(workspace)
 
 
 @dataclass(slots=True)
@@ -233,17 +237,19 @@ class _Benchmark:
         self._content_codes = np.empty(0, np.int8)  # of each image of the dataset
         self._first = np.empty(0, np.int64)  # the position here that it was met at
 
-    def compare_images(self, contents: ImageContents, distance: int, start_phase: OnPhase) -> None:
+    def compare_images(
+        self, dataset: DatasetImages, matcher: ImageMatcher, start_phase: OnPhase
+    ) -> None:
         """Find the images of the dataset that are in the benchmark."""
-        ours = _read_contents(self._workspace, start_phase, self.name)
+        start_phase(f"Reading the images of {self.name}")
+        read = matcher.read(self._workspace)
+        ours, contents = read.contents, dataset.contents
         start_phase(f"Comparing the images of {self.name}")
         exact = np.flatnonzero(np.isin(ours.keys, contents.keys))
-        pairs = {IMAGE: [(exact, np.searchsorted(contents.keys, ours.keys[exact]))]}
-        hashed, theirs = np.flatnonzero(ours.has_hash), np.flatnonzero(contents.has_hash)
-        queries = ours.hashes.add_mirrored()
-        near = near_images.find_near(queries, contents.hashes, distance)
-        if len(hashed):
-            pairs[NEAR_IMAGE] = [(hashed[i % len(hashed)], theirs[j]) for i, j in near]
+        pairs: dict[str, Iterable[tuple[Ints, Ints]]] = {
+            IMAGE: [(exact, np.searchsorted(contents.keys, ours.keys[exact]))],
+            NEAR_IMAGE: matcher.find_near(read, dataset),
+        }
         positions = self._rows.find_contents(ours)
         sample = np.full(len(ours.keys), -1)
         for k, images in reversed([*enumerate(positions)]):
@@ -252,7 +258,7 @@ class _Benchmark:
         self._content_codes = np.full(len(contents.keys), _NONE, np.int8)
         self._first = np.full(len(contents.keys), -1)
         for code in (1, 0):  # the stronger kind last
-            for i, j in pairs.get(KINDS[code], []):
+            for i, j in pairs[KINDS[code]]:
                 self._content_codes[j], self._first[j] = code, sample[i]
                 is_met = np.zeros(len(ours.keys) + 1, np.bool_)  # the last: not read
                 is_met[i] = True

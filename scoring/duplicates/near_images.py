@@ -10,16 +10,14 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scoring.duplicates.near_texts import connect_pairs
+from scoring.duplicates.near_texts import group_connected
 from scoring.duplicates.texts import Hashes, Ints, expand_ranges
 from scoring.errors import InputError
 from scoring.images.perceptual import PictureHashes, are_near
 
 DEFAULT_DISTANCE = MOST_DISTANCE = 8
 _BANDS = ((0, 21), (21, 21), (42, 22))  # first bit and width
-_CONNECTED_PAIRS = 1 << 20  # at a time
 
 
 def check_distance(distance: int) -> None:
@@ -73,15 +71,6 @@ def group_pictures(
         rows.view(f"V{rows.shape[1]}")[:, 0], return_index=True, return_inverse=True
     )
     distinct = hashes.select(first)
-    labels = np.arange(len(distinct))
-    waiting: list[NDArray[np.int64]] = []
-    queries = distinct.add_mirrored()
-    for query, j in find_near(queries, distinct, distance, on_progress):
-        i = query % len(distinct)
-        is_open = labels[i] != labels[j]
-        waiting.append(np.stack((i[is_open], j[is_open])))
-        if sum(pairs.shape[1] for pairs in waiting) > _CONNECTED_PAIRS:
-            labels, waiting = connect_pairs(labels, *np.concatenate(waiting, axis=1)), []
-    if waiting:
-        labels = connect_pairs(labels, *np.concatenate(waiting, axis=1))
-    return labels[inverse]
+    near = find_near(distinct.add_mirrored(), distinct, distance, on_progress)
+    pairs = ((query % len(distinct), j) for query, j in near)
+    return group_connected(len(distinct), pairs)[inverse]

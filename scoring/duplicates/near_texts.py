@@ -6,7 +6,7 @@ threshold at least 99 % are expected to be compared, and more above it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 
 import numpy as np
@@ -21,6 +21,7 @@ DEFAULT_THRESHOLD = 0.8
 _PERMUTATIONS = 120
 _FOUND = 0.99  # of the pairs at the threshold
 _SEED = 1
+_CONNECTED_PAIRS = 1 << 20  # at a time
 _MULTIPLIERS = np.array(
     [0x9E3779B97F4A7C15 * (2 * i + 1) % 2**64 | 1 for i in range(120)], np.uint64
 )
@@ -111,6 +112,21 @@ def connect_pairs(labels: Ints, i: Ints, j: Ints) -> Ints:
     edges = coo_array((np.ones(len(i), np.int8), (labels[i], labels[j])), shape=(n, n))
     components: Ints = connected_components(edges, directed=False)[1].astype(np.int64)
     return components[labels]
+
+
+def group_connected(n: int, pairs: Iterable[tuple[Ints, Ints]]) -> Ints:
+    """Return groups of n things, equal for those that pairs connect, shape (n,)."""
+    labels = np.arange(n)
+    waiting = [np.empty((2, 0), np.int64)]
+    n_waiting = 0
+    for i, j in pairs:
+        is_open = labels[i] != labels[j]
+        waiting.append(np.stack((i[is_open], j[is_open])))
+        n_waiting += waiting[-1].shape[1]
+        if n_waiting > _CONNECTED_PAIRS:
+            labels = connect_pairs(labels, *np.concatenate(waiting, axis=1))
+            waiting, n_waiting = [np.empty((2, 0), np.int64)], 0
+    return connect_pairs(labels, *np.concatenate(waiting, axis=1)) if n_waiting else labels
 
 
 def find_similar(

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 
-from scoring.clustering import instructions
+from scoring.clustering import instructions, vector_parts
 from scoring.clustering.clusters import (
     PACKAGED,
     PAPER_EMBEDDER,
@@ -184,8 +184,9 @@ def test_vectors_on_disk_give_the_clusters_of_vectors_in_memory(
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen texts a part, so that a hundred of them make several."""
-    for name, value in (("PART_TEXTS", 16), ("_STEP", 8), ("_ROWS", 50)):
+    for name, value in (("PART_TEXTS", 16), ("_STEP", 8)):
         monkeypatch.setattr(instructions, name, value)
+    monkeypatch.setattr(vector_parts, "_ROWS", 50)
 
 
 def test_sweep_makes_each_number_of_clusters(workspace: Workspace) -> None:
