@@ -29,7 +29,7 @@ from tests.duplicates.test_leakage import record, write
 from tests.test_cli import visnec
 
 SIZE = 32
-SIMILARITY = 0.995  # random weights tell little apart: other pictures reach 0.99
+SIMILARITY = 0.995  # with random weights, other pictures reach 0.99
 
 
 @pytest.fixture(scope="module")
