@@ -80,7 +80,8 @@ def embed_images(
     """
     folder = _folder_of(workspace, embedder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "embeddings.json", embedder.describe() | {"similarity": None})
+    about = {"model": embedder.model.name, "weights": embedder.weights}
+    write_json(folder / "embeddings.json", about)
     is_missing = find_keys(read_parts(folder), contents.keys) < 0
     n_missing, stop = int(is_missing.sum()), stop or threading.Event()
     if n_missing:
