@@ -60,23 +60,19 @@ _IMPORTED = """
     SELECT row_idx, prediction, exact, letter, f1, NULL::BOOLEAN AS rotated
     FROM imported_predictions WHERE model = $model AND sight = $sight
 """
-# A run may have predicted only the last turn of conversations, so later answers are counted too.
 _MODELS = """
-    SELECT p.run_id AS model, true AS own, any_value(r.model) AS reported_name,
-        count(p.prediction_multimodal) AS seen, count(p.prediction_text) AS blind,
-        0 AS text_model, (
-            SELECT count(DISTINCT row_idx) FROM turn_predictions t WHERE t.run_id = p.run_id
-        ) AS later, min(r.created_at) AS since
+    SELECT run_id AS model, true AS own, r.model AS reported_name, coalesce(first.seen, 0) AS seen,
+        coalesce(first.blind, 0) AS blind, 0 AS text_model, coalesce(later.n, 0) AS later,
+        r.created_at AS since
     FROM (
-        SELECT run_id, row_idx, prediction_multimodal, prediction_text FROM predictions
-        UNION ALL
-        SELECT
-            run_id, row_idx, any_value(prediction_multimodal), any_value(prediction_text)
-        FROM turn_predictions t ANTI JOIN predictions USING (run_id, row_idx)
-        GROUP BY run_id, row_idx
-    ) p
-    JOIN runs r ON r.run_id = p.run_id AND r.position = 0
-    GROUP BY p.run_id
+        SELECT run_id, count(prediction_multimodal) AS seen, count(prediction_text) AS blind
+        FROM predictions GROUP BY run_id
+    ) first
+    FULL JOIN (
+        SELECT run_id, count(*) AS n FROM turn_predictions GROUP BY run_id
+    ) later USING (run_id)
+    JOIN runs r USING (run_id)
+    WHERE r.position = 0
     UNION ALL
     SELECT model, false, model, count(*) FILTER (sight = 'seen'),
         count(*) FILTER (sight = 'blind'), count(*) FILTER (sight = 'text_model'), 0, NULL
@@ -89,7 +85,8 @@ _MODELS = """
 class PredictingModel:
     """A model with predictions: a run (``own``) or an imported one, by its name in filters.
 
-    ``reported_name`` is the model's name in the run's record. Counts are samples with a prediction.
+    ``reported_name`` is the model's name in the run's record. Counts are samples with a prediction
+    of the first answer; ``later`` counts predictions of later answers.
     """
 
     name: str
@@ -98,11 +95,11 @@ class PredictingModel:
     seen: int
     blind: int
     text_model: int
-    later: int  # with answers after the first
+    later: int
 
     def has_sight(self, sight: Sight) -> bool:
         """Return whether it predicted anything with this sight."""
-        return bool(getattr(self, str(sight)))
+        return bool(getattr(self, str(sight)) or (sight in _PASSES and self.later))
 
 
 def fetch_models(store: Store) -> list[PredictingModel]:
