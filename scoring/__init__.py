@@ -67,6 +67,8 @@ _HOMES = {
     "ImageModel": "scoring.clustering.image_embedder",
     "check_leakage": "scoring.duplicates.leakage",
     "disagreements": "scoring.database.queries.column_values",
+    "suspects": "scoring.database.queries.suspects",
+    "suspect_precision": "scoring.database.queries.suspects",
     "export_scores": "scoring.exchange.score_export",
     "compare_runs": "scoring.database.queries.run_trend",
     "load_prompt_encoder": "scoring.models",

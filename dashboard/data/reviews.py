@@ -15,6 +15,7 @@ from scoring.database.queries.column_rows import GROUPING_TYPES
 from scoring.database.queries.compare import other_name
 from scoring.database.queries.review_labels import read_hand_labels
 from scoring.database.queries.review_queues import ReviewQueue, review_queue
+from scoring.database.queries.suspects import SuspectPrecision, suspect_precision
 from scoring.reviews.decision_log import Decision
 from scoring.reviews.decisions import decision_feed
 from scoring.reviews.resolution import (
@@ -46,6 +47,9 @@ def queue_order(context: Context, view: View) -> str:
         others = [other_name(scope) for scope in read_other_scopes(context)]
         other = view.other if view.other in others else next(iter(others), None)
         return f"runs:{other}" if other else str(Queue.ROW_IDX)
+    if view.queue is Queue.SUSPECTS:
+        column = choose_suspect_column(context, view)
+        return f"{view.queue}:{column}" if column else str(view.queue)
     if view.queue in COLUMN_QUEUES:
         column = choose_queue_column(context, view)
         return f"{view.queue}:{column}" if column else str(Queue.ROW_IDX)
@@ -65,6 +69,19 @@ def choose_queue_column(context: Context, view: View) -> str | None:
     """Return the column that the view's queue is about, or else the first one; None without any."""
     names = list_queue_columns(context, view.queue)
     return view.column if view.column in names else next(iter(names), None)
+
+
+def choose_suspect_column(context: Context, view: View) -> str | None:
+    """Return the view's column if it can be evidence about suspects; None for no column."""
+    return view.column if view.column in read_numeric_columns(context.store) else None
+
+
+def read_suspect_precision(context: Context, view: View) -> list[SuspectPrecision]:
+    """Return how many of the suspects under the filter reviewers dropped or edited."""
+    column = choose_suspect_column(context, view)
+    return cached_query(
+        context, "suspects", lambda: suspect_precision(context.selection, column), column
+    )
 
 
 def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:

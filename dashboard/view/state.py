@@ -89,6 +89,7 @@ class Queue(StrEnum):
     BELOW_COLUMN = "below"
     HIGHEST_VALUE = "-col"
     LOWEST_VALUE = "col"
+    SUSPECTS = "suspects"
     CONFLICTS = "conflicts"
     REVIEWERS = "reviewers"
     RULE = "rule"

@@ -193,12 +193,12 @@ def _show_changes(changes: list[dict[str, Any]]) -> None:
         figures.show_caption("No change to the imported record")
         return
     rows = "".join(
-        f"<dt>{escape(change['turn'].capitalize())}</dt>"
-        f"<dd class='before'>{_mark_pieces(change['before'])}</dd>"
-        f"<dd class='after'>{_mark_pieces(change['after'])}</dd>"
+        f"<b>{escape(change['turn'].capitalize())}</b>"
+        f"<div class='before'>{_mark_pieces(change['before'])}</div>"
+        f"<div class='after'>{_mark_pieces(change['after'])}</div>"
         for change in changes
     )
-    st.html(f'<dl class="vn-edit" aria-label="Changes">{rows}</dl>')
+    st.html(f'<div class="vn-edit" role="group" aria-label="Changes">{rows}</div>')
 
 
 def _mark_pieces(pieces: list[list[Any]] | None) -> str:

@@ -87,6 +87,8 @@ _COMMANDS: dict[str, tuple[tuple[Any, ...], ...]] = {
         ("disagreements", columns.disagreements,
          "visnec disagreements clip -w work --high column",
          "visnec disagreements rating.mean -w work --only source:charts --limit 200 --json"),
+        ("suspects", columns.suspects,
+         "visnec suspects -w work", "visnec suspects -w work --column clip --limit 200 --json"),
         ("find-duplicates", duplicates.find_duplicates,
          "visnec find-duplicates -w work --questions",
          "visnec find-duplicates -w work --samples --threshold 0.6 --json"),

@@ -133,6 +133,42 @@ def disagreements(
         console.print_json(console.frame_records(frame))
 
 
+def suspects(
+    workspace: WorkspaceOption,
+    column: Annotated[
+        str | None,
+        Option("A column of numbers that is high for good samples, such as clip.", metavar="NAME"),
+    ] = None,
+    limit: Annotated[int, Option("Samples to list, the strongest suspects first.", min=1)] = 50,
+    only: Annotated[
+        str | None, Option("Only samples that match this filter.", metavar="FILTER")
+    ] = None,
+    run: RunOption = None,
+    baseline: BaselineOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List samples whose reference answer may be wrong, and how many of them reviewers say are."""
+    from scoring.database.connection import Store
+    from scoring.database.filters import parse_filter
+    from scoring.database.queries import suspects as queries
+    from scoring.database.values import Scope
+    from scoring.runs.record import read_run_or_latest
+
+    opened = open_workspace(workspace)
+    record = read_run_or_latest(opened, run)
+    scope = Scope(record.run_id, baseline or record.first_baseline)
+    selection = Store(opened).selection(scope, parse_filter(only or ""))
+    frame = queries.suspects(selection, column, limit).set_index("row_idx")
+    console.show_frame("Suspects", frame)
+    counts = queries.suspect_precision(selection, column)
+    rows = [(each.evidence, each.n, each.n_decided, each.n_wrong) for each in counts]
+    headers = ["evidence", "samples", "decided", "dropped or edited"]
+    console.show_table("By evidence", headers, rows)
+    if json:
+        precision = [asdict(each) | {"precision": each.precision} for each in counts]
+        console.print_json({"samples": console.frame_records(frame), "precision": precision})
+
+
 def _remove(workspace: Workspace, name: str) -> None:
     from scoring.columns.parts import remove_column
     from scoring.database.build.build import build_database

@@ -5,7 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.data.context import Context
-from dashboard.data.reviews import COLUMN_QUEUES, choose_queue_column, list_queue_columns
+from dashboard.data.reviews import (
+    COLUMN_QUEUES,
+    choose_queue_column,
+    choose_suspect_column,
+    list_queue_columns,
+)
 from dashboard.data.scores import read_other_scopes
 from dashboard.pages.review import panels, plain_review, review_deck
 from dashboard.pages.review.open_queue import SEEDED, close_queue, open_queue
@@ -27,11 +32,13 @@ _QUEUE_NAMES = {
     Queue.BELOW_COLUMN: "Low score, high in a column",
     Queue.HIGHEST_VALUE: "Highest in a column first",
     Queue.LOWEST_VALUE: "Lowest in a column first",
+    Queue.SUSPECTS: "Suspects: answer may be wrong",
     Queue.CONFLICTS: "Tied or unsure",
     Queue.REVIEWERS: "Reviewers disagree",
     Queue.RULE: "Decided against the threshold",
     Queue.ROW_IDX: "Dataset order",
 }
+_NO_COLUMN = "No column"  # not a name that a column can have
 _WHO_NAMES = {
     QueueScope.UNDECIDED: "Undecided by me",
     QueueScope.ALL: "All",
@@ -52,6 +59,8 @@ def render() -> None:
         return
     _show_choices(context, current_view(), reviewer)
     _show_review()
+    if current_view().queue is Queue.SUSPECTS:
+        panels.show_suspects()
     panels.show_threshold_quality()
     panels.show_reviewers()
 
@@ -91,6 +100,10 @@ def _choose_parameter(context: Context, view: View) -> None:
         if column := choose_queue_column(context, view):
             names = list_queue_columns(context, view.queue)
             url_widgets.choose_option("column", "Column", names, column, width=180)
+    elif view.queue is Queue.SUSPECTS:
+        if names := list_queue_columns(context, view.queue):
+            chosen = choose_suspect_column(context, view) or _NO_COLUMN
+            url_widgets.choose_option("column", "Column", [_NO_COLUMN, *names], chosen, width=180)
     elif view.queue in (Queue.THRESHOLD, Queue.RULE):
         threshold = view.threshold(context.workspace.bands)
         figures.show_inline_figure("", "Threshold")

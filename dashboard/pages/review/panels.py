@@ -13,7 +13,7 @@ import streamlit as st
 
 from dashboard.charts import plots
 from dashboard.data.context import Context, read_workspace
-from dashboard.data.reviews import read_labels, read_review_state
+from dashboard.data.reviews import read_labels, read_review_state, read_suspect_precision
 from dashboard.data.scores import read_threshold_counts
 from dashboard.data.threshold_stats import MIN_LABELS, describe_wrongly_dropped
 from dashboard.text import formatting
@@ -25,6 +25,22 @@ from scoring.reviews.threshold_estimation import (
     estimate_quality,
     estimate_quality_curve,
     suggest_threshold,
+)
+
+_EVIDENCE_NAMES = {
+    "any": "Any evidence",
+    "different": "High loss, another prediction",
+    "misaligned": "Misaligned in several runs or baselines",
+    "column": "High score, low in the column",
+}
+_SUSPECTS_HELP = (
+    "Samples whose reference answer may be wrong, those with more kinds of evidence first. "
+    "High loss, another prediction: the multimodal loss is in the highest tenth and above 0.693 "
+    "(ln 2, a probability below one half per token), and the multimodal prediction has another "
+    "option or less than half of its words in common with the reference. No probability of a "
+    "prediction is stored, so this stands for its confidence. Misaligned: below the lower band "
+    "limit in two or more sets of scores. Column: the score ranks the sample above the column by "
+    "half of the samples or more."
 )
 
 
@@ -71,6 +87,27 @@ def show_threshold_quality(context: Context, view: View) -> None:
         ):
             change_view(cut=best.threshold)
             st.rerun()
+
+
+@page_frame.view_fragment()
+def show_suspects(context: Context, view: View) -> None:
+    """Show what the suspects are, and how many of each kind reviewers found wrong."""
+    st.subheader("Suspects", anchor=False, help=_SUSPECTS_HELP)
+    _show_time("Later decisions are not included.", "Recount")
+    rows = []
+    for each in read_suspect_precision(context, view):
+        share, interval = formatting.ABSENT, formatting.ABSENT
+        if each.precision is not None:
+            share = f"{each.precision:.0%}"
+            interval = f"{each.low:.0%} to {each.high:.0%}"
+        name = _EVIDENCE_NAMES[each.evidence]
+        rows.append((name, each.n, each.n_decided, each.n_wrong, share, interval))
+    columns = ("Evidence", "Samples", "Decided", "Dropped or edited", "Precision", "95 % interval")
+    figures.show_table(columns, rows, (1, 2, 3, 4))
+    figures.show_caption(
+        "Precision is the share of decided suspects that reviewers dropped or edited. It is about "
+        "those decided, which are the strongest first, not about all suspects."
+    )
 
 
 def _show_time(remark: str, button: str) -> None:

@@ -20,6 +20,7 @@ from scoring.database.connection import Selection, Snapshot
 from scoring.database.queries.column_values import disagreements
 from scoring.database.queries.compare import compare_scopes
 from scoring.database.queries.sorted_keys import sort_by_column
+from scoring.database.queries.suspects import suspects
 from scoring.database.score_index.index import SOURCE, open_score_index
 from scoring.errors import InputError
 from scoring.necessity import CATEGORIES, Bands
@@ -33,6 +34,8 @@ ORDERS = (
     "random",
     STRATIFIED,
     "runs:RUN/BASELINE",
+    "suspects",
+    "suspects:COLUMN",
     "above:COLUMN",
     "below:COLUMN",
     "col:COLUMN",
@@ -117,6 +120,8 @@ def review_queue(
             ``below:COLUMN`` the reverse (see ``column_values.disagreements``);
             ``col:COLUMN`` those with the lowest values of an imported column first,
             ``-col:COLUMN`` those with the highest;
+            ``suspects`` those whose reference answer may be wrong, ``suspects:COLUMN`` with a
+            column that is high for good samples (see ``suspects``);
             ``conflicts`` those with equally many keep and drop, or with any unsure;
             ``reviewers`` those with different decisions; ``rule:0.25`` those whose decision
             disagrees with keeping ``visnec >= 0.25``, the furthest from it first; ``row_idx`` any
@@ -129,11 +134,12 @@ def review_queue(
     """
     name, _, argument = order.partition(":")
     takes_argument = {known.partition(":")[0]: ":" in known for known in ORDERS}
-    if name not in takes_argument or bool(argument) != takes_argument[name]:
+    is_optional = name == "suspects"
+    if name not in takes_argument or (bool(argument) != takes_argument[name] and not is_optional):
         raise InputError(f"Unknown queue {order!r}. Choose one of: {', '.join(ORDERS)}.")
     if name in ("random", STRATIFIED):
         return _draw_queue(selection, name, limit, seed, undecided_by, decided_by)
-    if name in ("runs", *_HIGHER_SIDES, *_COLUMN_ORDERS):
+    if name in ("runs", "suspects", *_HIGHER_SIDES, *_COLUMN_ORDERS):
         ordered, n_eligible = _order_rows(selection, name, argument)
         is_open = _is_open(ordered, selection.store.snapshot(), undecided_by, decided_by)
         rows: list[int] = ordered[is_open].tolist()[:limit]
@@ -163,6 +169,9 @@ def _order_rows(selection: Selection, name: str, argument: str) -> tuple[NDArray
     if name == "runs":
         comparison = compare_scopes(selection, parse_other_scope(selection.scope, argument))
         return comparison.furthest["row_idx"].to_numpy(), comparison.n_both
+    if name == "suspects":
+        suspected = suspects(selection, argument or None)["row_idx"].to_numpy()
+        return suspected, len(suspected)
     if name in _HIGHER_SIDES:
         apart = disagreements(selection, argument, high=_HIGHER_SIDES[name])["row_idx"].to_numpy()
         return apart, len(apart)
