@@ -119,11 +119,11 @@ def suspect_precision(selection: Selection, column: str | None = None) -> list[S
     kinds |= {
         kind: frame[kind].to_numpy(np.bool_) for kind in EVIDENCE if column or kind != "column"
     }
-    found = []
+    counts = []
     for kind, mask in kinds.items():
         decided = is_wrong[mask].dropna()
         n_decided, n_wrong = len(decided), int(decided.sum())
         share = n_wrong / n_decided if n_decided else 0.0
         interval = wilson_interval(share, n_decided)
-        found.append(SuspectPrecision(kind, int(mask.sum()), n_decided, n_wrong, *interval))
-    return found
+        counts.append(SuspectPrecision(kind, int(mask.sum()), n_decided, n_wrong, *interval))
+    return counts
