@@ -147,7 +147,7 @@ def suspects(
     baseline: BaselineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List samples whose reference answer may be wrong, and how many of them reviewers found wrong."""
+    """List samples whose answer may be wrong, and how many of them reviewers found wrong."""
     from scoring.database.connection import Store
     from scoring.database.filters import parse_filter
     from scoring.database.queries import suspects as queries

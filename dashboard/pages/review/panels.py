@@ -38,7 +38,7 @@ _SUSPECTS_HELP = (
     "High loss, another prediction: the multimodal loss is in the highest tenth and above 0.693 "
     "(ln 2, a probability below one half per token), and the multimodal prediction has another "
     "option or less than half of its words in common with the reference. No probability of a "
-    "prediction is stored, so this takes the place of its confidence. Misaligned: below the lower band "
+    "prediction is stored, so this is used for its confidence. Misaligned: below the lower band "
     "limit in two or more sets of scores. Column: the score ranks the sample above the column by "
     "half of the samples or more."
 )
