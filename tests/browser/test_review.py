@@ -264,12 +264,12 @@ def test_a_stratified_queue_records_its_draw(demo: Watched) -> None:
 def test_prefetched_scores_are_replaced_by_other_scores(demo: Watched) -> None:
     deck = begin(demo, "Baselines")
     row = row_on_show(deck)
-    score = deck.locator("article.card .scores .big b")
+    score = deck.locator("article.card .score b")
     before = score.inner_text()
     demo.page.locator("[data-testid=stPopover] button").first.click()
     demo.page.get_by_role("combobox", name="Blind baseline").click()
     demo.page.get_by_role("option").nth(1).click()
-    expect(deck.locator("article.card .scores dl")).to_contain_text("blind baselinegrey image")
+    expect(deck.locator("article.card .facts")).to_contain_text("blind baselinegrey image")
     expect(score).not_to_have_text(before)
     assert row_on_show(deck) == row
     demo.assert_sound()
