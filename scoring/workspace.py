@@ -58,10 +58,14 @@ class _Path:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Paths of one workspace folder. Constructing it does not access the disk."""
+    """Paths of one workspace folder. Constructing it does not access the disk.
+
+    ``dataset_record`` is read instead of ``dataset/dataset.json``: that of an earlier edition.
+    """
 
     root: Path
     settings: WorkspaceSettings = field(compare=False)
+    dataset_record: Path | None = field(default=None, compare=False)
 
     dataset_dir = _Path("dataset")  # Parquet parts of the imported records, and dataset.json
     runs_dir = _Path("runs")  # one folder per run

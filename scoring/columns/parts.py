@@ -2,7 +2,8 @@
 
 ``columns/<name>/`` has one part with the values, ``values-*.parquet``, and ``column.json``, which
 names that part and records where the values come from. Replacing ``column.json`` replaces the
-column; a part is never edited.
+column; a part is never edited. When a dataset grows, a part from before is kept for the exports
+that name it, next to its record ``values-*.json``.
 """
 
 from __future__ import annotations
@@ -110,14 +111,29 @@ def publish_columns(workspace: Workspace, columns: Iterable[ColumnRecord]) -> No
         write_json(workspace.columns_dir / column.name / _RECORD, asdict(column))
 
 
+def keep_part(workspace: Workspace, column: ColumnRecord) -> None:
+    """Keep the part of a column that is about to be replaced, and its record."""
+    write_json(_kept_record(part_path(workspace, column)), asdict(column))
+
+
+def record_of_part(part: Path) -> Path:
+    """Return the file with the record that a part belongs to, kept from before or current."""
+    kept = _kept_record(part)
+    return kept if kept.exists() else part.with_name(_RECORD)
+
+
+def _kept_record(part: Path) -> Path:
+    return part.with_suffix(".json")
+
+
 def remove_unused_parts(workspace: Workspace, names: Iterable[str]) -> None:
-    """Delete the parts of the named columns that their records do not name."""
+    """Delete the parts of the named columns that are neither current nor kept."""
     for name in names:
         folder = workspace.columns_dir / name
         is_column = (folder / _RECORD).exists()
         current = _read_record(folder / _RECORD).part if is_column else None
         for path in folder.glob("values-*.parquet"):
-            if path.name != current:
+            if path.name != current and not _kept_record(path).exists():
                 path.unlink(missing_ok=True)
         if not is_column:
             with suppress(OSError):

@@ -101,6 +101,8 @@ def import_dataset(
         WorkspaceError: the workspace contains another dataset, or a run is active.
     """
     request = _open_request(files, image_roots, options or ReadOptions())
+    if append:  # with the image folders of the imports before
+        workspace = open_workspace(workspace.root)
     workspace.root.mkdir(parents=True, exist_ok=True)
     base = _check_names(workspace, request, append)
     keys = values.patterns if values else ()

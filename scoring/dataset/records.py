@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,17 @@ class DatasetInfo:
         """Return whether a dataset with that fingerprint is this one or an earlier edition."""
         return fingerprint in (self.fingerprint, *(state.fingerprint for state in self.editions))
 
+    def at_edition(self, fingerprint: str, n_files: int) -> DatasetInfo:
+        """Return the dataset as it was in an edition, of its first ``n_files`` files."""
+        number = [state.fingerprint for state in self.editions].index(fingerprint)
+        return replace(
+            self,
+            fingerprint=fingerprint,
+            n_samples=self.editions[number].n_samples,
+            files=self.files[:n_files],
+            editions=self.editions[: number + 1] if number else (),
+        )
+
     def contains_files(self, new: DatasetInfo) -> bool:
         """Return whether the files of ``new`` are this dataset, or were added to it."""
         return new.fingerprint in ([e.added for e in self.editions] or [self.fingerprint])
@@ -123,7 +134,8 @@ class DatasetInfo:
 def read_dataset_info(workspace: Workspace) -> DatasetInfo:
     """Return what was imported. Raises WorkspaceError if nothing was."""
     require_dataset(workspace)
-    raw = json.loads((workspace.dataset_dir / "dataset.json").read_text("utf-8"))
+    path = workspace.dataset_record or workspace.dataset_dir / "dataset.json"
+    raw = json.loads(path.read_text("utf-8"))
     files = tuple(DatasetFile(**file) for file in raw.pop("files"))
     editions = tuple(Edition(**edition) for edition in raw.pop("editions", ()))
     return DatasetInfo(files=files, editions=editions, **raw)

@@ -20,6 +20,7 @@ from scoring.columns.parts import (
     TURN,
     ColumnRecord,
     column_name,
+    keep_part,
     list_columns,
     publish_columns,
     remove_unused_parts,
@@ -155,11 +156,19 @@ def write_columns(
     workspace: Workspace,
     values: Sequence[tuple[ColumnRecord, Iterable[pa.RecordBatch]]],
     issues: ImportIssues,
+    kept: Iterable[ColumnRecord] = (),
 ) -> tuple[ColumnRecord, ...]:
-    """Write columns, replace those of the same names, and build the database."""
+    """Write columns, replace those of the same names, and build the database.
+
+    Of the columns ``kept``, parts that are replaced stay for the exports that name them.
+    """
     try:
         written = [write_part(workspace, record, batches) for record, batches in values]
         stored = tuple(replace(record, findings=issues.as_rows()) for record in written)
+        parts = {record.name: record.part for record in stored}
+        for column in kept:
+            if column.part != parts[column.name]:
+                keep_part(workspace, column)
         publish_columns(workspace, stored)
         build_database(workspace)
     finally:  # builds that began before have read the parts that were replaced

@@ -186,7 +186,8 @@ def _store_columns(
         )
         for name, column in columns.items()
     ]
-    stored = write_columns(workspace, batches, issues)
+    kept = [column for name, column in present.items() if name in columns]
+    stored = write_columns(workspace, batches, issues, kept)
     return ColumnImport(stored, matcher.n_rows, issues.as_rows())
 
 

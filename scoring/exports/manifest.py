@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import scoring
 from scoring.clustering.clusters import list_clusterings
-from scoring.dataset.records import read_dataset_info
+from scoring.dataset.records import DatasetInfo, read_dataset_info
 from scoring.errors import InputError
 from scoring.exports.export_edits import PinnedEdit
 from scoring.exports.export_plan import ExportPlan
@@ -291,7 +291,7 @@ def read_inputs(
     digests = log_digests(workspace, until) if definition.hand_wins else {}
     return ExportInputs(
         workspace_id=workspace.settings.workspace_id,
-        dataset=dataset_facts(workspace),
+        dataset=dataset_facts(read_dataset_info(workspace)),
         run=run_facts(workspace, definition.run_id),
         clustering=clustering_facts(workspace, definition.clustering_id),
         parts=tuple(digest_file(workspace.root, name) for name in names),
@@ -299,9 +299,9 @@ def read_inputs(
     )
 
 
-def dataset_facts(workspace: Workspace) -> dict[str, Any]:
+def dataset_facts(info: DatasetInfo) -> dict[str, Any]:
     """Return the record of the import without its time."""
-    facts = read_dataset_info(workspace).as_json()
+    facts = info.as_json()
     del facts["imported_at"]
     return facts
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import scoring
 from scoring.database.connection import Store
+from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
 from scoring.exports.export import OnWait, Progress, export_subset
 from scoring.exports.files import digest_file
@@ -70,7 +71,7 @@ def push(
             workspace, name, target, "parquet", None, progress, on_wait
         )
         return _push_export(workspace, folder, target, on_upload, is_kept=True)
-    check_joinable(dataset_facts(workspace))
+    check_joinable(dataset_facts(read_dataset_info(workspace)))
     with tempfile.TemporaryDirectory(prefix="visnec-push-") as temporary:
         folder = Path(temporary) / name
         _make_export(workspace, name, target, "ids", folder, progress, on_wait)

@@ -12,16 +12,18 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from scoring.columns.parts import record_of_part
 from scoring.database.build.build import build_database, list_parts
 from scoring.database.connection import Store
+from scoring.dataset.records import DatasetInfo, read_dataset_info
 from scoring.errors import InputError, VerificationError, VisnecError
 from scoring.exports.card import card_outputs
 from scoring.exports.export_edits import count_later_edits, find_pinned_edits
@@ -123,6 +125,7 @@ def rebuilt_plan(
     with _linked_workspace(workspace, manifest) as copy:
         build_database(copy, progress)
         store = Store(copy)
+        workspace = replace(workspace, dataset_record=copy.dataset_dir / "dataset.json")
         rows = read_rule_inputs(store, manifest.subset)
         outcome = resolve_definition(workspace, manifest.subset, rows, manifest.inputs.log_ends)
         edits = find_pinned_edits(workspace, manifest.inputs.edits)
@@ -213,7 +216,11 @@ def _changed_inputs(manifest: Manifest, workspace: Workspace) -> list[str]:
     changed: list[str] = []
     run_id, clustering_id = subset.run_id, subset.clustering_id
     facts: list[tuple[str, Mapping[str, Any] | None, Callable[[], Mapping[str, Any] | None]]] = [
-        ("the dataset's record (dataset.json)", inputs.dataset, lambda: dataset_facts(workspace)),
+        (
+            "the dataset's record (dataset.json)",
+            inputs.dataset,
+            lambda: dataset_facts(_recorded_dataset(workspace, manifest)),
+        ),
         (f"run {run_id}", inputs.run, lambda: run_facts(workspace, run_id)),
         (
             f"clustering {clustering_id}",
@@ -253,6 +260,10 @@ def _later_inputs(manifest: Manifest, workspace: Workspace) -> list[str]:
     """Describe what was added since the export; rebuilding it ignores these."""
     inputs, subset = manifest.inputs, manifest.subset
     notes = []
+    with suppress(VisnecError, OSError, ValueError, TypeError, KeyError):  # reported as a change
+        n_samples = _recorded_dataset(workspace, manifest).n_samples
+        if n_later := read_dataset_info(workspace).n_samples - n_samples:
+            notes.append(f"{n_later:,} samples were added to the dataset later and were ignored")
     recorded = {part.name for part in inputs.parts}
     present = list_parts(workspace).keys()
     scores = f"runs/{subset.run_id}/scores/"
@@ -286,22 +297,34 @@ def _linked_workspace(workspace: Workspace, manifest: Manifest) -> Iterator[Work
     """Yield a temporary workspace that links to the recorded parts and nothing else."""
     subset = manifest.subset
     names = [part.name for part in manifest.inputs.parts]
-    names += ["dataset/dataset.json", f"runs/{subset.run_id}/run.json"]
+    names.append(f"runs/{subset.run_id}/run.json")
     if subset.clustering_id is not None:
         names.append(f"clusters/{subset.clustering_id}/clustering.json")
-    columns = {name.rpartition("/")[0] for name in names if name.startswith("columns/")}
-    names += sorted(f"{column}/column.json" for column in columns)
+    files = {name: workspace.root / name for name in names}
+    for name in [name for name in names if name.startswith("columns/")]:
+        files[f"{name.rpartition('/')[0]}/column.json"] = record_of_part(workspace.root / name)
     with tempfile.TemporaryDirectory(prefix="visnec-verify-") as folder:
         root = Path(folder)
         write_json(root / "workspace.json", asdict(workspace.settings))
-        for name in names:
-            original = (workspace.root / name).resolve()
+        (root / "dataset").mkdir()
+        dataset = _recorded_dataset(workspace, manifest)
+        write_json(root / "dataset" / "dataset.json", dataset.as_json())
+        for name, file in files.items():
+            original = file.resolve()
             if not original.is_file():
                 raise InputError(f"{name} is gone from {workspace.root}")
             link = root / name
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(original)
         yield Workspace(root, workspace.settings)
+
+
+def _recorded_dataset(workspace: Workspace, manifest: Manifest) -> DatasetInfo:
+    """Return the dataset as of the export where it only grew since, else as it is."""
+    info, recorded = read_dataset_info(workspace), manifest.inputs.dataset
+    if recorded.get("fingerprint") in [state.fingerprint for state in info.editions[:-1]]:
+        return info.at_edition(recorded["fingerprint"], len(recorded["files"]))
+    return info
 
 
 def is_manifest_path(text: str) -> bool:

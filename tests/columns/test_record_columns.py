@@ -200,6 +200,46 @@ def test_columns_are_added_later_and_grow_with_the_dataset(
     assert read_dataset_info(workspace).n_samples == 3
 
 
+def test_exports_from_before_an_append_are_verified_still(tmp_path: Path) -> None:
+    first = write_finevision(tmp_path / "a.parquet")
+    workspace, keys = create_workspace(tmp_path / "ws"), ["*_min", "source"]
+    import_dataset(workspace, [first], columns=keys)
+    scoring.score_dataset(workspace, scoring.load_model("tiny-vlm"), run_id="r")
+    scoring.build_database(workspace)
+
+    def export(name: str) -> Path:
+        workspace = scoring.open_workspace(tmp_path / "ws")  # with the image folders of all files
+        select = scoring.SelectOptions(name, "top-count", count=4, where="col:relevance_min>=3")
+        (subset,) = scoring.create_subsets(workspace, Store(workspace), select)
+        options = scoring.ExportOptions("parquet", images="embed", add_columns=("relevance_min",))
+        return scoring.export_subset(
+            workspace, Store(workspace), subset.definition, format=options
+        ).folder
+
+    folders = [export("zero")]
+    for number, low in ((1, 4), (2, 2.5)):  # the second makes a column of integers one of numbers
+        table = pq.read_table(first)
+        place = table.schema.get_field_index("relevance_min")
+        table = table.set_column(place, "relevance_min", pa.array([low] * 4))
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+        import_dataset(workspace, [tmp_path / f"{number}.parquet"], append=True, columns=keys)
+        folders.append(export(f"after-{number}"))
+    for folder in folders:
+        rated = pq.read_table(folder / "samples.parquet")["col:relevance_min"]
+        assert rated.to_pylist() == [5, 3]
+        assert rated.type == (pa.float64() if folder.name == "after-2" else pa.int64())
+        assert scoring.verify_manifest(folder).n_samples == 2
+    parts = list((workspace.columns_dir / "relevance_min").glob("values-*.parquet"))
+    assert len(parts) == 3
+    current = {part_path(workspace, column) for column in list_columns(workspace)}
+    assert [part in current for part in parts].count(True) == 1
+    assert values(workspace, "relevance_min") == {
+        **dict(zip(range(3), (1.0, 5.0, 3.0), strict=True)),
+        **dict.fromkeys(range(4, 8), 4.0),
+        **dict.fromkeys(range(8, 12), 2.5),
+    }
+
+
 def test_an_interrupted_import_keeps_the_values_of_finished_files(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from scoring import cli
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.dataset.importing import import_dataset
-from scoring.dataset.records import read_samples
+from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import dataset_facts
@@ -352,9 +352,9 @@ def test_a_license_of_some_files_is_not_that_of_all(tmp_path: Path, hub: Hub) ->
     (tmp_path / "own.jsonl").write_bytes(RECORDS[1])
     workspace = create_workspace(tmp_path / "both")
     import_dataset(workspace, ["hf:a/b"])
-    assert list_terms(dataset_facts(workspace), "license") == ["mit"]
+    assert list_terms(dataset_facts(read_dataset_info(workspace)), "license") == ["mit"]
     import_dataset(workspace, [tmp_path / "own.jsonl"], append=True)
-    assert list_terms(dataset_facts(workspace), "license") == []
+    assert list_terms(dataset_facts(read_dataset_info(workspace)), "license") == []
 
 
 @pytest.mark.parametrize(

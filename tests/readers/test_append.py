@@ -21,7 +21,7 @@ from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.engine.plan import open_plan
-from scoring.errors import InputError, RunConflictError, VerificationError, WorkspaceError
+from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.exports.export import export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
@@ -264,7 +264,7 @@ def test_files_that_are_already_imported_are_reported_and_not_added_again(
     assert info.n_samples == 8  # read in another way
 
 
-def test_verify_rejects_an_export_from_before_the_addition(
+def test_exports_from_before_an_addition_are_verified_still(
     workspace: Workspace, files: list[Path]
 ) -> None:
     run = score_dataset(workspace, FakeModel()).run_id
@@ -273,5 +273,11 @@ def test_verify_rejects_an_export_from_before_the_addition(
     assert verify_manifest(manifest, workspace).n_samples == 4
     workspace = add(workspace, files[1])
     build_database(workspace)
-    with pytest.raises(VerificationError, match=r"dataset\.json\): .*fingerprint"):
-        verify_manifest(manifest, workspace)
+    report = verify_manifest(manifest, workspace)
+    assert (report.n_samples, report.changed_inputs) == (4, ())
+    assert report.notes == ("3 samples were added to the dataset later and were ignored",)
+    record = workspace.dataset_dir / "dataset.json"
+    record.write_text(record.read_text().replace('"format": "llava"', '"format": "messages"', 1))
+    assert verify_manifest(manifest, workspace).changed_inputs == (
+        "the dataset's record (dataset.json): files",
+    )
