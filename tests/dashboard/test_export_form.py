@@ -55,6 +55,10 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"format": "jsonl", "add-columns": ["made"], "card": False},
         {"add_columns": ("made",)},
     ),
+    "records as imported": (
+        {"edits": "ignore", "card": False},
+        {"edits": "ignore"},
+    ),
     "masked turns": (
         {"turns": "mask", "turn_max": 0.5, "mask-key": "train", "card": False},
         {"turns": "mask", "turn_min": 0.0, "turn_max": 0.5, "mask_key": "train"},

@@ -15,11 +15,20 @@ from scoring.database.connection import Store
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.errors import InputError, RecordError, VerificationError
+from scoring.exchange.imported_columns import import_columns
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.options import ExportOptions
 from scoring.exports.verify import verify_manifest
 from scoring.reviews.decisions import open_review_log
-from scoring.reviews.edits import DropTurn, Edit, Operation, SetText, digest_conversation
+from scoring.reviews.edits import (
+    DropTurn,
+    Edit,
+    Operation,
+    RemoveImage,
+    SetText,
+    SwapAnswers,
+    digest_conversation,
+)
 from scoring.rules import Threshold
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace, create_workspace
@@ -176,6 +185,36 @@ def test_scores_of_edited_samples_are_not_written(tmp_path: Path) -> None:
     assert [len(record["conversations"]) for record in records] == [4, 2]  # whole
     assert result.manifest.counts["written"]["turns"]["samples_left_whole"] == 1
     assert verify_manifest(result.folder).n_samples == 2
+
+
+def test_values_per_answer_follow_the_answers(tmp_path: Path) -> None:
+    workspace = import_rows(tmp_path)
+    values = tmp_path / "values.jsonl"
+    values.write_text('{"row_idx": 0, "rating": [1, 5]}\n{"row_idx": 1, "rating": [3]}\n')
+    import_columns(workspace, values)
+
+    def ratings(*operations: Operation) -> list[list[int | None]]:
+        record_edit(workspace, 0, *operations)
+        result = export(workspace, "jsonl", add_columns=("rating",))
+        assert verify_manifest(result.folder).n_samples == 2
+        lines = result.folder.joinpath("samples.jsonl").read_text("utf-8").splitlines()
+        return [json.loads(line)["col:rating"] for line in lines]
+
+    assert ratings(SwapAnswers(1, 3)) == [[5, 1], [3]]
+    assert ratings(DropTurn(1)) == [[5], [3]]
+    assert ratings(SetText(3, "Right")) == [[1, None], [3]]
+
+
+def test_a_removed_image_is_in_no_file(tmp_path: Path) -> None:
+    workspace = import_rows(tmp_path)
+    record_edit(workspace, 1, RemoveImage(0))
+    result = export(workspace, "parquet", images="embed")
+    rows = pq.read_table(result.folder / "samples.parquet").to_pylist()
+    assert [len(row["images"]) for row in rows] == [1, 0]
+    assert b"two.png" not in rows[1]["record"]
+    copied = export(workspace, images="copy")
+    assert [path.name for path in (copied.folder / "images").iterdir()] == ["one.png"]
+    assert verify_manifest(copied.folder).n_samples == 2
 
 
 def test_rows_of_a_table_are_edited_in_the_decoded_way_only(tmp_path: Path) -> None:

@@ -23,6 +23,11 @@ _COLUMNS = {
     None: "original columns of a Parquet dataset, else parsed",
     "understood": "parsed: conversations, images, scores, the record",
 }
+_EDITS = {
+    "apply": "apply reviewers' edits",
+    "ignore": "records as imported",
+    "only": "only edited samples",
+}
 _WEIGHTS = {
     "column": "as a key or column of each sample",
     "repeat": "as repeated records",
@@ -67,6 +72,7 @@ def choose_options(definition: SubsetDefinition, columns: Sequence[str] = ()) ->
     if isinstance(definition.rule, Weights | Mixture):
         chosen |= _choose_weights(form, trainer)
     chosen |= _choose_turns(form, can_mask=not trainer or trainer.mask_key is not None)
+    chosen["edits"] = _select(name, "edits", _EDITS)
     if file_format not in TABLES:
         chosen["scores"] = st.checkbox("Add scores to the records", key=f"scores-{name}")
     if columns:
