@@ -172,6 +172,7 @@ class ReviewDeck extends Widget {
 
   // The form is a dialog of the page, which takes the keys while it is open.
   edit() {
+    if (this.root.popover) this.toggleFocus(); // the form would open below
     if (this.row === undefined) return;
     if (this.state.isHidden()) this.report(`Reveal the sample first (${this.keymap.label("reveal")}).`);
     else this.send("edit", { row: this.row, n: Date.now() });
