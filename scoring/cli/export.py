@@ -210,7 +210,7 @@ def _show_changes(manifest: Manifest) -> None:
         )
     if edits := written.get("edits"):
         console.show_message(
-            f"{edits['samples']:,} records have reviewers' edits (edits.jsonl); they were selected "
+            f"Records with reviewers' edits: {edits['samples']:,} (edits.jsonl); they were selected "
             "by the scores of the records before"
         )
         if n := edits["conflicts"]:

@@ -98,8 +98,7 @@ _CONTEXT = {
 
 
 _EDITED = (
-    "{samples:,} records were corrected by reviewers; `edits.jsonl` has each before and after its "
-    "edit."
+    "Records corrected by reviewers: {samples:,}. `edits.jsonl` has each before and after its edit."
 )
 
 

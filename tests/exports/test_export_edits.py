@@ -70,7 +70,9 @@ def test_edits_change_their_record_and_nothing_else(workspace: Workspace, store:
     assert (diff["row_idx"], diff["reviewer"], diff["reason"]) == (0, "ada", "wrong_answer")
     texts = [[turn["text"] for turn in diff[side]["turns"]] for side in ("before", "after")]
     assert texts == [["\nWho?", "A"], ["\nWho?", "B"]]
-    assert "corrected by reviewers" in result.folder.joinpath("README.md").read_text("utf-8")
+    assert "Records corrected by reviewers: 1" in result.folder.joinpath("README.md").read_text(
+        "utf-8"
+    )
     ignored = export(workspace, edits="ignore")
     assert ignored.folder.joinpath("samples.json").read_bytes() == before
     assert "edits" not in ignored.manifest.to_dict()["inputs"]
