@@ -210,8 +210,8 @@ def _show_changes(manifest: Manifest) -> None:
         )
     if edits := written.get("edits"):
         console.show_message(
-            f"Records with reviewers' edits: {edits['samples']:,} (edits.jsonl); they were selected "
-            "by the scores of the records before"
+            f"Records with reviewers' edits: {edits['samples']:,} (edits.jsonl). They were "
+            "selected by the scores of the records before"
         )
         if n := edits["conflicts"]:
             console.show_warning(
