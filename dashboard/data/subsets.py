@@ -23,7 +23,8 @@ from scoring.database.queries.column_rows import list_group_columns
 from scoring.database.queries.overview import score_noise
 from scoring.database.values import Scope
 from scoring.exports.manifest import Manifest
-from scoring.exports.verify import diff_manifests, resolve_manifest
+from scoring.exports.manifest_differences import diff_manifests
+from scoring.exports.verify import resolve_manifest
 from scoring.necessity import Bands
 from scoring.reviews.resolution import majority_decisions
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints

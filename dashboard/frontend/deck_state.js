@@ -12,6 +12,11 @@
  * @typedef {{eventId: string, now: number}} Stamp  identity and time (ms) of a new draft
  */
 
+const newStamp = () => {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return { eventId: Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(""), now: Date.now() };
+};
+
 class DeckState {
   /** @type {string | null} */ deck = null; // workspace and reviewer, whose drafts are read before it is ready
   ready = false;

@@ -2,11 +2,7 @@
 // moment. The decision is stored in the browser before the next sample is drawn, and shown as saved only once the
 // server reports it on disk.
 
-const RECENT_SHOWN = 10, MOVE_MS = 500, PREPARE_NEXT_MS = 4;
-const newStamp = () => {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return { eventId: Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(""), now: Date.now() };
-};
+const MOVE_MS = 500, PREPARE_NEXT_MS = 4;
 
 class ReviewDeck extends Widget {
   state = new DeckState();
@@ -358,15 +354,7 @@ class ReviewDeck extends Widget {
     const version = JSON.stringify(stack.map((entry) => [entry.row_idx, entry.decision]));
     if (version === this.root.dataset.history) return;
     this.root.dataset.history = version;
-    const item = ({ row_idx, decision, others = {} }) => {
-      const n = Object.keys(others).length;
-      const name = `row ${VN.count(row_idx)}${n ? ` +${VN.count(n)}` : ""}`;
-      const attributes = { title: `Go back to ${name}`, onclick: () => this.go(this.state.goTo(row_idx)) };
-      return el("li", {}, button(attributes, VN.decisionMark(decision), name));
-    };
-    const recent = stack.slice(-RECENT_SHOWN).reverse();
-    this.recent.replaceChildren(
-      ...(recent.length ? [el("h3", {}, "Last decisions"), el("ul", {}, recent.map(item))] : []));
+    this.recent.replaceChildren(...renderRecent(stack, (row) => this.go(this.state.goTo(row))));
   }
 
   drawBar() {
@@ -389,15 +377,9 @@ class ReviewDeck extends Widget {
   }
 
   drawSaved(waiting) {
-    const { problem } = this.state, away = this.sender.isServerAway, isDurable = this.outbox?.durable;
-    const decisions = `${VN.count(waiting)} ${waiting === 1 ? "decision is" : "decisions are"}`;
-    const place = isDurable ? "in this browser" : "in this page only: do not close it";
-    const warning = isDurable ? "" : " (this browser stores nothing: do not close the page yet)";
-    this.saved.className = `saved ${problem || away ? "problem" : waiting ? "waiting" : "done"}`;
-    if (away) this.saved.textContent = `Server unreachable. ${decisions} stored ${place}; retrying …`;
-    else if (problem) this.saved.textContent = `Not saved: ${problem}`;
-    else if (waiting) this.saved.textContent = `saving ${waiting} …${warning}`;
-    else this.saved.textContent = "all saved";
+    const { problem } = this.state, isAway = this.sender.isServerAway;
+    this.saved.className = `saved ${problem || isAway ? "problem" : waiting ? "waiting" : "done"}`;
+    this.saved.textContent = describeSaved({ waiting, problem, isAway, isDurable: this.outbox?.durable });
   }
 
   drawButtons(decision, canUndo) {

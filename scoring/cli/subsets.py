@@ -237,7 +237,7 @@ def diff(
     json: JsonOption = False,
 ) -> None:
     """Compare two subsets or exports: what they share and what only one contains, by source."""
-    from scoring.exports.verify import diff_manifests
+    from scoring.exports.manifest_differences import diff_manifests
 
     opened = open_workspace(workspace)
     store = Store(opened)

@@ -30,9 +30,9 @@ from scoring.exports.export_plan import plan_export
 from scoring.exports.files import ContentDigest
 from scoring.exports.formats import tar_member
 from scoring.exports.manifest import read_manifest
+from scoring.exports.manifest_differences import diff_manifests
 from scoring.exports.options import FORMATS, ExportOptions
 from scoring.exports.verify import (
-    diff_manifests,
     is_manifest_path,
     resolve_manifest,
     verify_manifest,

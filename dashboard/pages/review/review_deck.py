@@ -41,7 +41,7 @@ _deck = st.components.v2.component(
     css=assets.style("card", "review_deck"),
     js=assets.script(
         *("image_viewer", "card", "keymap", "key_help", "deck_state", "deck_loader", "deck_group"),
-        *("deck_pace", "outbox", "review_deck"),
+        *("deck_pace", "deck_status", "outbox", "review_deck"),
     ),
 )
 

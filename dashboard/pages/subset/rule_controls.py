@@ -25,12 +25,7 @@ from dashboard.pages.subset.rule_choices import (
     read_rule,
     uses_clusters,
 )
-from dashboard.pages.subset.rule_families import (
-    FAMILIES,
-    RULE_MEANINGS,
-    RULE_NAMES,
-    family_of,
-)
+from dashboard.pages.subset.rule_families import FAMILIES, RULE_MEANINGS, RULE_NAMES, family_of
 from dashboard.pages.subset.rule_texts import show_texts
 from dashboard.text import formatting
 from dashboard.view import url_widgets
