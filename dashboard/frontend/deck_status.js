@@ -1,4 +1,4 @@
-// What the review deck reports beside the sample: the last decisions, and whether they are saved.
+// What the review deck reports next to the sample: the last decisions, and whether they are saved.
 
 const RECENT_SHOWN = 10;
 
