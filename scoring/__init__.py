@@ -66,6 +66,7 @@ _HOMES = {
     "find_duplicates": "scoring.duplicates.find",
     "ImageModel": "scoring.clustering.image_embedder",
     "check_leakage": "scoring.duplicates.leakage",
+    "VectorLeaks": "scoring.duplicates.vector_files",
     "disagreements": "scoring.database.queries.column_values",
     "suspects": "scoring.database.queries.suspects",
     "suspect_precision": "scoring.database.queries.suspects",

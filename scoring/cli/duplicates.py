@@ -35,7 +35,7 @@ _ImagesByOption = Annotated[
 _RevisionOption = Annotated[str | None, Option("Revision of the model of --images-by.")]
 _SimilarityOption = Annotated[
     float,
-    Option("Cosine similarity from which images are near-duplicates, with --images-by."),
+    Option("Cosine similarity of the vectors from which images are near-duplicates."),
 ]
 _DeviceOption = Annotated[
     str | None, Option("Device of that model, such as cpu; by default a GPU if there is one.")
@@ -139,21 +139,41 @@ def check_leakage(
     ] = 0.8,
     distance: _DistanceOption = 8,
     images_by: _ImagesByOption = None,
+    vectors: Annotated[
+        Path | None,
+        Option(
+            "Vectors of the dataset's images that you computed: Parquet with a list of numbers and "
+            "row_idx or image, or .npy with a row per sample. For --benchmark-vectors."
+        ),
+    ] = None,
+    benchmark_vectors: Annotated[
+        tuple[str, ...],
+        Option(
+            "A Parquet or .npy file with the vectors of a benchmark's images by the same model. "
+            "Repeatable.",
+            metavar="[NAME=]PATH",
+        ),
+    ] = (),
     similarity: _SimilarityOption = 0.95,
     revision: _RevisionOption = None,
     device: _DeviceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find the samples of benchmarks that are in the dataset, by image and by question."""
-    from scoring.duplicates import leakage
+    from scoring.duplicates import leakage, vector_files
 
     opened = open_workspace(workspace)
     model = _describe_model(images_by, revision, similarity, device)
     if model is not None and questions_only:
         raise InputError("Choose --questions-only or --images-by: the latter compares images.")
+    if bool(benchmark_vectors) != (vectors is not None):
+        raise InputError("--vectors and --benchmark-vectors are used together.")
+    given = None
+    if vectors is not None:
+        given = vector_files.VectorLeaks(vectors, _name_benchmarks(benchmark_vectors), similarity)
     if model is not None:
         embed_images(opened, model)
-    elif not questions_only:
+    elif benchmark and not questions_only:
         hash_images(opened)
     with console.phase_progress("Comparing samples") as (show, start_phase):
         report = leakage.check_leakage(
@@ -163,6 +183,7 @@ def check_leakage(
             threshold=threshold,
             distance=distance,
             images_by=model,
+            vectors=given,
             on_progress=show,
             on_phase=start_phase,
         )
@@ -213,8 +234,9 @@ def _show_leaks(report: LeakageReport) -> None:
             )
     if report.n_unread:
         console.show_warning(
-            f"{report.n_unread:,} samples of the dataset have an image that could not be read: "
-            "whether they leak is not known, and they have no value in the column leak"
+            f"{report.n_unread:,} samples of the dataset have an image that could not be read or "
+            "has no vector: whether they leak is not known, and they have no value in the column "
+            "leak"
         )
 
 

@@ -22,8 +22,15 @@ from scoring.duplicates import near_images, near_texts
 from scoring.duplicates.benchmark_texts import RUN_WORDS, BenchmarkTexts
 from scoring.duplicates.contents import ImageContents
 from scoring.duplicates.image_matching import DatasetImages, ImageMatcher, make_matcher
+from scoring.duplicates.near_vectors import find_similar
 from scoring.duplicates.stored import ComputedColumn, check_names, store_computed
 from scoring.duplicates.texts import Ints
+from scoring.duplicates.vector_files import (
+    VectorFile,
+    VectorLeaks,
+    read_dataset_vectors,
+    read_vector_file,
+)
 from scoring.errors import InputError
 from scoring.samples import Status
 from scoring.workspace import Workspace
@@ -82,7 +89,8 @@ class BenchmarkLeaks:
 class LeakageReport:
     """The leaks of each benchmark and the columns ``leak`` and ``leak_NAME``.
 
-    ``n_unread`` samples of the dataset have an image that could not be read and no known leak.
+    ``n_unread`` samples of the dataset have an image that could not be read, or without a vector,
+    and no known leak.
     """
 
     benchmarks: tuple[BenchmarkLeaks, ...]
@@ -106,6 +114,7 @@ def check_leakage(
     threshold: float = near_texts.DEFAULT_THRESHOLD,
     distance: int = near_images.DEFAULT_DISTANCE,
     images_by: ImageModel | None = None,
+    vectors: VectorLeaks | None = None,
     on_progress: OnProgress | None = None,
     on_phase: OnPhase | None = None,
 ) -> LeakageReport:
@@ -118,6 +127,7 @@ def check_leakage(
         threshold: The Jaccard similarity from which questions are nearly the same, 0.3 to 1.
         distance: The most bits of 64 in which near-duplicate images differ, 0 to 8.
         images_by: Compare images by the vectors of this embedding model instead of their hashes.
+        vectors: Vectors of images that were computed elsewhere, and those of further benchmarks.
         on_progress: Called with (samples of the dataset compared, in total).
         on_phase: Called with the name of each step.
 
@@ -125,38 +135,51 @@ def check_leakage(
     """
     near_texts.check_threshold(threshold)
     matcher = make_matcher(distance, images_by)
-    if not benchmarks:
+    paths = [*benchmarks.items(), *(vectors.benchmarks.items() if vectors else ())]
+    if not paths:
         raise InputError("Name the benchmarks to compare with: --benchmark FILE")
-    names = {name: column_name(f"leak_{name}") for name in benchmarks}
+    names = {name: column_name(f"leak_{name}") for name, _ in paths}
+    if len(names) < len(paths):
+        raise InputError("Two benchmarks have the same name.")
     check_names(workspace, COMMAND, ["leak", *(column.lower() for column in names.values())])
     start_phase = on_phase or (lambda _: None)
-    ours = None
+    opened: list[_Benchmark | _VectorBenchmark] = []
+    if vectors is not None:
+        our_vectors = read_dataset_vectors(vectors.path, read_dataset_info(workspace).n_samples)
+        for name, path in vectors.benchmarks.items():
+            start_phase(f"Comparing the images of {name}")
+            opened.append(_VectorBenchmark(name, path, our_vectors, vectors.similarity))
+    ours, images = None, images and bool(benchmarks)
     if images:
         start_phase("Reading the images of the dataset")
         ours = matcher.read(workspace)
     with ExitStack() as stack:
-        opened = []
         for name, path in benchmarks.items():
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix=".benchmark.", dir=workspace.root)
             )
             start_phase(f"Reading {name}")
-            opened.append(_Benchmark(name, path, Path(folder), threshold))
+            benchmark = _Benchmark(name, path, Path(folder), threshold)
+            opened.append(benchmark)
             if ours is not None:
-                opened[-1].compare_images(ours, matcher, start_phase)
+                benchmark.compare_images(ours, matcher, start_phase)
         row_idx, codes = _compare_rows(
             workspace, opened, None if ours is None else ours.contents, on_progress
         )
     settings: dict[str, Any] = near_texts.describe_method(threshold) | {
         "run_words": RUN_WORDS,
-        "benchmarks": {name: str(path) for name, path in benchmarks.items()},
+        "benchmarks": {name: str(path) for name, path in paths},
     }
     settings |= matcher.describe() if images else {"distance": None}
+    settings |= vectors.describe() if vectors else {}
     overall = np.min(codes, axis=0)
     overall[(overall == _NONE) & (codes == _UNKNOWN).any(0)] = _UNKNOWN
     columns = [
         _make_column(name, row_idx, values, settings)
-        for name, values in (("leak", overall), *zip(names.values(), codes, strict=True))
+        for name, values in (
+            ("leak", overall),
+            *((names[each.name], values) for each, values in zip(opened, codes, strict=True)),
+        )
     ]
     start_phase("Building the database")
     for old in list_columns(workspace):
@@ -305,9 +328,57 @@ class _Benchmark:
         )
 
 
+class _VectorBenchmark:
+    """A benchmark of which only the vectors of its images are known."""
+
+    def __init__(self, name: str, path: Path, dataset: VectorFile, similarity: float) -> None:
+        theirs = read_vector_file(path)
+        if theirs.vectors.shape[1] != dataset.vectors.shape[1]:
+            raise InputError(
+                f"{path} has vectors of {theirs.vectors.shape[1]} dimensions, and {dataset.path} "
+                f"of {dataset.vectors.shape[1]}: they are not of the same model."
+            )
+        self.name, self._path, self._dataset = name, path, dataset
+        self._is_met = np.zeros(len(theirs), np.bool_)
+        self._met: dict[Any, int] = {}  # the first vector here, by key of the dataset
+        self._examples: list[tuple[int, int]] = []
+        for i, j in find_similar(theirs, dataset, similarity):
+            self._is_met[i] = True
+            for ours, position in zip(j.tolist(), i.tolist(), strict=True):
+                self._met.setdefault(dataset.keys[ours], position)
+
+    def compare(self, rows: _Rows, _positions: Sequence[Sequence[int]] | None) -> Codes:
+        """Return the code of each sample of the dataset."""
+        codes = np.full(len(rows.row_idx), _NONE, np.int8)
+        for k, (row_idx, images) in enumerate(zip(rows.row_idx, rows.images, strict=True)):
+            keys = self._dataset.keys_of(row_idx, images)
+            met = [self._met[key] for key in keys if key in self._met]
+            if met:
+                codes[k] = KINDS.index(NEAR_IMAGE)
+                self._examples += [(met[0], row_idx)][: _EXAMPLES - len(self._examples)]
+            elif not self._dataset.known.issuperset(keys):
+                codes[k] = _UNKNOWN
+        return codes
+
+    def report(self, codes: Codes) -> BenchmarkLeaks:
+        """Return what was found; its samples are the vectors."""
+        n_met = int(self._is_met.sum())
+        return BenchmarkLeaks(
+            name=self.name,
+            path=str(self._path),
+            n_samples=len(self._is_met),
+            leaked=dict.fromkeys(KINDS, 0) | {NEAR_IMAGE: n_met},
+            n_leaked=n_met,
+            n_dataset=int((codes < _NONE).sum()),
+            n_uncompared=0,
+            n_unread=0,
+            examples={NEAR_IMAGE: self._examples} if self._examples else {},
+        )
+
+
 def _compare_rows(
     workspace: Workspace,
-    benchmarks: Sequence[_Benchmark],
+    benchmarks: Sequence[_Benchmark | _VectorBenchmark],
     contents: ImageContents | None,
     on_progress: OnProgress | None,
 ) -> tuple[Ints, Codes]:

@@ -9,17 +9,29 @@ product, about 100 MB.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from scoring.duplicates.image_vectors import ImageVectors
+import numpy as np
+from numpy.typing import NDArray
+
 from scoring.duplicates.near_texts import group_connected
 from scoring.duplicates.texts import Ints
 
 _QUERIES, _BLOCK = 1024, 16_384  # vectors
 
 
+class UnitVectors(Protocol):
+    """Vectors of length 1 that are read a block at a time."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return those from one position to another, shape (stop - start, dimensions)."""
+
+
 def find_similar(
-    queries: ImageVectors,
-    vectors: ImageVectors,
+    queries: UnitVectors,
+    vectors: UnitVectors,
     similarity: float,
     device: str = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
@@ -50,7 +62,7 @@ def find_similar(
 
 
 def group_vectors(
-    vectors: ImageVectors,
+    vectors: UnitVectors,
     similarity: float,
     device: str = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
