@@ -7,7 +7,7 @@ class Notice extends Widget {
     if (!this.isNew(this.data)) return;
     const { text, summary, command } = this.data;
     const details = command && el("details", {}, el("summary", {}, summary), el("pre", {}, command));
-    const dismiss = button({ class: "dismiss", title: "Do not show this again", "aria-label": "Dismiss",
+    const dismiss = button({ class: "dismiss", title: "Do not show this again", "aria-label": "Dismiss notice",
       onclick: () => this.dismiss() }, "×");
     this.root.replaceChildren(el("div", { class: "notice", role: "status" }, el("span", {}, text), details, dismiss));
     this.show(!this.readDismissed().includes(text));

@@ -80,6 +80,7 @@ def test_every_control_changes_the_figures(demo: Watched, tmp_path: Path) -> Non
 
     order = page.locator(".vn-table", has_text="Necessary part").last
     expect(order.get_by_role("row", name=re.compile("^oracle 1 100.0 %"))).to_be_visible()
+    demo.settle()
     page.get_by_text("Imported predictions: 3 files").click()
     expect(page.get_by_role("cell", name="text-only model")).to_be_visible()
 

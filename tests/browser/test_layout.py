@@ -71,7 +71,7 @@ def test_the_overview_shows_histogram_limits_counts_and_groups(laptop: Watched) 
 def test_a_dismissed_notice_stays_away(laptop: Watched) -> None:
     page = laptop.open("runs")
     notice = page.locator(".notice", has_text="demonstration model")
-    notice.get_by_role("button", name="Dismiss").click()
+    notice.get_by_role("button", name="Dismiss notice").click()
     expect(notice).to_be_hidden()
     laptop.open("explore")
     expect(page.locator(".tile").first).to_be_visible()
