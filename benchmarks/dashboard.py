@@ -92,7 +92,7 @@ def type_thresholds(tab: Tab, figures: Figures, name: str, thresholds: list[floa
 def drag_thresholds(tab: Tab, figures: Figures, n: int) -> None:
     """Drag the threshold; the time starts when it is released."""
     for number in range(n):
-        box: Any = tab.page.locator('[data-limit="cut"] line').bounding_box()
+        box: Any = tab.page.locator('[data-limit="cut"] line').first.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         by = (17 + 3 * number) * (1 if number % 2 else -1)
         tab.page.mouse.move(x, y)
@@ -106,7 +106,7 @@ def drag_thresholds(tab: Tab, figures: Figures, n: int) -> None:
 
 def step_thresholds(tab: Tab, figures: Figures, n: int) -> None:
     """Move the threshold with the keyboard; the component waits 180 ms for a further step."""
-    handle = tab.page.locator('[data-limit="cut"]')
+    handle = tab.page.locator('[data-limit="cut"]').first
     for number in range(n):
         handle.focus()
         key = "PageUp" if number % 3 else "PageDown"
