@@ -24,12 +24,12 @@ from scoring.database.queries.column_rows import sort_values
 from scoring.database.queries.detail import sample_details, token_scores_of
 from scoring.database.queries.overview import sample_count, score_noise
 from scoring.database.values import ColumnSort, Cursor, Order, Page
-from scoring.dataset.records import read_dataset_info, read_samples
+from scoring.dataset.records import read_dataset_info, read_sample, read_samples
 from scoring.duplicates.members import DuplicateGroup, read_groups
 from scoring.errors import FilterError, InputError
 from scoring.images.decode import ImageProblem, open_image, resolve_image
 from scoring.images.thumbnails import encode_image, load_thumbnail
-from scoring.samples import Sample, Status
+from scoring.samples import Status
 from scoring.workspace import Workspace
 
 IMAGE_SIZE: Final = 2048
@@ -138,17 +138,6 @@ def _read_duplicates(context: Context, rows: Sequence[int]) -> dict[int, list[Ca
     return {row: [describe(row, group) for group in of_row] for row, of_row in groups.items()}
 
 
-def read_record(workspace: Workspace, row_idx: int) -> Sample:
-    """Return one sample of the dataset with its original bytes.
-
-    Raises:
-        InputError: If the dataset has no such row.
-    """
-    for sample in read_samples(workspace, [row_idx]):
-        return sample
-    raise InputError(f"the dataset has no row {row_idx}")
-
-
 def read_thumbnail(workspace: Workspace, row_idx: int) -> bytes:
     """Return the thumbnail of a sample's first image as JPEG. Raises ImageProblem."""
     return load_thumbnail(workspace, _read_image_path(workspace, row_idx, 0))
@@ -173,7 +162,7 @@ def read_image(workspace: Workspace, row_idx: int, position: int = 0) -> bytes:
 def _read_image_path(workspace: Workspace, row_idx: int, position: int) -> str:
     """Return an image path of a row; cached, because pages request many at a time."""
     key = (workspace.root, read_dataset_info(workspace).fingerprint, row_idx)
-    paths = APP_CACHE.image_paths.get(key, lambda: read_record(workspace, row_idx).images)
+    paths = APP_CACHE.image_paths.get(key, lambda: read_sample(workspace, row_idx).images)
     if position >= len(paths):
         raise ImageProblem(Status.TEXT_ONLY, f"this sample has no image {position + 1}")
     return paths[position]

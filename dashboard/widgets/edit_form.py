@@ -19,10 +19,10 @@ from dashboard.data.edits import (
     name_turns,
     plan_operations,
 )
-from dashboard.data.samples import read_record
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
 from scoring.database.queries.detail import fetch_predictions
+from scoring.dataset.records import read_sample
 from scoring.errors import InputError
 from scoring.exports.editing import save_edit, turns_now, undo_edit
 from scoring.readers.conversation import insert_placeholders
@@ -43,7 +43,7 @@ def show_edit_button(context: Context, row_idx: int, reviewer: str) -> None:
 @st.dialog("Edit the record", width="large", on_dismiss="rerun")
 def show_form(context: Context, row_idx: int, reviewer: str) -> None:
     """Show the form. Saving appends an edit; the record as it was imported does not change."""
-    sample = read_record(context.workspace, row_idx)
+    sample = read_sample(context.workspace, row_idx)
     if not sample.turns:
         notices.show_note("This record has no conversation", str(sample.reason or ""))
         return

@@ -13,6 +13,7 @@ from scoring.option_descriptions import Option, split_keys
 from scoring.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
+    from scoring.database.connection import Selection
     from scoring.exchange.imported_columns import ColumnImport
 
 
@@ -115,16 +116,9 @@ def disagreements(
     json: JsonOption = False,
 ) -> None:
     """List the samples that the score and an imported column rank most differently."""
-    from scoring.database.connection import Store
-    from scoring.database.filters import parse_filter
     from scoring.database.queries import column_values
-    from scoring.database.values import Scope
-    from scoring.runs.record import read_run_or_latest
 
-    opened = open_workspace(workspace)
-    record = read_run_or_latest(opened, run)
-    scope = Scope(record.run_id, baseline or record.first_baseline)
-    selection = Store(opened).selection(scope, parse_filter(only or ""))
+    selection = _select_samples(workspace, run, baseline, only)
     frame = column_values.disagreements(selection, column, high=high, limit=limit)
     names = ("high score, low", "low score, high")
     frame = frame.set_index("row_idx")
@@ -148,16 +142,9 @@ def suspects(
     json: JsonOption = False,
 ) -> None:
     """List samples whose answer may be wrong, and how many of them reviewers found wrong."""
-    from scoring.database.connection import Store
-    from scoring.database.filters import parse_filter
     from scoring.database.queries import suspects as queries
-    from scoring.database.values import Scope
-    from scoring.runs.record import read_run_or_latest
 
-    opened = open_workspace(workspace)
-    record = read_run_or_latest(opened, run)
-    scope = Scope(record.run_id, baseline or record.first_baseline)
-    selection = Store(opened).selection(scope, parse_filter(only or ""))
+    selection = _select_samples(workspace, run, baseline, only)
     frame = queries.suspects(selection, column, limit).set_index("row_idx")
     console.show_frame("Suspects", frame)
     counts = queries.suspect_precision(selection, column)
@@ -176,3 +163,18 @@ def _remove(workspace: Workspace, name: str) -> None:
     remove_column(workspace, name)
     build_database(workspace)
     console.show_message(f"Removed column {name}")
+
+
+def _select_samples(
+    workspace: Path, run: str | None, baseline: str | None, only: str | None
+) -> Selection:
+    """Return the samples that match a filter, with the scores of a run or the latest one."""
+    from scoring.database.connection import Store
+    from scoring.database.filters import parse_filter
+    from scoring.database.values import Scope
+    from scoring.runs.record import read_run_or_latest
+
+    opened = open_workspace(workspace)
+    record = read_run_or_latest(opened, run)
+    scope = Scope(record.run_id, baseline or record.first_baseline)
+    return Store(opened).selection(scope, parse_filter(only or ""))

@@ -70,7 +70,7 @@ def compare(
     console.show_message(
         f"{trend.n_samples:,} samples have a score in all runs. From {names[0]} to {names[-1]}, "
         f"{trend.n_changes['became']:,} samples became vision-critical and "
-        f"{trend.n_changes['stopped']:,} stopped being it"
+        f"{trend.n_changes['stopped']:,} no longer are"
     )
     changes = trend.changes.rename(columns={f"score_{i}": name for i, name in enumerate(names)})
     if options.to is not None:

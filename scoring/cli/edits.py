@@ -86,12 +86,13 @@ def edit(
     json: JsonOption = False,
 ) -> None:
     """Correct a sample; exports apply the correction, and the record stays as it was imported."""
+    from scoring.dataset.records import read_sample
     from scoring.exports import editing
 
     if not reviewer.strip():
         raise InputError(f"Name the reviewer with --reviewer, or in {REVIEWER_VARIABLE}.")
     opened = open_workspace(workspace)
-    sample = editing.read_sample(opened, row)
+    sample = read_sample(opened, row)
     if undo:
         event = editing.undo_edit(opened, row, reviewer=reviewer)
         console.show_message(f"Undone: the latest edit of row {row} by {event.reviewer}")
@@ -109,7 +110,9 @@ def edit(
         note=note,
     )
     console.show_message(f"Saved as an edit of row {row} by {saved.event.reviewer}")
-    console.show_table("Edited", ["turn", "before", "after"], _list_changes(opened, saved.event))
+    console.show_table(
+        "Edited", ["turn", "before", "after"], _list_changes(saved.before, saved.event)
+    )
     if saved.warning:
         console.show_warning(saved.warning)
     if json:
@@ -213,13 +216,11 @@ def _read_numbers(option: str, text: str, separator: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _list_changes(workspace: Workspace, event: DecisionEvent) -> list[tuple[int, str, str]]:
+def _list_changes(sample: Sample, event: DecisionEvent) -> list[tuple[int, str, str]]:
     """Return the turns that an edit changes: position from 1, text before and after."""
-    from scoring.exports.editing import read_sample
     from scoring.readers.conversation import insert_placeholders
     from scoring.reviews.edits import apply_edit, parse_edit
 
-    sample = read_sample(workspace, event.row_idx)
     after = apply_edit(sample, parse_edit(str(event.edit))).turns
     return [
         (

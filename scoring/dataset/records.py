@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scoring.errors import WorkspaceError
+from scoring.errors import InputError, WorkspaceError
 from scoring.readers.conversation import NO_IMAGE_REASON
 from scoring.readers.detect import JSON
 from scoring.samples import Role, Sample, Status, Turn
@@ -158,6 +158,15 @@ def read_samples(
     for table in read_columns(workspace, None, rows):
         for row in table.to_pylist():
             yield sample_from_row(row)
+
+
+def read_sample(workspace: Workspace, row_idx: int) -> Sample:
+    """Return one sample as it was imported. Raises InputError for a row that is not there."""
+    sample = next(read_samples(workspace, [row_idx]), None)
+    if sample is None:
+        n = read_dataset_info(workspace).n_samples
+        raise InputError(f"There is no sample {row_idx}. The dataset has rows 0 to {n - 1}.")
+    return sample
 
 
 def read_columns(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from scoring.database.connection import Store
 from scoring.database.queries.detail import fetch_predictions
-from scoring.dataset.records import read_dataset_info, read_samples
+from scoring.dataset.records import read_dataset_info, read_sample
 from scoring.errors import InputError
 from scoring.exports.record_edits import edit_sample, family_of
 from scoring.readers.conversation import PLACEHOLDER
@@ -43,15 +43,6 @@ class SavedEdit:
     before: Sample
     after: Sample
     warning: str | None
-
-
-def read_sample(workspace: Workspace, row_idx: int) -> Sample:
-    """Return one sample as it was imported. Raises InputError for a row that is not there."""
-    sample = next(read_samples(workspace, [row_idx]), None)
-    if sample is None:
-        n = read_dataset_info(workspace).n_samples
-        raise InputError(f"There is no sample {row_idx}. The dataset has rows 0 to {n - 1}.")
-    return sample
 
 
 def save_edit(

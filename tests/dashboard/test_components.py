@@ -16,7 +16,7 @@ from dashboard.data import actions
 from dashboard.data.actions import Receipt
 from dashboard.data.cards import build_card
 from dashboard.data.context import Context
-from dashboard.data.samples import read_cards, read_page, read_record, read_tiles
+from dashboard.data.samples import read_cards, read_page, read_tiles
 from dashboard.data.scores import read_group_statistics, read_summary
 from dashboard.data.threshold_stats import choose_step
 from dashboard.frontend import assets
@@ -34,6 +34,7 @@ from dashboard.widgets.filter_bar import read_range
 from scoring.database.filters import Filter, Range
 from scoring.database.queries.detail import sample_detail
 from scoring.database.queries.overview import loss_plane
+from scoring.dataset.records import read_sample
 from scoring.errors import VisnecError
 from scoring.necessity import Bands, Category
 from scoring.precision import noise_of
@@ -181,7 +182,7 @@ def test_a_log_that_cannot_be_written_saves_nothing(root: Path) -> None:
 
 
 def test_a_card_contains_the_sample_unchanged(root: Path, context: Context) -> None:
-    sample = read_record(context.workspace, 12)
+    sample = read_sample(context.workspace, 12)
     detail = sample_detail(context.store, context.scope, 12)
     card = build_card(sample, detail, "none", Bands(0.0, 0.25), "edition")
     said = [
@@ -197,7 +198,7 @@ def test_a_card_contains_the_sample_unchanged(root: Path, context: Context) -> N
 
 
 def test_a_card_shows_how_firm_its_category_is(root: Path, context: Context) -> None:
-    sample = read_record(context.workspace, 12)
+    sample = read_sample(context.workspace, 12)
     detail = sample_detail(context.store, context.scope, 12)
     (own,) = (row for row in detail.scores if row["baseline"] == "none")
     segments = {
@@ -241,7 +242,7 @@ def test_a_card_shows_how_firm_its_category_is(root: Path, context: Context) -> 
 def test_predictions_are_compared_with_each_other_and_the_reference(
     root: Path, context: Context
 ) -> None:
-    sample = read_record(context.workspace, 12)
+    sample = read_sample(context.workspace, 12)
     asked, answered, *_ = sample.turns
     sample = replace(sample, turns=(asked, replace(answered, text="It is red.")))
     detail = sample_detail(context.store, context.scope, 12)
@@ -258,7 +259,7 @@ def test_predictions_are_compared_with_each_other_and_the_reference(
 
 
 def test_a_card_names_the_turns_of_references_and_predictions(root: Path, context: Context) -> None:
-    sample = read_record(context.workspace, 12)
+    sample = read_sample(context.workspace, 12)
     asked, answered, *_ = sample.turns
     sample = replace(sample, turns=(asked, answered) * 3)
     detail = sample_detail(context.store, context.scope, 12)

@@ -13,7 +13,6 @@ from dashboard.data.samples import (
     read_card,
     read_page,
     read_page_at,
-    read_record,
     read_tiles,
     resolve_order,
 )
@@ -29,6 +28,7 @@ from scoring.database.queries.browse import read_column_value
 from scoring.database.queries.detail import sample_detail
 from scoring.database.queries.prediction_correctness import imported_answers
 from scoring.database.values import ColumnSort, Cursor, Order, Sort
+from scoring.dataset.records import read_sample
 from scoring.errors import InputError
 from scoring.reviews.decisions import decision_feed
 
@@ -80,7 +80,7 @@ def show_open_sample(context: Context, view: View, row_idx: int) -> None:
                 help=key,
             )
     exact_view = replace(view, run=context.scope.run_id, baseline=context.scope.baseline)
-    record = read_record(context.workspace, row_idx)
+    record = read_sample(context.workspace, row_idx)
     original = record.original.decode("utf-8", "replace") or f"stored in {record.origin}"
     _show_card(card, page_link(PageName.EXPLORE, exact_view), original, neighbours)
     _show_imported_answers(context, row_idx)
