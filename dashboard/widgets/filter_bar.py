@@ -23,6 +23,7 @@ from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, change_filter, go_to
 from dashboard.view.state import current_view
 from dashboard.widgets import figures, notices
+from scoring.database.areas import Area
 from scoring.database.filters import DECISIONS, Filter, Range, parse_filter
 from scoring.errors import FilterError
 from scoring.necessity import Category
@@ -222,6 +223,8 @@ def read_chips(current: Filter, cluster_names: Mapping[int, str]) -> list[Chip]:
             low = "" if value.min is None else f"from {formatting.limit(value.min)}"
             high = "" if value.max is None else f"below {formatting.limit(value.max)}"
             return " ".join(filter(None, (low, high)))
+        if isinstance(value, Area):
+            return f"{len(value.corners)} corners on {value.map}"
         if field == "cluster":
             return cluster_names.get(value, str(value))
         if field == "status":

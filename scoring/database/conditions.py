@@ -17,6 +17,7 @@ import duckdb
 from scoring.database.connection import Match, Reader, Selection, Snapshot
 from scoring.database.filters import DECISIONS, Filter, Range
 from scoring.database.queries.column_rows import column_query
+from scoring.database.queries.map_points import match_area
 from scoring.database.queries.prediction_correctness import correctness_query
 from scoring.database.values import Scope
 from scoring.errors import FilterError, InputError
@@ -318,6 +319,7 @@ def _look_up_matches(
         condition = _range_condition("images", "n_images", limits.min, limits.max, of_images)
         matches.append(snapshot.match_rows(_IMAGE_ROWS.format(condition=condition), of_images))
     matches += [snapshot.match_rows(*column_query(snapshot, each)) for each in where.col]
+    matches += [match_area(snapshot, area) for area in where.area]
     if where.other:
         other = parse_other_scope(selection.scope, where.other)
         check_scope(snapshot, other)

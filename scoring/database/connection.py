@@ -14,7 +14,7 @@ import secrets
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,13 +52,22 @@ _PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 
 
 class Match:
-    """Rows that a query returned, kept in a table of one column; dropped when unreferenced."""
+    """Rows that a query returned, kept in a table of one column; dropped when unreferenced.
+
+    ``rows`` are what the query can read as ``given_rows``.
+    """
 
     def __init__(
-        self, con: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, Any]
+        self,
+        con: duckdb.DuckDBPyConnection,
+        query: str,
+        values: Mapping[str, Any],
+        rows: NDArray[np.int32] | None = None,
     ) -> None:
         self.table = f"match_{secrets.token_hex(8)}"
         with closing(con.cursor()) as cursor:
+            if rows is not None:
+                cursor.register("given_rows", pa.table({"row_idx": rows.astype(np.int64)}))
             cursor.execute(f"CREATE TABLE {self.table} AS {query}", _used(query, values))
             counted = cursor.execute(f"SELECT count(*) FROM {self.table}").fetchall()
         self.n_rows = int(counted[0][0])
@@ -215,6 +224,14 @@ class Snapshot(Reader):
         return self.cache.get_or_compute(
             _match_key(query, values),
             lambda: Match(self.connection, query, values),
+            lambda match: match.n_rows * _MATCH_ROW_BYTES,
+        )
+
+    def keep_rows(self, key: Hashable, find_rows: Callable[[], NDArray[np.int32]]) -> Match:
+        """As :meth:`match_rows`, for the rows that a function finds."""
+        return self.cache.get_or_compute(
+            ("match", key),
+            lambda: Match(self.connection, "FROM given_rows", {}, find_rows()),
             lambda match: match.n_rows * _MATCH_ROW_BYTES,
         )
 

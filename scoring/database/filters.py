@@ -4,8 +4,9 @@
 
 Parts are joined by "and", the values of one part by "or"; a range includes its lower limit and not
 its upper one and can also be written ``visnec>=0.25``. Columns have conditions of their own:
-``col:clip>0.3 col:origin=web,coco``. A filter has one written form, so that ``parse_filter(str(f))
-== f``: its text can be a URL, a cache key and a line in a manifest.
+``col:clip>0.3 col:origin=web,coco``, and so have maps: ``area:map@12,40;13,80;20,31``. A filter has
+one written form, so that ``parse_filter(str(f)) == f``: its text can be a URL, a cache key and a
+line in a manifest.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from scoring.database.areas import AREA_EXAMPLE, Area, format_number, parse_area
 from scoring.database.build.schema import ANSWER_KINDS
 from scoring.errors import FilterError
 from scoring.evaluation.accuracy import MEASURES
@@ -70,6 +72,7 @@ _EXAMPLES = {
     "images": "images:>1 or images:1..2",
     "col": 'col:clip>0.3, col:rating>=3, col:origin=web,"my set" or col:rating.min>=3 for a '
     "column with one value per answer",
+    "area": AREA_EXAMPLE,
     "baselines": "baselines:differ or baselines:agree",
     "other": "other:RUN/BASELINE",
     "runs": "runs:differ or runs:agree",
@@ -108,7 +111,8 @@ class Range:
             )
 
     def __str__(self) -> str:
-        return f"{_format_number(self.min)}..{_format_number(self.max)}"
+        low, high = ("" if x is None else format_number(x) for x in (self.min, self.max))
+        return f"{low}..{high}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -153,6 +157,7 @@ class Filter:
     turns: Range | None = None  # answers in the conversation
     images: Range | None = None  # images of the record
     col: tuple[ColumnCondition, ...] = ()  # imported columns, joined by "and"
+    area: tuple[Area, ...] = ()  # polygons on maps, joined by "and"
     baselines: tuple[str, ...] = ()  # whether its category depends on the run's blind baseline
     other: str | None = None  # a second set of scores to compare with, by run and baseline
     other_category: tuple[Category, ...] = ()  # its category there
@@ -207,8 +212,8 @@ class Filter:
         parts = []
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name == "col":
-                parts += [f"col:{condition}" for condition in value]
+            if item.name in _REPEATED:
+                parts += [f"{item.name}:{each}" for each in value]
                 continue
             if isinstance(value, tuple):
                 text = ",".join(_quote_value(str(element)) for element in value)
@@ -243,9 +248,9 @@ def parse_filter(text: str) -> Filter:
         name = match[1] or match[2]
         if name not in names:
             raise FilterError(f"A filter has no {name!r}. Use one of: {', '.join(names)}.")
-        if name == "col":
-            condition, rest = _parse_condition(rest[match.end() :])
-            parts[name] = (*parts.get(name, ()), condition)
+        if name in _REPEATED:
+            each, rest = _REPEATED[name](rest[match.end() :])
+            parts[name] = (*parts.get(name, ()), each)
             rest = rest.lstrip()
             continue
         if name in parts:
@@ -309,7 +314,7 @@ def _parse_condition(rest: str) -> tuple[ColumnCondition, str]:
                 f"col:{name}{operator} compares with one number, got {', '.join(values)}. Write "
                 f"{_EXAMPLES['col']}."
             ) from None
-        values = [_format_number(number)]
+        values = [format_number(number)]
     return ColumnCondition(name, operator, tuple(sorted(set(values)))), rest
 
 
@@ -342,8 +347,8 @@ def _parse_range(name: str, value: str) -> Range:
 
 def _sort_values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     """Return the values, each once: ascending, or in the order of the part's choices."""
-    if name == "col":
-        return tuple(sorted({_read_condition(value) for value in values}))
+    if name in _REPEATED:
+        return tuple(sorted({_read_repeated(name, str(value)) for value in values}))
     kind, choices = int if name == "cluster" else str, _CHOICES.get(name)
     try:
         given = None if isinstance(values, str) else {kind(value) for value in values}
@@ -355,24 +360,21 @@ def _sort_values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(sorted(given)) if choices is None else tuple(c for c in choices if c in given)
 
 
-def _read_condition(value: ColumnCondition | str) -> ColumnCondition:
-    """Return a condition from its written form, which every condition has."""
-    condition, rest = _parse_condition(str(value))
+def _read_repeated(name: str, text: str) -> Any:
+    """Return a condition or an area from its written form."""
+    value, rest = _REPEATED[name](text)
     if rest:
-        raise FilterError(f"col: does not accept {str(value)!r}. Write {_EXAMPLES['col']}.")
-    return condition
-
-
-def _format_number(value: float | None) -> str:
-    """Return the shortest text that parses to the same number."""
-    if value is None:
-        return ""
-    value = float(value)
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        raise FilterError(f"{name}: does not accept {text!r}. Write {_EXAMPLES[name]}.")
+    return value
 
 
 def _quote_value(value: str) -> str:
     return value if _BARE.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
+# Parts that can be repeated and are joined by "and": how one is parsed.
+_REPEATED: dict[str, Callable[[str], tuple[Any, str]]] = {
+    "col": _parse_condition,
+    "area": parse_area,
+}
 EVERYTHING = Filter()

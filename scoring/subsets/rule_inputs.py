@@ -57,6 +57,7 @@ def list_columns_of(rule: Rule, where: Filter, known: Collection[str]) -> set[st
     filters = [where, *map(parse_pinned_filter, rule.list_filters())]
     names = {*rule.list_columns(), *rule.list_group_columns()}
     names |= {each.name for part in filters for each in part.col}
+    names |= {name for part in filters for area in part.area for name in area.columns}
     return {name if name in known else name.rpartition(".")[0] for name in names}
 
 

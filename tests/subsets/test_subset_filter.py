@@ -24,6 +24,7 @@ from scoring.reviews.decisions import open_review_log
 from scoring.rules import (
     Band,
     Budget,
+    Conditions,
     Control,
     Mixture,
     Rule,
@@ -63,6 +64,13 @@ WHERE = "col:clip>0.25"  # rows 1, 2, 4, 5, 7, 8 and 10; row 4 has no score, row
 def write_clip(workspace: Workspace, values: dict[int, float]) -> None:
     path = workspace.root.parent / "clip.jsonl"
     lines = [json.dumps({"row_idx": row, "clip": value}) for row, value in values.items()]
+    path.write_text("\n".join(lines), "utf-8")
+    import_columns(workspace, path, replace_existing=True)
+
+
+def write_map(workspace: Workspace, y_of: dict[int, float]) -> None:
+    path = workspace.root.parent / "map.jsonl"
+    lines = [json.dumps({"row_idx": row, "map_x": row, "map_y": y}) for row, y in y_of.items()]
     path.write_text("\n".join(lines), "utf-8")
     import_columns(workspace, path, replace_existing=True)
 
@@ -240,6 +248,24 @@ def test_an_export_pins_the_column_and_verify_notices_its_replacement(workspace:
     ]
     write_clip(workspace, CLIP | {9: 0.5})
     with pytest.raises(VerificationError, match=rf"{columns[0]} is gone"):
+        verify_manifest(result.folder, workspace)
+
+
+def test_an_export_pins_the_columns_of_a_map(workspace: Workspace) -> None:
+    # The points of rows 0 to 3, 5 and 7 to 10 are (row, 10); the area is from 2.5 to 8.
+    write_map(workspace, dict.fromkeys(CLIP, 10.0))
+    definition = define(TopCount(3), "area:map@2.5,0;8,0;8,20;2.5,20")
+    result = export_subset(workspace, Store(workspace), definition)
+    manifest = read_manifest(result.folder)
+    columns = {part.name.split("/")[1] for part in manifest.inputs.parts if "columns/" in part.name}
+    assert columns == {"map_x", "map_y"}
+    assert not verify_manifest(result.folder, workspace).changed_inputs
+    replayed = resolve_manifest(workspace, Store(workspace), manifest)
+    assert replayed.subset.selected.tolist() == [3, 5, 7]  # of scored rows 3, 5 and 7
+    rule = Conditions(all=("area:map@2.5,0;8,0;8,20;2.5,20", "visnec<1"))
+    assert selected(workspace, rule, "") == [5, 7]
+    write_map(workspace, dict.fromkeys(CLIP, 30.0))
+    with pytest.raises(VerificationError, match=r"columns/map_y/.* is gone"):
         verify_manifest(result.folder, workspace)
 
 

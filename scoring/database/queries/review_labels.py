@@ -100,7 +100,7 @@ def _usable_draw(
         return None
     if not is_within(selection.where, drawn_from):
         return None
-    if drawn_from.col:
+    if drawn_from.col or drawn_from.area:
         return None  # the column may have been replaced since
     parts = {item.name for item in fields(Filter) if getattr(drawn_from, item.name)}
     if not parts <= _PARTS_WITHOUT_SCORES:
@@ -124,12 +124,13 @@ def is_within(inner: Filter, outer: Filter) -> bool:
     uses_grades = bool(outer.blind or outer.seen)
     if uses_grades and (inner.model, inner.measure) != (outer.model, outer.measure):
         return False
-    if not set(outer.col) <= set(inner.col):  # its conditions are joined by "and"
+    # The conditions of these two are joined by "and".
+    if not (set(outer.col) <= set(inner.col) and set(outer.area) <= set(inner.area)):
         return False
     return all(
         _is_part_within(getattr(inner, item.name), getattr(outer, item.name))
         for item in fields(Filter)
-        if item.name not in ("model", "measure", "col")
+        if item.name not in ("model", "measure", "col", "area")
     )
 
 
