@@ -112,6 +112,7 @@ def score(
         if json:
             console.print_json(asdict(expected))
         return
+    from scoring.engine.image_columns import image_column_names
     from scoring.engine.pipeline import predict_dataset, score_dataset
 
     with console.stop_on_interrupt() as stop, console.run_progress() as show:
@@ -137,6 +138,9 @@ def score(
     if predict:
         console.warn_unfinished_thoughts(opened, run_id)
     console.show_message(done)
+    if summary.left_out and summary.left_out.n_succeeded:
+        names = ", ".join(image_column_names(run_id))
+        console.show_message(f"Columns of how much each image matters: {names}")
     if stopped:
         console.stop_command()
     if json:
@@ -285,25 +289,33 @@ def _show_estimate(estimate: RunEstimate) -> None:
     def format_tokens(tokens: TokenStats | None) -> str:
         return "-" if tokens is None else f"{tokens.mean:,.0f} a sample, at most {tokens.most:,}"
 
-    rows = [
-        ("samples to score", f"{estimate.n_left:,} ({estimate.n_done:,} are done)"),
-        ("tokens with the image", format_tokens(estimate.tokens_multimodal)),
-        ("tokens without it", format_tokens(estimate.tokens_text)),
-        ("answer tokens", format_tokens(estimate.answer_tokens)),
-        ("preparing a sample", f"{estimate.prepare_seconds * 1000:,.1f} ms on one core"),
-        ("scoring a sample", f"{estimate.score_seconds * 1000:,.1f} ms"),
-    ]
+    rows = []
+    if estimate.n_left:
+        rows += [
+            ("samples to score", f"{estimate.n_left:,} ({estimate.n_done:,} are done)"),
+            ("tokens with the image", format_tokens(estimate.tokens_multimodal)),
+            ("tokens without it", format_tokens(estimate.tokens_text)),
+            ("answer tokens", format_tokens(estimate.answer_tokens)),
+            ("preparing a sample", f"{estimate.prepare_seconds * 1000:,.1f} ms on one core"),
+            ("scoring a sample", f"{estimate.score_seconds * 1000:,.1f} ms"),
+        ]
     if estimate.predict_seconds is not None:
         rows.append(("predicting a sample", f"{estimate.predict_seconds * 1000:,.1f} ms"))
+    if estimate.leave_one_out_seconds is not None:
+        rows += [
+            ("samples to score without each image", f"at most {estimate.n_left_out:,}"),
+            ("scoring one without each image", f"{estimate.leave_one_out_seconds * 1000:,.1f} ms"),
+        ]
     duration = " to ".join(dict.fromkeys(map(console.format_duration, estimate.seconds)))
-    rate = f"up to {estimate.samples_per_second:,.1f} samples/s, with one process"
+    rate = f"up to {estimate.samples_per_second:,.1f} samples/s, " if estimate.n_left else ""
     memory = f"{estimate.process_bytes / 1e9:,.1f} GB in the process"
     if estimate.device_bytes is not None and estimate.device_total_bytes is not None:
         used, total = estimate.device_bytes / 1e9, estimate.device_total_bytes / 1e9
         memory = f"{used:,.1f} GB of {total:,.1f} GB on the GPU, {memory}"
-    rows += [("expected time", f"{duration}, {rate}"), ("memory", memory)]
-    if estimate.n_left:
-        title = f"Estimate for run {estimate.run_id}, from {estimate.n_tried:,} samples tried"
+    rows += [("expected time", f"{duration}, {rate}with one process"), ("memory", memory)]
+    if estimate.n_left or estimate.n_left_out:
+        tried = f", from {estimate.n_tried:,} samples tried" if estimate.n_tried else ""
+        title = f"Estimate for run {estimate.run_id}{tried}"
         console.show_table(title, ["", ""], rows)
     else:
         console.show_message(f"Nothing left to score: all {estimate.n_samples:,} samples are done.")

@@ -18,20 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xxhash
 
+from scoring.columns.computed import ComputedColumn, check_names
 from scoring.columns.parts import ColumnRecord
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.duplicates import near_images, near_texts
 from scoring.duplicates.contents import ImageContents
 from scoring.duplicates.image_matching import ImageMatcher, make_matcher
-from scoring.duplicates.stored import (
-    GROUP_COLUMNS,
-    IMAGES,
-    QUESTIONS,
-    SAMPLES,
-    ComputedColumn,
-    check_names,
-    store_computed,
-)
+from scoring.duplicates.stored import GROUP_COLUMNS, IMAGES, QUESTIONS, SAMPLES, store_computed
 from scoring.duplicates.texts import (
     SHINGLE_WORDS,
     Ints,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.columns.computed import ComputedColumn, check_names
 from scoring.columns.parts import TEXT, ColumnRecord, column_name, list_columns, remove_column
 from scoring.dataset.importing import open_or_import
 from scoring.dataset.records import read_columns, read_dataset_info
@@ -23,7 +24,7 @@ from scoring.duplicates.benchmark_texts import RUN_WORDS, BenchmarkTexts
 from scoring.duplicates.contents import ImageContents
 from scoring.duplicates.image_matching import DatasetImages, ImageMatcher, make_matcher
 from scoring.duplicates.near_vectors import find_similar
-from scoring.duplicates.stored import ComputedColumn, check_names, store_computed
+from scoring.duplicates.stored import store_computed
 from scoring.duplicates.texts import Ints
 from scoring.duplicates.vector_files import (
     VectorFile,

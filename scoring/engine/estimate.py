@@ -18,13 +18,20 @@ from pathlib import Path
 
 import numpy as np
 
+from scoring.engine.leave_one_out import LeaveOneOutScorer
 from scoring.engine.options import ScoreOptions
-from scoring.engine.pipeline import build_run_record, build_scorer, scoring_phase
+from scoring.engine.pipeline import (
+    build_run_record,
+    build_scorer,
+    left_out_phase,
+    scoring_phase,
+)
 from scoring.engine.plan import Plan
 from scoring.engine.predictions import Predictor
 from scoring.engine.prefetch import default_threads
 from scoring.engine.preparation import Prepared
 from scoring.engine.run_counts import RunCounts
+from scoring.engine.runner import RunPhase
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS, LaterTurns, TurnChoice
 from scoring.runs.record import begin_run
@@ -46,13 +53,18 @@ class TokenStats:
 
 @dataclass(frozen=True, slots=True)
 class RunEstimate:
-    """The expected cost of a run on this machine; times are means over all samples tried."""
+    """The expected cost of a run on this machine; times are means over all samples tried.
+
+    ``n_left_out`` includes samples that are not scored yet; those that get no score are not scored
+    without an image either.
+    """
 
     run_id: str
     n_samples: int
     n_done: int
     n_left: int
     n_tried: int
+    n_left_out: int | None  # samples to score without each image; None: not requested
     statuses: dict[str, int]  # of the samples tried
     tokens_multimodal: TokenStats | None
     tokens_text: TokenStats | None
@@ -60,6 +72,7 @@ class RunEstimate:
     prepare_seconds: float
     score_seconds: float
     predict_seconds: float | None
+    leave_one_out_seconds: float | None  # preparation included
     samples_per_second: float
     # least and most: preparation completely hidden behind the model's work, and not at all
     seconds: tuple[float, float]
@@ -113,6 +126,12 @@ def estimate_run(
     busy = score_seconds + (predict_seconds or 0.0)
     least = max(busy, prepare_seconds / default_threads())
     n_left = counts.total - counts.counts.done
+    n_left_out, left_out_prepare, left_out_score = None, 0.0, 0.0
+    if options.leave_one_out:
+        left_out = left_out_phase(workspace, record, options.limit)
+        n_left_out, left_out_prepare, left_out_score = _time_left_out(left_out, model, n_samples)
+    hidden = max(left_out_score, left_out_prepare / default_threads())
+    left_out_seconds = left_out_prepare + left_out_score
     device_bytes = device_total = None
     if model.info.device.startswith("cuda"):
         import torch
@@ -128,6 +147,7 @@ def estimate_run(
         n_done=counts.counts.done,
         n_left=n_left,
         n_tried=n_tried,
+        n_left_out=n_left_out,
         statuses=dict(statuses),
         tokens_multimodal=_token_stats([len(encoded.input_ids) for encoded in multimodal]),
         tokens_text=_token_stats([len(encoded.input_ids) for encoded in text]),
@@ -135,8 +155,12 @@ def estimate_run(
         prepare_seconds=prepare_seconds,
         score_seconds=score_seconds,
         predict_seconds=predict_seconds,
+        leave_one_out_seconds=left_out_seconds if n_left_out else None,
         samples_per_second=1 / least if least else 0.0,
-        seconds=(n_left * least, n_left * (busy + prepare_seconds)),
+        seconds=(
+            n_left * least + (n_left_out or 0) * hidden,
+            n_left * (busy + prepare_seconds) + (n_left_out or 0) * left_out_seconds,
+        ),
         process_bytes=peak if sys.platform == "darwin" else peak * 1024,
         device_bytes=device_bytes,
         device_total_bytes=device_total,
@@ -155,6 +179,29 @@ def _read_ranges(plan: Plan, counts: RunCounts, n_samples: int) -> list[list[Sam
         plan.read_samples(counts.open_positions(chunk)[:size])
         for chunk in chunks[selected].tolist()
     ]
+
+
+def _time_left_out(
+    phase: RunPhase, model: VisionLanguageModel, n_samples: int
+) -> tuple[int, float, float]:
+    """Return how many samples are left to score without each image, and the seconds of preparing
+    and of scoring one of them."""
+    counts = phase.count_rows()
+    samples = [sample for each in _read_ranges(phase.plan, counts, n_samples) for sample in each]
+    if not samples:
+        return 0, 0.0, 0.0
+    scorer = LeaveOneOutScorer(model, phase.workspace.image_roots)
+    scorer.compute_rows(scorer.prepare(samples[:1]))  # a warm-up
+    started = time.perf_counter()
+    items = scorer.prepare(samples)
+    ready = time.perf_counter()
+    scorer.compute_rows(items)
+    n_left = counts.total - counts.counts.done
+    return (
+        n_left,
+        (ready - started) / len(samples),
+        (time.perf_counter() - ready) / len(samples),
+    )
 
 
 def _time_predictions(

@@ -30,8 +30,8 @@ class ScoreOptions:
     leave_one_out: Annotated[
         bool,
         Option(
-            "Also score each sample with several images without each of them in turn, to show how "
-            "much each image matters."
+            "Also score each sample with several images without each of them in turn, to show and "
+            "store as columns how much each image matters."
         ),
     ] = False
     limit: Annotated[

@@ -28,6 +28,7 @@ from scoring.engine.baselines import (
     ShuffledImages,
     write_shuffled_images,
 )
+from scoring.engine.image_columns import check_image_columns, store_image_columns
 from scoring.engine.leave_one_out import LeaveOneOutScorer
 from scoring.engine.options import ScoreOptions
 from scoring.engine.plan import open_plan
@@ -89,6 +90,8 @@ def score_dataset(
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
     check_baselines(model, options.baselines)
     record = begin_run(workspace, build_run_record(workspace, model, options))
+    if options.leave_one_out:
+        check_image_columns(workspace, record.run_id)
     scorer = build_scorer(workspace, record, model)
     phase = scoring_phase(workspace, record, options.limit)
     if options.retry:
@@ -104,24 +107,25 @@ def score_dataset(
     if not options.leave_one_out or summary.stopped:
         return summary
     left_out = Runner(
-        _left_out_phase(workspace, record, options.limit),
+        left_out_phase(workspace, record, options.limit),
         LeaveOneOutScorer(model, workspace.image_roots),
         on_progress=on_progress,
         stop=stop,
         build=build,
+        before_build=lambda: store_image_columns(workspace, record.run_id),
     ).run()
     return replace(summary, stopped=left_out.stopped, left_out=left_out)
 
 
-def _left_out_phase(workspace: Workspace, record: RunRecord, limit: int | None) -> RunPhase:
-    """Return the phase of the scored samples with several images."""
+def left_out_phase(workspace: Workspace, record: RunRecord, limit: int | None) -> RunPhase:
+    """Return the phase of the samples with several images that are scored or still to be scored."""
     scoring = scoring_phase(workspace, record, limit)
     scores = scoring.count_rows()
     return replace(
         scoring,
         phase="leave_one_out",
         journal=Journal(workspace.run_dir(record.run_id) / "image_losses", IMAGE_LOSSES),
-        wanted=scoring.wanted & scores.succeeded & _have_several(workspace, scoring, "n_images"),
+        wanted=scoring.wanted & ~scores.failed & _have_several(workspace, scoring, "n_images"),
         baselines=(),
         scores=scores,
     )

@@ -82,6 +82,11 @@ class RunCounts:
         """Number of wanted positions that have a result."""
         return int((self.succeeded & self._wanted).sum())
 
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """(n,) flags of completed positions without a result."""
+        return self._done & ~self.succeeded
+
     def _count_outcomes(self, table: pa.Table, positions: NDArray[np.int64]) -> None:
         """Count the statuses of scores, or the predictions, in the new rows of a part."""
         if self._first is None:

@@ -104,8 +104,10 @@ class Runner:
         on_progress: OnProgress | None = None,
         stop: threading.Event | None = None,
         build: bool = True,
+        before_build: Callable[[], object] = lambda: None,
     ) -> None:
         self._phase, self._task, self._build = phase, task, build
+        self._before_build = before_build  # writes what is derived from all parts
         self._on_progress, self._stop = on_progress, stop or threading.Event()
         phase.journal.remove_abandoned()
         self._counts = phase.count_rows()
@@ -135,6 +137,7 @@ class Runner:
                 self._process_chunks(chunks)
             finally:
                 self._finish(more_to_come=chunks is not None and not self._stop.is_set())
+        self._before_build()
         if self._build:
             build_if_outdated(phase.workspace)
         self._show_progress()

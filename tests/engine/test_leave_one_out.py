@@ -13,17 +13,30 @@ import pytest
 from PIL import Image
 
 from dashboard.data.cards import build_card
+from scoring.columns.parts import list_columns, remove_column
 from scoring.database.connection import Store
+from scoring.database.filters import parse_filter
+from scoring.database.queries.browse import fetch_page, matching_rows
+from scoring.database.queries.column_rows import numeric_columns
 from scoring.database.queries.detail import sample_detail
 from scoring.database.values import Scope
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
+from scoring.engine.estimate import RunEstimate, estimate_run
+from scoring.engine.image_columns import store_image_columns
+from scoring.engine.options import ScoreOptions
 from scoring.engine.pipeline import score_dataset
 from scoring.engine.runner import RunSummary
+from scoring.errors import InputError
+from scoring.exports.export import export_subset
+from scoring.exports.options import ExportOptions
+from scoring.exports.verify import verify_manifest
 from scoring.models.image_removal import ImagePlaceholders
 from scoring.models.prompting import Messages, PromptProblem
 from scoring.necessity import Bands
+from scoring.rules import TopCount
 from scoring.samples import Role, Turn
+from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.engine.test_families import (
     LAYOUTS,
@@ -183,3 +196,87 @@ def test_the_card_shows_how_much_each_image_matters(workspace: Workspace) -> Non
     first, second = build_card(sample, detail, "none", Bands(), "edition")["images"]
     assert (first["visnec"], first["share"], first["loss_without"]) == (-0.5, 1.0, 0.25)
     assert (second["visnec"], second["share"], second["reason"]) == (0.0, 0.0, None)
+
+
+def filtered(workspace: Workspace, where: str) -> list[int]:
+    selection = Store(workspace).selection(Scope("mine"), parse_filter(where))
+    return matching_rows(selection).tolist()
+
+
+def test_columns_of_the_images_filter_and_sort(workspace: Workspace) -> None:
+    score(workspace)
+    assert list_columns(workspace) == []
+    score(workspace, leave_one_out=True)
+    assert filtered(workspace, "col:image_gain_max.mine>=0.5") == [0]
+    assert filtered(workspace, "col:image_gain_min.mine<0") == [2]
+    assert filtered(workspace, "col:top_image.mine=1") == [0]
+    assert filtered(workspace, "col:top_image.mine=2") == [2]
+    names = ["image_gain_max.mine", "image_gain_min.mine", "top_image.mine"]
+    store = Store(workspace)
+    assert numeric_columns(store.snapshot()) == names
+    page = fetch_page(store.selection(Scope("mine")), "-col:image_gain_max.mine")
+    assert [record["row_idx"] for record in page.records] == [0, 2, 1, 3]
+
+
+def test_columns_of_the_images_follow_the_run(workspace: Workspace) -> None:
+    score(workspace, leave_one_out=True, limit=1)
+    definition = SubsetDefinition("it", TopCount(1), "mine", where="col:top_image.mine=1")
+    options = ExportOptions("llava", add_columns=("image_gain_max.mine",))
+    folder = export_subset(workspace, Store(workspace), definition, format=options).folder
+    (record,) = json.loads((folder / "samples.json").read_text("utf-8"))
+    assert record["col:image_gain_max.mine"] == 0.5
+    before = {column.name: column for column in list_columns(workspace)}
+    assert [column.n_values for column in before.values()] == [1, 1, 1]
+    score(workspace, leave_one_out=True)
+    after = {column.name: column for column in list_columns(workspace)}
+    assert [column.n_values for column in after.values()] == [2, 2, 2]
+    assert {column.settings["run_id"] for column in after.values()} == {"mine"}
+    assert all(column.part != after[name].part for name, column in before.items())
+    assert not verify_manifest(folder, workspace).changed_inputs
+    score_dataset(workspace, model(), run_id="other", leave_one_out=True)
+    assert len(list_columns(workspace)) == 6
+
+
+def test_a_sample_has_image_columns_once_all_its_images_have_losses(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = FakeModel.encode_without_image
+
+    def refuse_second(self: FakeModel, turns: Talk, images: Any, position: int) -> Any:
+        if position == 1 and images[0].getpixel((0, 0)) == RED:
+            raise ZeroDivisionError("no such shape")
+        return encode(self, turns, images, position)
+
+    monkeypatch.setattr(FakeModel, "encode_without_image", refuse_second)
+    score(workspace, leave_one_out=True)
+    assert filtered(workspace, "col:image_gain_min.mine<9") == [2]
+
+
+def test_earlier_losses_get_columns_and_imported_ones_are_kept(workspace: Workspace) -> None:
+    score(workspace, leave_one_out=True)
+    for column in list_columns(workspace):
+        remove_column(workspace, column.name)
+    assert [column.n_values for column in store_image_columns(workspace, "mine")] == [2, 2, 2]
+    path = workspace.columns_dir / "top_image.mine" / "column.json"
+    path.write_text(path.read_text("utf-8").replace("visnec score --leave-one-out", "mine.csv"))
+    with pytest.raises(InputError, match="already, imported from mine"):
+        score(workspace, leave_one_out=True)
+
+
+def test_an_estimate_counts_the_samples_to_score_without_each_image(workspace: Workspace) -> None:
+    def estimate(leave_one_out: bool) -> RunEstimate:
+        options = ScoreOptions("mine", leave_one_out=leave_one_out)
+        return estimate_run(workspace, model(), options)
+
+    before = estimate(True)
+    assert (before.n_left, before.n_left_out) == (4, 3)  # one of them will have no score
+    assert estimate(False).n_left_out is None
+    score(workspace)
+    after = estimate(True)
+    assert (after.n_left, after.n_left_out) == (0, 2)
+    assert after.leave_one_out_seconds is not None
+    assert 0 < after.leave_one_out_seconds < after.seconds[1]
+    assert estimate(False).seconds == (0.0, 0.0)
+    score(workspace, leave_one_out=True)
+    done = estimate(True)
+    assert (done.n_left_out, done.seconds) == (0, (0.0, 0.0))
