@@ -45,6 +45,7 @@ _HOMES = {
     "save_edit": "scoring.exports.editing",
     "undo_edit": "scoring.exports.editing",
     "read_edits": "scoring.reviews.decisions",
+    "pin_edits": "scoring.reviews.pinned_edits",
     "parse_operation": "scoring.reviews.edits",
     "export_subset": "scoring.exports.export",
     "ExportOptions": "scoring.exports.options",

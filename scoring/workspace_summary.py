@@ -8,6 +8,7 @@ from typing import Any
 
 from scoring.columns.parts import list_columns
 from scoring.database.connection import Store
+from scoring.database.queries.edited_scores import read_edited_scores
 from scoring.database.queries.image_use import image_use_values, read_image_use
 from scoring.database.queries.scorer_fit import (
     find_fit_problem,
@@ -18,9 +19,11 @@ from scoring.dataset.records import read_dataset_info
 from scoring.errors import WorkspaceError
 from scoring.exchange.imported_scores import read_import_report
 from scoring.reviews.decisions import read_events
+from scoring.reviews.pinned_edits import current_edits
 from scoring.reviews.resolution import latest_decisions, reviewer_progress
 from scoring.runs.progress import read_progress
 from scoring.runs.record import RunRecord, list_runs
+from scoring.samples import Status
 from scoring.subsets.definitions import list_subsets
 from scoring.trials.plan import list_trials, read_plan
 from scoring.trials.results import read_results
@@ -30,19 +33,39 @@ from scoring.workspace import Workspace
 def read_status(workspace: Workspace) -> dict[str, Any]:
     """Return what is in a workspace, from its dataset to its trials, as JSON values."""
     decisions = latest_decisions(read_events(workspace))
+    edits = {edit.event.event_id for edit in current_edits(workspace)}
     checks = _checks_by_run(workspace)
     unchecked: dict[str, Any] = {"scores": [], "image_use": None}
     return {
         "dataset": asdict(read_dataset_info(workspace)),
         "runs": [
-            _run_status(workspace, run) | checks.get(run.run_id, unchecked)
+            _run_status(workspace, run)
+            | {"edits": _count_stale_edits(run, edits)}
+            | checks.get(run.run_id, unchecked)
             for run in list_runs(workspace)
         ],
+        "edits": {"samples": len(edits), "to_score": _count_unscored_edits(workspace, edits)},
         "reviewers": [asdict(progress) for progress in reviewer_progress(decisions)],
         "columns": [asdict(column) for column in list_columns(workspace)],
         "subsets": [subset.name for subset in list_subsets(workspace)],
         "trials": [_trial_status(workspace, name) for name in list_trials(workspace)],
     }
+
+
+def _count_stale_edits(run: RunRecord, edits: set[str]) -> dict[str, int] | None:
+    """Return the edits of a run of edits, and how many are not current; None for other runs."""
+    if not run.edits:
+        return None
+    stale = sum(pin.event_id not in edits for pin in run.edits)
+    return {"samples": len(run.edits), "stale": stale}
+
+
+def _count_unscored_edits(workspace: Workspace, edits: set[str]) -> int:
+    """Return how many of the current edits no run of edits has an outcome for."""
+    with suppress(WorkspaceError):  # as for the checks
+        scores = read_edited_scores(Store(workspace)) if edits else []
+        return len(edits - {score.event_id for score in scores if score.status != Status.PENDING})
+    return len(edits)
 
 
 def _trial_status(workspace: Workspace, name: str) -> dict[str, Any]:

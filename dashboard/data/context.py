@@ -164,7 +164,12 @@ def _resolve_scope(store: Store, view: View) -> tuple[Scope | None, tuple[str, .
     with_scores = [str(run) for run in frame[frame["n_scored"] > 0]["run_id"]]
     run_id = view.run if view.run in runs else (with_scores or runs)[-1]
     if view.run is not None and view.run != run_id:
-        problems.append(f"There is no run {view.run} here; showing {run_id}.")
+        problems.append(
+            f"{view.run} is a run of edits: see it on Runs and with each edited sample. Showing "
+            f"{run_id}."
+            if view.run in store.snapshot().edit_runs
+            else f"There is no run {view.run} here; showing {run_id}."
+        )
     baselines = list(frame[frame["run_id"] == run_id]["baseline"])
     baseline = view.baseline if view.baseline in baselines else baselines[0]
     if view.baseline is not None and view.baseline != baseline:

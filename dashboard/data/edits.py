@@ -8,6 +8,9 @@ from typing import Any
 
 from dashboard.text import formatting
 from dashboard.text.word_differences import word_differences
+from scoring.database.connection import Store
+from scoring.database.queries.edited_scores import EditedScore, find_current_scores
+from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.exports.editing import set_text, turns_now
 from scoring.readers.conversation import insert_placeholders
@@ -22,15 +25,36 @@ from scoring.reviews.edits import (
     SwapAnswers,
     apply_edit,
 )
-from scoring.samples import Role, Sample, Turn
+from scoring.samples import Role, Sample, Status, Turn
 from scoring.workspace import Workspace
 
 
-def read_card_edits(workspace: Workspace, samples: Sequence[Sample]) -> dict[int, dict[str, Any]]:
+def read_card_edits(
+    store: Store, scope: Scope, samples: Sequence[Sample]
+) -> dict[int, dict[str, Any]]:
     """Return what cards show of the current edits of these samples, by row."""
     by_row = {sample.row_idx: sample for sample in samples}
-    edits = read_edits(workspace, by_row)
-    return {each.row_idx: _describe_edit(by_row[each.row_idx], each) for each in edits}
+    edits = read_edits(store.workspace, by_row)
+    cards = {each.row_idx: _describe_edit(by_row[each.row_idx], each) for each in edits}
+    changing = {each.row_idx: each.event.event_id for each in edits if each.changes_record}
+    scores = find_current_scores(store, scope, changing) if changing else {}
+    for row_idx in changing:
+        if not cards[row_idx]["problem"]:
+            cards[row_idx]["score"] = _describe_score(*scores.get(row_idx, (None, False)))
+    return cards
+
+
+def _describe_score(score: EditedScore | None, is_comparable: bool) -> str:
+    """Return the score of an edited text in a sentence."""
+    if score is None or score.status == Status.PENDING:
+        return "The edited text is not scored. Score it with visnec score --edited."
+    run = f"run {score.run_id}"
+    if not is_comparable:
+        run += ", of another model or with other settings"
+    if score.visnec is None:
+        reason = formatting.status_name(score.status)
+        return f"The edited text has no score: {reason} ({run})."
+    return f"Score of the edited text: {formatting.score(score.visnec)} ({run})."
 
 
 def edits_version(workspace: Workspace) -> str:
@@ -49,6 +73,7 @@ def _describe_edit(sample: Sample, current: SampleEdit) -> dict[str, Any]:
         "problem": None,
         "reason": "",
         "note": "",
+        "score": None,
     }
     try:
         after = apply_edit(sample, current.edit)

@@ -111,7 +111,7 @@ def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
     noise = score_noise(context.store, context.scope)
     shown = context.scope.baseline, context.bands, context.edition
     duplicates = _read_duplicates(context, rows)
-    edits = read_card_edits(context.workspace, list(samples.values()))
+    edits = read_card_edits(context.store, context.scope, list(samples.values()))
     return [
         build_card(samples[row], details[row], *shown, tokens.get(row), noise)
         | {"duplicates": duplicates.get(row, []), "edit": edits.get(row)}

@@ -161,6 +161,7 @@ const Card = (() => {
       edit.problem && el("p", "quiet", edit.problem),
       edit.conflict && el("p", "quiet", "Another reviewer's edit differs; this one is newer."),
       edit.note ? el("p", "note", edit.note) : null,
+      edit.score && el("p", "edit-score", edit.score),
       edit.changes.map(change));
   }
 

@@ -16,7 +16,7 @@ from scoring.database.queries.compare import other_name
 from scoring.database.queries.run_trend import CHANGES, RunTrend, compare_runs
 from scoring.database.values import Scope
 from scoring.option_descriptions import Option
-from scoring.runs.record import read_run
+from scoring.runs.record import read_run_or_latest
 from scoring.workspace import Workspace, open_atomic, open_workspace
 
 _TABLES = {
@@ -87,7 +87,7 @@ def compare(
 def _read_scope(workspace: Workspace, name: str) -> Scope:
     """Return the scores that RUN or RUN/BASELINE names."""
     run_id, _, baseline = name.partition("/")
-    return Scope(run_id, baseline or read_run(workspace, run_id).first_baseline)
+    return Scope(run_id, baseline or read_run_or_latest(workspace, run_id).first_baseline)
 
 
 def _show_measure(trend: RunTrend, measure: str, title: str, names: list[str]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json as json_lib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from scoring.cli import console
 from scoring.cli.commands import JsonOption, RunOption, WorkspaceOption
-from scoring.errors import InputError
+from scoring.errors import InputError, WorkspaceError
 from scoring.option_descriptions import Option
 from scoring.workspace import Workspace, open_workspace
 
@@ -142,6 +143,8 @@ def edits(
             listed += _list_events(opened, each, only_current=not history)
         else:
             listed.append(_describe_event(each.event) | {"state": "current"})
+    scores = _read_scores(opened, [each.row_idx for each in shown])
+    listed = [each | {"scores": scores.get(each["event_id"], [])} for each in listed]
     rows = [
         (
             each["row_idx"],
@@ -150,12 +153,14 @@ def edits(
             each["reason"],
             ", ".join(operation["op"] for operation in each["operations"]) or "restored",
             each["state"],
+            ", ".join(map(_describe_score, each["scores"])),
             each["note"],
         )
         for each in listed
     ]
     n_conflicts = sum(each.is_conflict for each in current)
-    headers = ["row", "reviewer", "edited at (UTC)", "reason", "operations", "state", "note"]
+    headers = ["row", "reviewer", "edited at (UTC)", "reason", "operations", "state", "score"]
+    headers.append("note")
     console.show_table("Edits", headers, rows)
     if n_conflicts and not conflicts:
         console.show_warning(
@@ -163,6 +168,25 @@ def edits(
         )
     if json:
         console.print_json(listed)
+
+
+def _read_scores(workspace: Workspace, rows: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+    """Return the scores of runs of edits by edit; none without a database."""
+    from scoring.database.connection import Store
+    from scoring.database.queries.edited_scores import read_edited_scores
+
+    scores: dict[str, list[dict[str, Any]]] = {}
+    with suppress(WorkspaceError):
+        for score in read_edited_scores(Store(workspace), rows):
+            values = asdict(score)
+            del values["row_idx"]
+            scores.setdefault(values.pop("event_id"), []).append(values)
+    return scores
+
+
+def _describe_score(score: dict[str, Any]) -> str:
+    value = score["status"] if score["visnec"] is None else f"{score['visnec']:.3f}"
+    return f"{value} ({score['run_id']}, {score['baseline']})"
 
 
 def _read_operations(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +16,7 @@ from scoring.cli.commands import (
     WorkspaceOption,
 )
 from scoring.database.connection import Store
+from scoring.database.queries.edited_scores import list_score_changes
 from scoring.database.queries.image_use import (
     describe_image_use,
     find_image_problem,
@@ -33,6 +34,8 @@ from scoring.errors import InputError, VisnecError, WorkerError, WorkspaceError
 from scoring.models.options import ModelOptions, check_template, resolve_model_folder
 from scoring.option_descriptions import Option
 from scoring.predictions.records import TurnChoice
+from scoring.reviews.pinned_edits import pin_edits
+from scoring.runs.record import RunRecord, read_run
 from scoring.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ MaxNewTokensOption = Annotated[
     ),
 ]
 
+
+_SHOWN_CHANGES = 20
 
 TURNS_HELP = (
     "Of a conversation, the first answer, the last or all; the reference answers before it are in "
@@ -73,6 +78,13 @@ def score(
         ),
     ] = None,
     max_new_tokens: MaxNewTokensOption = None,
+    edited: Annotated[
+        bool,
+        Option(
+            "Score the samples that reviewers edited, with their edits, as a run of edits. After "
+            "further edits the same command starts another one."
+        ),
+    ] = False,
     estimate: Annotated[
         bool,
         Option(
@@ -95,6 +107,8 @@ def score(
     from scoring.engine.workers import Job
 
     opened = open_workspace(workspace)
+    if edited:
+        options = _add_edits(opened, options, predict)
     if allow_remote:
         download_images(opened)
     if (workers > 1 or engine != "local") and not estimate:
@@ -145,6 +159,15 @@ def score(
         console.stop_command()
     if json:
         console.print_json(asdict(summary) | checks)
+
+
+def _add_edits(
+    workspace: Workspace, options: ScoreOptions, predict: TurnChoice | None
+) -> ScoreOptions:
+    """Return the options of a run of the current edits. Raises InputError."""
+    if predict:
+        raise InputError("A run of edits keeps scores only. Leave out --predict.")
+    return replace(options, edits=pin_edits(workspace))
 
 
 def build(workspace: WorkspaceOption, json: JsonOption = False) -> None:
@@ -255,11 +278,14 @@ def _score_in_workers(
 
 def _show_checks(workspace: Workspace, run_id: str) -> dict[str, Any]:
     """Print the scores by category, and a warning if the model does not seem fit for the task or
-    to use the images; return the latter as JSON values."""
+    to use the images; return the latter as JSON values. Print the changes of a run of edits."""
     try:
         store = Store(workspace)
     except WorkspaceError:  # stopped before the database was built
         return {"image_use": None}
+    record = read_run(workspace, run_id)
+    if record.edits:
+        return {"image_use": None, "changes": _show_score_changes(store, record)}
     fits = read_scorer_fits(store, workspace.bands, run_id)
     for fit in fits:
         of_baseline = f" ({fit.baseline})" if len(fits) > 1 else ""
@@ -273,6 +299,33 @@ def _show_checks(workspace: Workspace, run_id: str) -> dict[str, Any]:
     if problem := find_image_problem(use):
         console.show_warning(problem)
     return {"image_use": image_use_values(use)}
+
+
+def _show_score_changes(store: Store, record: RunRecord) -> list[dict[str, Any]]:
+    """Print and return the scores of a run of edits, and those before the edits."""
+    changes = list_score_changes(store, record)
+    rows = [
+        (
+            change.after.row_idx,
+            change.after.baseline,
+            "" if change.before is None else change.before,
+            change.after.status if change.after.visnec is None else change.after.visnec,
+        )
+        for change in changes[:_SHOWN_CHANGES]
+    ]
+    shown = f", the first {len(rows):,} of {len(changes):,}" if len(rows) < len(changes) else ""
+    console.show_table(
+        f"Scores of edited samples{shown}", ["row", "baseline", "before", "after"], rows
+    )
+    if any(change.run_before is None for change in changes):
+        console.show_message(
+            "No run of the whole dataset has this model and these settings, so there is no score "
+            "before the edit to compare with"
+        )
+    return [
+        asdict(change.after) | {"before": change.before, "run_before": change.run_before}
+        for change in changes
+    ]
 
 
 def _startup_error(outcome: WorkersResult) -> typer.Exit | VisnecError:

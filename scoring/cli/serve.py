@@ -92,6 +92,11 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
         console.STDOUT.print(
             console.make_table(f"Statuses of {run['run_id']}", ["status", "samples"], statuses)
         )
+        if of_edits := run["edits"]:
+            console.print_text(
+                f"{run['run_id']} is a run of edits: {of_edits['samples']:,} edited samples, "
+                f"{of_edits['stale']:,} of them with an edit that was replaced or undone since"
+            )
         for scores in run["scores"]:
             console.print_text(f"Scores of {run['run_id']}, {scores['baseline']}: {scores['text']}")
             if scores["problem"]:
@@ -101,6 +106,10 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     if reviewers := contents["reviewers"]:
         decisions = [tuple(reviewer.values()) for reviewer in reviewers]
         console.STDOUT.print(console.make_table("Decisions", list(reviewers[0]), decisions))
+    n_edited, n_left = contents["edits"].values()
+    if n_edited:
+        remedy = f", {n_left:,} to score with visnec score --edited" if n_left else ", all scored"
+        console.print_text(f"Edited samples: {n_edited:,}{remedy}")
     if columns := contents["columns"]:
         rows = [
             (item["name"], f"{item['type']} per {item['per']}", item["n_values"], item["file"])

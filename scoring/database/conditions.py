@@ -24,6 +24,7 @@ from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE
 from scoring.necessity import Bands, Category
 from scoring.predictions.files import Sight
+from scoring.runs.record import describe_edit_run
 
 # The rows of ``scores`` that a query is about, as ``matching``; ``clustered`` has the cluster_id of
 # the scope's clustering. Not materialized: DuckDB reads only the columns that a query uses.
@@ -224,6 +225,8 @@ def compile_query(selection: Selection) -> Query:
 
 def check_scope(snapshot: Snapshot, scope: Scope) -> None:
     """Raise InputError when the database has no such scores or no such clustering."""
+    if scope.run_id in snapshot.edit_runs:
+        raise InputError(describe_edit_run(scope.run_id))
     if (scope.run_id, scope.baseline) not in snapshot.scopes:
         known = ", ".join(f"{run_id} ({baseline})" for run_id, baseline in snapshot.scopes)
         raise InputError(

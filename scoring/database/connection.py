@@ -148,7 +148,7 @@ class Snapshot(Reader):
 
     Decisions are the exception: ``load_decisions`` replaces them and ``decisions_version`` counts.
     ``cache`` keeps results. ``scopes`` are (run_id, baseline), oldest run first, ``noises`` the
-    noise of their dtype.
+    noise of their dtype. ``edit_runs`` are the runs of edits, which have no scope.
     """
 
     def __init__(self, workspace: Workspace, generation: str = "") -> None:
@@ -173,6 +173,8 @@ class Snapshot(Reader):
             "SELECT run_id, baseline, dtype FROM runs ORDER BY created_at, run_id, position"
         )
         self.scopes = [(str(run_id), str(baseline)) for run_id, baseline, _ in runs]
+        edit_runs = self.fetch_rows("SELECT DISTINCT run_id FROM edited_scores ORDER BY run_id")
+        self.edit_runs = [str(run_id) for (run_id,) in edit_runs]
         self.noises = {(run_id, baseline): noise_of(dtype) for run_id, baseline, dtype in runs}
         clusterings = self.fetch_rows(
             "SELECT clustering_id, in_scores FROM clusterings ORDER BY created_at, clustering_id"

@@ -159,6 +159,8 @@ def _score_chunks(ray: Any, workspace: Workspace, job: Job, actors: int, flag: A
     # numbers after the last one are left out.
     n_samples = read_dataset_info(workspace).n_samples
     n_rows = n_samples if job.score.limit is None else min(job.score.limit, n_samples)
+    if job.score.edits:
+        n_rows = n_samples  # edited samples may be anywhere
     n_chunks = -(-2 * n_rows // CHUNK_ROWS)
     blocks = np.array_split(np.arange(n_chunks), max(1, -(-n_chunks // BATCH_CHUNKS)))
     return (

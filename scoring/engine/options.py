@@ -9,6 +9,7 @@ from typing import Annotated
 from scoring.engine.baselines import BaselineSettings
 from scoring.errors import InputError
 from scoring.option_descriptions import Option
+from scoring.reviews.pinned_edits import PinnedEdit
 from scoring.samples import Status
 
 _RETRYABLE = [status.value for status in Status if status not in (Status.SCORED, Status.PENDING)]
@@ -18,8 +19,9 @@ _RETRYABLE = [status.value for status in Status if status not in (Status.SCORED,
 class ScoreOptions:
     """What to score and how; ``baselines``, ``tokens`` and ``truncate`` are part of the run.
 
-    ``baselines`` may be given as a sequence of names. Raises InputError for an unknown baseline or
-    a status that scoring again cannot change.
+    ``baselines`` may be given as a sequence of names. With ``edits``, from ``pin_edits``, the
+    edited samples are scored with them, as a run of edits. Raises InputError for an unknown
+    baseline, a status that scoring again cannot change, or what a run of edits does not keep.
     """
 
     run_id: Annotated[
@@ -54,6 +56,7 @@ class ScoreOptions:
             metavar="STATUS,...",
         ),
     ] = ()
+    edits: tuple[PinnedEdit, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.baselines, BaselineSettings):
@@ -64,3 +67,6 @@ class ScoreOptions:
             if status not in _RETRYABLE:
                 known = ", ".join(_RETRYABLE)
                 raise InputError(f"Cannot retry status {status!r}. Choose from: {known}")
+        if self.edits and (self.tokens or self.leave_one_out):
+            flag = "--tokens" if self.tokens else "--leave-one-out"
+            raise InputError(f"A run of edits keeps scores only. Leave out {flag}.")

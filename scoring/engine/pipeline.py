@@ -9,7 +9,7 @@ import platform
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from scoring.dataset.edited_samples import read_edited_samples
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.engine.baselines import (
     DEFAULT_BLUR_SIGMA,
@@ -42,6 +43,7 @@ from scoring.images.digests import last_index, read_digests
 from scoring.images.thumbnails import thumbnail_writer
 from scoring.models.base import ModelInfo, PromptReader, VisionLanguageModel
 from scoring.predictions.records import LaterTurns, TurnChoice, begin_predictions
+from scoring.reviews.pinned_edits import find_pinned_edits
 from scoring.runs.journal import Journal
 from scoring.runs.record import (
     SCORING_VERSION,
@@ -49,6 +51,7 @@ from scoring.runs.record import (
     begin_run,
     find_differences,
     read_run,
+    require_whole_run,
     settings_digest,
     utc_now,
 )
@@ -141,9 +144,14 @@ def _have_several(workspace: Workspace, phase: RunPhase, column: str) -> NDArray
 
 
 def scoring_phase(workspace: Workspace, record: RunRecord, limit: int | None = None) -> RunPhase:
-    """Return the rows to score in a run: the whole plan, or its first ``limit`` rows."""
+    """Return the rows to score in a run: all, those edited in a run of edits, or ``limit`` rows."""
     plan = open_plan(workspace, record.image_index)
-    wanted = np.arange(len(plan.rows)) < (len(plan.rows) if limit is None else limit)
+    wanted = np.ones(len(plan.rows), dtype=bool)
+    if record.edits:
+        plan.edited = read_edited_samples(workspace, find_pinned_edits(workspace, record.edits))
+        wanted = np.isin(plan.rows, list(plan.edited))
+    if limit is not None:
+        wanted &= np.cumsum(wanted) <= limit
     journal = Journal(workspace.run_dir(record.run_id) / "scores", SCORES)
     return RunPhase(workspace, record.run_id, "score", plan, journal, wanted, record.baselines)
 
@@ -228,12 +236,12 @@ def predict_dataset(
             predictions started, or the first. All may be added to the first; ``later_turns`` of the
             summary is about those after the first.
 
-    Raises InputError if the model is not the run's, and RunConflictError if it reads prompts or
-    images differently than in the run (template, dtype, processor) or the predictions were started
-    with other settings.
+    Raises InputError if the model is not the run's or it is a run of edits, and RunConflictError
+    if it reads prompts or images differently than in the run (template, dtype, processor) or the
+    predictions were started with other settings.
     """
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
-    record = read_run(workspace, run_id)
+    record = require_whole_run(read_run(workspace, run_id))
     if record.model_fingerprint != model.info.fingerprint:
         raise InputError(f"Run {run_id!r} was scored by {record.model}, not by {model.info.name}")
     settings = {**_reading_settings(model.info), "image_processor": model.info.image_processor}
@@ -332,8 +340,11 @@ def build_run_record(workspace: Workspace, model: PromptReader, options: ScoreOp
     if parameters := baselines.run_parameters():
         deciding["baseline_parameters"] = parameters
     known = {name: value for name, value in deciding.items() if value is not None}
+    if options.edits:
+        known["edits"] = [asdict(edit) for edit in options.edits]
     return RunRecord(
         run_id=options.run_id or settings_digest(**known),
+        edits=options.edits,
         model=info.name,
         model_family=info.family,
         gray_colour=model.neutral_colour() if GRAY in baselines.names else None,

@@ -13,7 +13,7 @@ import json
 import shutil
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class Plan:
         self.chunk_rows = CHUNK_ROWS
         self._folder, self._lock = folder, threading.Lock()
         self._cached_group = lru_cache(_CACHED_GROUPS)(self._read_group)
+        self.edited: Mapping[int, Sample] = {}  # by row: samples that replace those imported
         self.rows = np.empty(n_samples, dtype=np.int64)  # (n,) the row_idx at each position
         self.source_codes = np.empty(n_samples, dtype=np.int32)  # (n,) indices into source_names
         source_codes: dict[str, int] = {}
@@ -85,7 +86,7 @@ class Plan:
             with self._lock:
                 table = self._cached_group(group)
             samples += map(sample_from_row, table.take(pa.array(mine)).to_pylist())
-        return samples
+        return [self.edited.get(sample.row_idx, sample) for sample in samples]
 
     def _read_group(self, group: int) -> pa.Table:
         part, inside = divmod(group, PART_ROWS // GROUP_ROWS)

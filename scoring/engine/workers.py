@@ -26,6 +26,7 @@ from scoring.engine.pipeline import build_run_record, predict_dataset, score_dat
 from scoring.engine.prefetch import usable_cores
 from scoring.models.options import ModelOptions
 from scoring.predictions.records import TurnChoice
+from scoring.reviews.pinned_edits import PinnedEdit
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.workspace import Workspace, open_workspace
 
@@ -53,7 +54,8 @@ class Job:
         """Return the job that ``to_json`` wrote."""
         job = json.loads(line)
         baselines = BaselineSettings(**job["score"].pop("baselines"))
-        score = ScoreOptions(baselines=baselines, **job.pop("score"))
+        edits = tuple(PinnedEdit(**edit) for edit in job["score"].pop("edits"))
+        score = ScoreOptions(baselines=baselines, edits=edits, **job.pop("score"))
         return cls(model=ModelOptions(**job.pop("model")), score=score, **job)
 
 

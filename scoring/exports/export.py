@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from scoring.database.connection import Store
 from scoring.errors import InputError, MissingImagesError, StorageError
 from scoring.exports.card import card_outputs
-from scoring.exports.export_edits import current_edits, pin_edits
+from scoring.exports.export_edits import pin_exported_edits
 from scoring.exports.export_plan import ExportPlan, plan_export
 from scoring.exports.files import BytesFile, FileDigest, OutputFile
 from scoring.exports.formats import plan_outputs
@@ -32,6 +32,7 @@ from scoring.exports.temporary_lock import TemporaryLock
 from scoring.image_references import image_path
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.reviews.decisions import log_offsets
+from scoring.reviews.pinned_edits import current_edits
 from scoring.subsets.definitions import (
     ResolvedSubset,
     SubsetDefinition,
@@ -122,7 +123,7 @@ def export_subset(
             if store.generation == generation:
                 break
         inputs = read_inputs(workspace, definition, parts, offsets, options.add_columns)
-        inputs = replace(inputs, edits=pin_edits(plan, edits))
+        inputs = replace(inputs, edits=pin_exported_edits(plan, edits))
         manifest = build_manifest(plan, inputs, asdict(workspace.bands))
         missing = folder.with_name(f"{folder.name}.missing-images.jsonl")
         with _stage_folder(folder, owner) as temporary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,41 +15,14 @@ from scoring.exports.options import LISTS, ExportOptions
 from scoring.exports.record_edits import edit_sample, family_of
 from scoring.image_references import image_path
 from scoring.readers.turn_removal import EditError
-from scoring.reviews.decision_log import DecisionEvent
-from scoring.reviews.decisions import find_events, read_edits
 from scoring.reviews.edits import Edit, map_answers, parse_edit
+from scoring.reviews.pinned_edits import ChosenEdit, PinnedEdit, current_edits
 from scoring.rules.candidates import Ints
 from scoring.samples import Sample
 from scoring.workspace import Workspace
 
 if TYPE_CHECKING:
     from scoring.exports.export_plan import ExportPlan
-
-
-@dataclass(frozen=True, slots=True)
-class PinnedEdit:
-    """An edit that an export applied, as its manifest names it; ``sha256`` is of the edit.
-
-    ``conflict``: another reviewer had a different edit, which was older.
-    """
-
-    row_idx: int
-    event_id: str
-    sha256: str
-    conflict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenEdit:
-    """The edit of a sample that an export may apply."""
-
-    event: DecisionEvent
-    conflict: bool = False
-
-    def pin(self) -> PinnedEdit:
-        """Return the entry of a manifest."""
-        digest = hashlib.sha256(str(self.event.edit).encode()).hexdigest()
-        return PinnedEdit(self.event.row_idx, self.event.event_id, digest, self.conflict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +38,6 @@ class AppliedEdit:
         """Return values per answer for the edited answers; None for one with a new text."""
         order = map_answers(self.before, self.edit.operations)
         return [values[n] if n is not None and n < len(values) else None for n in order]
-
-
-def current_edits(workspace: Workspace) -> list[ChosenEdit]:
-    """Return the current edits that change a record, ascending by row_idx."""
-    edits = (each for each in read_edits(workspace) if each.changes_record)
-    return [ChosenEdit(each.event, each.is_conflict) for each in edits]
-
-
-def find_pinned_edits(workspace: Workspace, pins: Sequence[PinnedEdit]) -> list[ChosenEdit]:
-    """Return the edits that a manifest names, also where later edits replaced them.
-
-    Raises InputError where one is gone or has other contents.
-    """
-    events = find_events(workspace, [pin.event_id for pin in pins])
-    chosen = []
-    for pin in pins:
-        event = events.get(pin.event_id)
-        edit = None if event is None else ChosenEdit(event, pin.conflict)
-        if edit is None or edit.pin() != pin:
-            what = "is gone from the decision logs" if edit is None else "is not the one exported"
-            raise InputError(f"The edit {pin.event_id} of row {pin.row_idx} {what}.")
-        chosen.append(edit)
-    return chosen
 
 
 def apply_edits(
@@ -124,7 +73,7 @@ def apply_edits(
     return applied
 
 
-def pin_edits(plan: ExportPlan, edits: Sequence[ChosenEdit]) -> tuple[PinnedEdit, ...]:
+def pin_exported_edits(plan: ExportPlan, edits: Sequence[ChosenEdit]) -> tuple[PinnedEdit, ...]:
     """Return the edits that decide the bytes of an export, for its manifest."""
     used = set(plan.rows.tolist()) if plan.options.edits == "only" else plan.edits.keys()
     return tuple(each.pin() for each in edits if each.event.row_idx in used)

@@ -16,11 +16,12 @@ from scoring.database.queries.export import turns_outside
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import RuleError, WorkspaceError
 from scoring.exports.added_columns import AddedColumn, read_added_columns
-from scoring.exports.export_edits import AppliedEdit, ChosenEdit, apply_edits, edit_table
+from scoring.exports.export_edits import AppliedEdit, apply_edits, edit_table
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
 from scoring.exports.source_weights import SourceFile, plan_source_files
 from scoring.readers.detect import JSON
 from scoring.readers.json_stream import Member, parse_member
+from scoring.reviews.pinned_edits import ChosenEdit
 from scoring.rules import Mixture
 from scoring.rules.candidates import Floats, Ints
 from scoring.runs.record import read_run

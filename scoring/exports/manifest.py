@@ -22,13 +22,13 @@ import scoring
 from scoring.clustering.clusters import list_clusterings
 from scoring.dataset.records import DatasetInfo, read_dataset_info
 from scoring.errors import InputError
-from scoring.exports.export_edits import PinnedEdit
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import FileDigest, digest_file
 from scoring.exports.options import MANIFEST, VERSION, ExportOptions, is_output_name
 from scoring.exports.trainers import start_command
 from scoring.necessity import Bands
 from scoring.reviews.decisions import log_digests
+from scoring.reviews.pinned_edits import PinnedEdit
 from scoring.runs.record import read_run
 from scoring.subsets.definitions import SubsetDefinition, definition_from_dict
 from scoring.workspace import Workspace
@@ -307,9 +307,9 @@ def dataset_facts(info: DatasetInfo) -> dict[str, Any]:
 
 
 def run_facts(workspace: Workspace, run_id: str) -> dict[str, Any]:
-    """Return the run record without its time, its order and the folders of a local model."""
+    """Return a run's record without its time, order and edits, and folders of a local model."""
     facts = asdict(read_run(workspace, run_id))
-    del facts["created_at"], facts["image_index"]
+    del facts["created_at"], facts["image_index"], facts["edits"]
     return _strip_run(facts)
 
 

@@ -14,21 +14,13 @@ import numpy as np
 
 from scoring.dataset.records import DatasetInfo
 from scoring.exports.json_edits import edit_record_turns, remove_listed_images
-from scoring.readers.conversation import ParsedRecord, set_status
 from scoring.readers.json_stream import RawRecord, parse_member
 from scoring.readers.records import to_sample
 from scoring.readers.turn_removal import EditError
-from scoring.reviews.edits import Edit, EditedConversation, apply_edit
-from scoring.samples import Sample, Status, Turn
+from scoring.reviews.edits import Edit, EditedConversation, apply_edit, replace_conversation
+from scoring.samples import Sample, Turn
 
 _FAILURES = (ValueError, IndexError, KeyError, RecursionError)
-_BY_CONVERSATION = (
-    Status.PENDING,
-    Status.TEXT_ONLY,
-    Status.NO_ANSWER,
-    Status.PLACEHOLDER_MISMATCH,
-)
-"""Statuses that follow from the turns and the number of images."""
 
 
 def family_of(info: DatasetInfo, row_idx: int) -> str:
@@ -44,12 +36,10 @@ def edit_sample(sample: Sample, edit: Edit, family: str, with_record: bool = Tru
     the edit is of another text, or the record cannot carry it.
     """
     edited = apply_edit(sample, edit)
-    turns = tuple(edited.turns[position] for position in sorted(edited.turns))
-    images = tuple(sample.images[number] for number in edited.images)
-    changed = _set_status(replace(sample, turns=turns, images=images))
+    changed = replace_conversation(sample, edited)
     if not with_record or not sample.original:
         return changed
-    return replace(changed, original=_edit_original(sample, edited, turns, family))
+    return replace(changed, original=_edit_original(sample, edited, changed.turns, family))
 
 
 def _edit_original(
@@ -85,15 +75,3 @@ def _read_again(sample: Sample, record: bytes, family: str) -> Sample:
     key = None if member is None else str(json.loads(member.key))
     raw = RawRecord(record, value, key=key, origin=sample.origin)
     return to_sample(sample.row_idx, raw, sample.source, default_family=family)
-
-
-def _set_status(sample: Sample) -> Sample:
-    """Return the sample with the status that its turns and images give."""
-    if sample.status not in _BY_CONVERSATION:
-        return sample
-    n_placeholders = sum(len(turn.image_offsets) for turn in sample.turns)
-    if n_placeholders != len(sample.images):
-        reason = f"{n_placeholders} image position(s) for {len(sample.images)} image(s)"
-        return replace(sample, status=Status.PLACEHOLDER_MISMATCH, reason=reason)
-    parsed = set_status(ParsedRecord(sample.images, sample.turns))
-    return replace(sample, status=parsed.status, reason=parsed.reason)

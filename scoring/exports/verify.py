@@ -25,7 +25,7 @@ from scoring.database.connection import Store
 from scoring.dataset.records import DatasetInfo, read_dataset_info
 from scoring.errors import InputError, VerificationError, VisnecError
 from scoring.exports.card import card_outputs
-from scoring.exports.export_edits import count_later_edits, find_pinned_edits
+from scoring.exports.export_edits import count_later_edits
 from scoring.exports.export_plan import ExportPlan, plan_export
 from scoring.exports.files import FileDigest, FileMismatch, OutputFile, digest_file
 from scoring.exports.formats import plan_outputs
@@ -45,6 +45,7 @@ from scoring.exports.manifest import (
 )
 from scoring.exports.options import VERSION
 from scoring.reviews.decisions import log_digests, log_offsets
+from scoring.reviews.pinned_edits import find_pinned_edits
 from scoring.subsets.definitions import ResolvedSubset, read_rule_inputs, resolve_definition
 from scoring.workspace import Workspace, open_workspace, write_json
 

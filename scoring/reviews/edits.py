@@ -11,15 +11,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from scoring.errors import InputError
 from scoring.image_references import image_path
+from scoring.readers.conversation import ParsedRecord, set_status
 from scoring.readers.turn_removal import EditError, remaining_turns
-from scoring.samples import Role, Sample, Turn
+from scoring.samples import Role, Sample, Status, Turn
 from scoring.unicode_text import replace_surrogates
+
+_BY_CONVERSATION = (
+    Status.PENDING,
+    Status.TEXT_ONLY,
+    Status.NO_ANSWER,
+    Status.PLACEHOLDER_MISMATCH,
+)
+"""Statuses that follow from the turns and the number of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +277,24 @@ def apply_operations(sample: Sample, operations: Sequence[Operation]) -> EditedC
     for operation in operations:
         edited = operation.apply(edited)
     return edited
+
+
+def replace_conversation(sample: Sample, edited: EditedConversation) -> Sample:
+    """Return the sample with an edited conversation, its images and the status that they give.
+
+    The bytes of its record are left as they were.
+    """
+    turns = tuple(edited.turns[position] for position in sorted(edited.turns))
+    images = tuple(sample.images[number] for number in edited.images)
+    changed = replace(sample, turns=turns, images=images)
+    if sample.status not in _BY_CONVERSATION:
+        return changed
+    n_placeholders = sum(len(turn.image_offsets) for turn in turns)
+    if n_placeholders != len(images):
+        reason = f"{n_placeholders} image position(s) for {len(images)} image(s)"
+        return replace(changed, status=Status.PLACEHOLDER_MISMATCH, reason=reason)
+    parsed = set_status(ParsedRecord(images, turns))
+    return replace(changed, status=parsed.status, reason=parsed.reason)
 
 
 def map_answers(sample: Sample, operations: Sequence[Operation]) -> list[int | None]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from scoring.errors import RunConflictError, WorkspaceError
+from scoring.errors import InputError, RunConflictError, WorkspaceError
+from scoring.reviews.pinned_edits import PinnedEdit
 from scoring.workspace import Workspace, check_name, require_dataset, write_json
 
 
@@ -63,6 +64,7 @@ class RunRecord:
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # the template's variables
     image_index: str = ""  # the last pass over the images that its order goes by
     scoring_version: int | None = None  # at the start of the run; the first version wrote none
+    edits: tuple[PinnedEdit, ...] = ()  # of a run of edits, which scores only edited samples
 
     @property
     def image_processor_backend(self) -> str:
@@ -107,7 +109,10 @@ _COMPARED = (
     "quantization",
     "device_map",
     "chat_template_kwargs",
+    "edits",
 )
+_OF_ONE_RUN = ("edits", "baselines", "tokens", "gray_colour", "imported_from")
+_OF_THE_BASELINE = ("dataset_fingerprint", "baseline_parameters")
 _MAY_BE_UNKNOWN = ("template_digest", "model_files", "image_processor")  # in earlier versions
 _REMEDIES = {
     "image_processor": "choose one with --image-processor pil or torchvision",
@@ -149,7 +154,9 @@ def find_differences(record: RunRecord, settings: Mapping[str, object]) -> list[
         before = getattr(record, name)
         if before == now or (name in _MAY_BE_UNKNOWN and None in (before, now)):
             continue
-        if isinstance(before, dict) and isinstance(now, dict):
+        if name == "edits":
+            differences.append(_describe_edits(before, now))
+        elif isinstance(before, dict) and isinstance(now, dict):
             differences += [
                 f"{name} {key}: {before.get(key)!r} then, {now.get(key)!r} now"
                 for key in sorted({key for key, _ in before.items() ^ now.items()})
@@ -158,6 +165,27 @@ def find_differences(record: RunRecord, settings: Mapping[str, object]) -> list[
             remedy = f", {_REMEDIES[name]}" if name in _REMEDIES else ""
             differences.append(f"{name}: {before!r} then, {now!r} now{remedy}")
     return differences
+
+
+def _describe_edits(before: Any, now: Any) -> str:
+    """Describe how the pinned edits of a run differ from those that it would score now."""
+    if not before or not now:
+        first, second = (f"{len(edits):,} edits" if edits else "none" for edits in (before, now))
+        return f"edits: {first} then, {second} now"
+    n_gone, n_new = len(set(before) - set(now)), len(set(now) - set(before))
+    return f"edits: {n_gone:,} of {len(before):,} were replaced or undone, {n_new:,} are new"
+
+
+def is_comparable(record: RunRecord, other: RunRecord, baseline: str) -> bool:
+    """Return whether scores of a baseline differ only by the texts that the two runs scored."""
+    of_baseline = _OF_THE_BASELINE if baseline in ("none", "reference", "gray") else ()
+    names = [name for name in _COMPARED if name not in (*_OF_ONE_RUN, *of_baseline)]
+    return (
+        baseline in record.baselines
+        and baseline in other.baselines
+        and not (record.imported_from or other.imported_from)
+        and not find_differences(record, {name: getattr(other, name) for name in names})
+    )
 
 
 def read_run(workspace: Workspace, run_id: str) -> RunRecord:
@@ -178,6 +206,7 @@ def run_from_json(raw: Mapping[str, Any]) -> RunRecord:
     for name in ("baselines", "shortcuts", "gray_colour"):
         if values.get(name) is not None:
             values[name] = tuple(values[name])
+    values["edits"] = tuple(PinnedEdit(**edit) for edit in values.get("edits", ()))
     if values.get("image_processor") is None:
         # Runs of earlier versions recorded classes only.
         classes = (values.get("processor") or "").split(", ")
@@ -195,10 +224,13 @@ def list_runs(workspace: Workspace) -> list[RunRecord]:
 
 
 def read_run_or_latest(workspace: Workspace, run_id: str | None) -> RunRecord:
-    """Return the named run, or the newest one. Raises WorkspaceError if there is none."""
+    """Return the named run, or the newest one, of the records as imported.
+
+    Raises WorkspaceError if there is none, and InputError for a run of edits.
+    """
     if run_id is not None:
-        return read_run(workspace, check_name(run_id, "run"))
-    runs = list_runs(workspace)
+        return require_whole_run(read_run(workspace, check_name(run_id, "run")))
+    runs = [run for run in list_runs(workspace) if not run.edits]
     if not runs:
         require_dataset(workspace)
         raise WorkspaceError(
@@ -206,6 +238,21 @@ def read_run_or_latest(workspace: Workspace, run_id: str | None) -> RunRecord:
             f"Score it with: visnec score -w {workspace.root} --model MODEL"
         )
     return runs[-1]
+
+
+def require_whole_run(record: RunRecord) -> RunRecord:
+    """Return the record of a run. Raises InputError for a run of edits."""
+    if record.edits:
+        raise InputError(describe_edit_run(record.run_id))
+    return record
+
+
+def describe_edit_run(run_id: str) -> str:
+    """Return why a run of edits is refused where scores of the records are needed."""
+    return (
+        f"Run {run_id!r} is a run of edits: its scores are of edited records only. See them with "
+        "visnec edits, and name a run of the whole dataset here."
+    )
 
 
 def utc_now() -> str:

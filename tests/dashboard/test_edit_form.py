@@ -96,10 +96,11 @@ def test_cards_and_filters_know_edited_samples(tmp_path: Path) -> None:
     assert (edited("yes"), edited("no"), edits_version(workspace)) == ([], [0, 1, 2], "")
     save_edit(workspace, 1, [SetText(1, "Blue")], reviewer="ada", reason="unsafe", note="why")
     assert (edited("yes"), edited("no")) == ([1], [0, 2])
-    shown = read_card_edits(workspace, list(read_samples(workspace)))
+    shown = read_card_edits(store, Scope(RUN_ID, "none"), list(read_samples(workspace)))
     assert list(shown) == [1]
     assert (shown[1]["reviewer"], shown[1]["reason"], shown[1]["note"]) == ("ada", "unsafe", "why")
     assert shown[1]["changes"][0]["after"] == [["Blue", True]]
+    assert shown[1]["score"].startswith("The edited text is not scored.")
     version = edits_version(workspace)
     save_edit(workspace, 1, [], reviewer="ben")  # restored
     assert edited("yes") == []

@@ -12,6 +12,7 @@ import streamlit as st
 from dashboard.data.context import Context, OpenedWorkspace, read_workspace
 from dashboard.data.facts import read_prediction_counts, read_scopes
 from dashboard.data.scores import read_status_counts, read_status_reasons, read_summary
+from dashboard.pages.runs import edit_run
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View
@@ -46,11 +47,20 @@ def render() -> None:
 
 
 def _show_run(opened: OpenedWorkspace, view: View, record: RunRecord, is_only_run: bool) -> None:
+    kind = "run of edits · " if record.edits else ""
     st.html(
         f'<div class="vn-run"><b>{escape(record.run_id)}</b> '
-        f'<span class="vn-quiet">{escape(record.model)} · started '
+        f'<span class="vn-quiet">{kind}{escape(record.model)} · started '
         f"{escape(formatting.moment(record.created_at))}</span></div>"
     )
+    if record.edits:
+        _show_progress(record.run_id)
+        left, right = st.columns([5, 7], gap="large")
+        with left:
+            _show_record(opened, record)
+        with right:
+            edit_run.show_scores(opened, record)
+        return
     current, context = opened.context, None
     if record.notice and (current is None or current.scope.run_id != record.run_id):
         figures.show_caption(record.notice)  # the page frame shows that of the current run

@@ -179,17 +179,10 @@ def _list_steps(
         insert = partial(_insert_clustering, con, info, files, info is infos[-1])
         yield f"clustering {info['clustering_id']}", insert
     for run in list_runs(workspace):
-        name, folder = run.run_id, workspace.run_dir(run.run_id)
-        yield f"scores of run {name}", partial(_insert_run, con, run, list_files("scores", folder))
-        if predictions := list_files("predictions", folder):
-            insert = partial(insert_predictions, con, name, predictions)
-            yield f"predictions of run {name}", insert
-        if of_images := list_files("image_losses", folder):
-            insert = partial(_insert_image_losses, con, name, of_images)
-            yield f"losses without each image of run {name}", insert
-        if of_turns := list_files("turn_predictions", folder):
-            insert = partial(insert_turn_predictions, con, name, of_turns, dataset_files)
-            yield f"predictions of later answers of run {name}", insert
+        folder = workspace.run_dir(run.run_id)
+        kinds = ("scores", "predictions", "image_losses", "turn_predictions")
+        of_run = {kind: list_files(kind, folder) for kind in kinds}
+        yield from _list_run_steps(con, run, of_run, dataset_files)
     for path in (workspace.root / part for part, kind in parts.items() if kind == "evaluations"):
         imported = read_prediction_set(path.parent)
         insert = partial(
@@ -202,6 +195,29 @@ def _list_steps(
             insert = partial(_insert_column, con, column, literal_paths([path]))
             yield f"column {column.name}", insert
     yield "decisions", partial(_insert_decisions, con, workspace)
+
+
+def _list_run_steps(
+    con: duckdb.DuckDBPyConnection,
+    run: RunRecord,
+    files: dict[str, list[str]],
+    dataset_files: list[str],
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Yield the steps for the parts of a run, which are given by kind."""
+    name, scores = run.run_id, files["scores"]
+    if run.edits:
+        yield f"scores of the run of edits {name}", partial(_insert_edited_scores, con, run, scores)
+        return
+    yield f"scores of run {name}", partial(_insert_run, con, run, scores)
+    if predictions := files["predictions"]:
+        insert = partial(insert_predictions, con, name, predictions)
+        yield f"predictions of run {name}", insert
+    if of_images := files["image_losses"]:
+        insert = partial(_insert_image_losses, con, name, of_images)
+        yield f"losses without each image of run {name}", insert
+    if of_turns := files["turn_predictions"]:
+        insert = partial(insert_turn_predictions, con, name, of_turns, dataset_files)
+        yield f"predictions of later answers of run {name}", insert
 
 
 def _insert_samples(
@@ -276,6 +292,23 @@ def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]
             f"Run {run.run_id!r} has samples with the status {unknown[0][0]!r}, which this version "
             "does not know. Upgrade visnec-studio to the version that scored it."
         )
+
+
+def _insert_edited_scores(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]) -> None:
+    pins = {
+        "row_idx": [edit.row_idx for edit in run.edits],
+        "event_id": [edit.event_id for edit in run.edits],
+    }
+    con.register("pinned_edits", pa.table(pins))
+    for baseline in run.baselines:
+        con.execute(derive.CREATE_PART_SCORES)
+        if files:
+            insert = derive.PART_SCORES.format(first_part_wins=derive.FIRST_PART_WINS)
+            con.execute(insert, {"files": files, "baseline": baseline})
+        scope = {"run_id": run.run_id, "baseline": baseline}
+        con.execute(derive.INSERT_EDITED_SCORES, scope)
+        con.execute("DROP TABLE part_scores")
+    con.unregister("pinned_edits")
 
 
 def _insert_image_losses(con: duckdb.DuckDBPyConnection, run_id: str, files: list[str]) -> None:

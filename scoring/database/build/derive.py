@@ -216,6 +216,35 @@ INSERT_SCORES = r"""
     ORDER BY visnec NULLS LAST, row_idx
 """
 
+# A run of edits is kept apart: nothing that reads ``scores`` may mix it with imported records.
+INSERT_EDITED_SCORES = """
+    INSERT INTO edited_scores BY NAME
+    WITH means AS (
+        SELECT
+            *, text_sum / n_tokens AS loss_text, multimodal_sum / n_tokens AS loss_multimodal
+        FROM part_scores
+    ),
+    judged AS (
+        SELECT
+            e.row_idx, e.event_id, m.reason, m.loss_text, m.loss_multimodal, m.n_tokens,
+            CASE
+                WHEN m.status = 'scored' AND NOT coalesce(
+                    isfinite(m.loss_text) AND isfinite(m.loss_multimodal), false
+                ) THEN 'non_finite'
+                ELSE coalesce(m.status, 'pending')
+            END AS status
+        FROM pinned_edits e LEFT JOIN means m USING (row_idx)
+    )
+    SELECT
+        $run_id AS run_id, $baseline AS baseline, row_idx, event_id, status, reason,
+        CASE WHEN status = 'scored' THEN loss_text - loss_multimodal END AS visnec,
+        CASE WHEN status = 'scored' THEN loss_text END AS loss_text,
+        CASE WHEN status = 'scored' THEN loss_multimodal END AS loss_multimodal,
+        CASE WHEN status = 'scored' THEN n_tokens END AS n_answer_tokens
+    FROM judged
+    ORDER BY row_idx
+"""
+
 INSERT_BASELINE_SPANS = """
     INSERT INTO baseline_spans BY NAME
     SELECT

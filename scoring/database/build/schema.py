@@ -106,6 +106,18 @@ TABLES = {
         n_thought_tokens INTEGER,
         visnec_without_end DOUBLE         -- visnec without the end-of-turn tokens
     """,
+    "edited_scores": """
+        run_id VARCHAR,                   -- of a run of edits, which is in no other table
+        baseline VARCHAR,
+        row_idx BIGINT,
+        event_id VARCHAR,                 -- the edit that was scored
+        status VARCHAR,
+        reason VARCHAR,
+        visnec DOUBLE,                    -- of the edited record, as in scores
+        loss_text DOUBLE,
+        loss_multimodal DOUBLE,
+        n_answer_tokens INTEGER
+    """,
     "baseline_spans": """
         run_id VARCHAR,                   -- only samples with scores for several baselines
         row_idx BIGINT,
@@ -235,7 +247,7 @@ TABLES = {
 
 LATER_TABLES = (
     *("image_copies", "imported_predictions", "columns", "column_values"),
-    *("turn_predictions", "image_losses"),
+    *("turn_predictions", "image_losses", "edited_scores"),
 )
 LATER_COLUMNS = {
     "predictions": dict.fromkeys(
