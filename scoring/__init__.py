@@ -30,6 +30,7 @@ _HOMES = {
     "cluster_dataset": "scoring.clustering.clusters",
     "build_database": "scoring.database.build.build",
     "sweep_clusterings": "scoring.clustering.clusters",
+    "make_map": "scoring.maps.make",
     "load_embedder": "scoring.clustering.embedders",
     "create_subsets": "scoring.subsets.create",
     "SelectOptions": "scoring.subsets.create",

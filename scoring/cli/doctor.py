@@ -21,6 +21,7 @@ _EXTRAS = {
     "peft": "adapters, trial",
     "accelerate": "adapters, device-map, training, trial",
     "datasets": "training",
+    "umap-learn": "map",
     "ray": "ray",
 }
 """Packages that only extras install, and the names of these extras."""

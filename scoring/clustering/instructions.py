@@ -9,17 +9,16 @@ samples is in a temporary file.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.clustering.vector_parts import copy_rows, find_keys, map_parts, read_parts, write_part
+from scoring.clustering.vector_parts import find_keys, map_parts, open_rows, read_parts, write_part
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.runs.record import settings_digest
 from scoring.workspace import Workspace, write_json
@@ -29,7 +28,6 @@ PART_TEXTS = 8192
 # character of the whole text.
 MOST_CHARACTERS = 200_000
 _STEP = 1024  # texts between two progress reports
-MAX_BYTES_IN_MEMORY = 256 << 20
 
 OnProgress = Callable[[int, int], None]
 Vectors = NDArray[np.float32]
@@ -98,20 +96,8 @@ def instruction_vectors(
     """
     folder = embeddings_folder(workspace, embedder)
     parts, vector_idx = _embed_missing(folder, instructions.texts, embedder, on_progress)
-    rows = vector_idx[instructions.text_idx]
-    shape = (len(rows), parts[0].shape[1])
-    if 4 * shape[0] * shape[1] <= MAX_BYTES_IN_MEMORY:
-        matrix = np.empty(shape, np.float32)
-        copy_rows(parts, rows, matrix)
+    with open_rows(parts, vector_idx[instructions.text_idx], folder) as matrix:
         yield matrix
-        return
-    with tempfile.TemporaryDirectory(prefix=".matrix-", dir=folder) as scratch:
-        path = Path(scratch) / "matrix.npy"
-        mapped: Any = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-        copy_rows(parts, rows, mapped)
-        mapped.flush()
-        yield mapped
-        del mapped
 
 
 def embeddings_folder(workspace: Workspace, embedder: Embedder) -> Path:

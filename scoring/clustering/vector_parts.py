@@ -7,7 +7,9 @@ keys, written last, are there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from scoring.workspace import open_atomic
 
+MAX_BYTES_IN_MEMORY = 256 << 20
 _ROWS = 65_536  # copied at a time
 _SUFFIX = ".keys.npy"
 
@@ -52,6 +55,26 @@ def find_keys(parts: Parts, keys: Keys) -> NDArray[np.int64]:
     order = np.argsort(known, kind="stable")
     nearest = np.minimum(np.searchsorted(known, keys, sorter=order), len(known) - 1)
     return np.where(known[order[nearest]] == keys, order[nearest], -1)
+
+
+@contextmanager
+def open_rows(
+    vectors: Sequence[NDArray[Any]], rows: NDArray[np.int64], folder: Path
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the rows of the parts as one matrix, which is a temporary file if it is large."""
+    shape = (len(rows), vectors[0].shape[1])
+    if 4 * shape[0] * shape[1] <= MAX_BYTES_IN_MEMORY:
+        matrix = np.empty(shape, np.float32)
+        copy_rows(vectors, rows, matrix)
+        yield matrix
+        return
+    with tempfile.TemporaryDirectory(prefix=".matrix-", dir=folder) as scratch:
+        path = Path(scratch) / "matrix.npy"
+        mapped: Any = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        copy_rows(vectors, rows, mapped)
+        mapped.flush()
+        yield mapped
+        del mapped
 
 
 def copy_rows(

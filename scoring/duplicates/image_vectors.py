@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.clustering.image_embedder import BATCH, ImageEmbedder, Vectors
-from scoring.clustering.vector_parts import copy_rows, find_keys, map_parts, read_parts, write_part
+from scoring.clustering.vector_parts import (
+    copy_rows,
+    find_keys,
+    map_parts,
+    open_rows,
+    read_parts,
+    write_part,
+)
 from scoring.dataset.image_index import ImageIndex
 from scoring.dataset.records import pending_images
 from scoring.duplicates.contents import ImageContents
@@ -56,6 +64,10 @@ class ImageVectors:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    def open_matrix(self, folder: Path) -> AbstractContextManager[Vectors]:
+        """Yield all vectors, shape (n, dimensions); a large matrix is a file in the folder."""
+        return open_rows(self._parts, self._rows, folder)
 
     def read(self, start: int, stop: int) -> Vectors:
         """Return unit vectors from one position to another, shape (stop - start, dimensions)."""

@@ -177,6 +177,21 @@ def test_the_command_resumes_and_prints_the_model(workspace: Workspace, clip: Pa
         assert "1 images are damaged" in done.stderr
 
 
+def test_a_map_of_images_has_the_point_of_the_first_one(workspace: Workspace, clip: Path) -> None:
+    done = visnec("map", "-w", workspace.root, "--images-by", clip, "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert (made["name"], made["n_points"], made["n_samples"], made["n_without"]) == (
+        *("image_map", 5, 6, 1),  # one is a copy of another, one is damaged
+    )
+    x, y = values(workspace, "image_map_x"), values(workspace, "image_map_y")
+    assert x.keys() == y.keys() == {0, 1, 2, 3, 4, 5}
+    assert (x[1], y[1]) == (x[4], y[4])
+    assert len(set(zip(x.values(), y.values(), strict=True))) == 5
+    assert {min(x.values()), min(y.values())} == {0}
+    assert {max(x.values()), max(y.values())} == {1000}
+
+
 def test_leaks_are_found_by_a_model(workspace: Workspace, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "bench").mkdir()
     picture(3).resize((160, 120)).save(tmp_path / "bench/near.jpg", quality=40)

@@ -167,7 +167,7 @@ def test_embedding_resumes_after_an_interruption(tmp_path: Path, small_parts: No
 def test_vectors_on_disk_give_the_clusters_of_vectors_in_memory(
     tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(instructions, "MAX_BYTES_IN_MEMORY", limit)
+    monkeypatch.setattr(vector_parts, "MAX_BYTES_IN_MEMORY", limit)
     numbers = [n * 37 % 90 for n in range(300)]
     workspace = import_questions(tmp_path, [f"number {n}" for n in numbers])
     expected = LongEmbedder().embed([f"number {n}" for n in numbers])

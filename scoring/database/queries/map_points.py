@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.clustering.projection import MAP_SIZE as MAP_SIZE
 from scoring.database.areas import Area, SortedPoints
 from scoring.database.connection import Match, Snapshot, Store
 from scoring.database.queries.column_rows import column_numbers, numeric_columns
 from scoring.errors import FilterError
 
 MAP_COMMAND = "visnec map"
-MAP_SIZE = 1000.0
-"""The coordinates of a map that the command made are from 0 to this, on both axes."""
-
 _MAPS = """
     SELECT left(x.name, -2) AS name
     FROM columns x JOIN columns y ON left(x.name, -2) = left(y.name, -2)

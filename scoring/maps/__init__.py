@@ -1,0 +1,1 @@
+"""Maps: instructions and images in two dimensions, stored as columns."""
