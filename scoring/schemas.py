@@ -164,6 +164,7 @@ EVALUATION = pa.schema(
         ("letter", pa.bool_()),  # the same option; null if the reference is not an option
         ("f1", pa.float64()),  # token F1 with the reference
         ("matched_by", pa.int16()),  # MATCH_VERSION of these; other versions are recomputed
+        ("turn", pa.int32()),  # 0-based position among the answers; earlier versions wrote none
     ]
 )
 """``evaluations/<name>/predictions.parquet``; the model is named in ``evaluation.json``."""

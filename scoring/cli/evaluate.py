@@ -45,7 +45,8 @@ def evaluate(
         tuple[str, ...],
         Option(
             "Predictions with the image: JSON lines, a JSON array, CSV or TSV with row_idx or id, "
-            "prediction and optionally model. Without files: those in the workspace.",
+            "prediction and optionally turn_number (from 1) and model. Without files: those in the "
+            "workspace.",
             metavar="[NAME=]FILE...",
             is_argument=True,
         ),
@@ -104,6 +105,10 @@ def evaluate(
                 for each in imported.sets
             ],
         )
+        if n_later := sum(each.n_later for each in imported.sets):
+            console.show_message(
+                f"{n_later:,} predictions are about later answers; --turns all evaluates them"
+            )
         console.show_issues("Not imported", first.findings)
     if is_changed:
         build_database(opened)

@@ -31,7 +31,8 @@ from scoring.unicode_text import replace_surrogates
 ID_KEYS = ("id", "question_id")
 PREDICTION_KEYS = ("prediction", "text", "response", "output")
 MODEL_KEYS = ("model", "model_id")
-_RECORD_KEYS = frozenset(("row_idx", *ID_KEYS, *PREDICTION_KEYS, *MODEL_KEYS, "sight"))
+TURN_KEY = "turn_number"  # from 1, as on a card; the turn of other files is from 0
+_RECORD_KEYS = frozenset(("row_idx", *ID_KEYS, *PREDICTION_KEYS, *MODEL_KEYS, TURN_KEY, "sight"))
 MAX_NAME = 200
 _HEAD_BYTES = 1 << 20
 _FIRST_MEMBER = re.compile(r'\s*\{\s*"((?:[^"\\]|\\.){0,1000})"\s*:')
@@ -51,7 +52,8 @@ class Sight(StrEnum):
 class PredictionLine:
     """One record of a file, by its 1-based number; ``problem``: why it is not a prediction.
 
-    ``model`` and ``sight`` are None if the record does not name them.
+    ``model`` and ``sight`` are None if the record does not name them. ``turn`` is the 0-based
+    position among the sample's answers.
     """
 
     line: int
@@ -62,15 +64,17 @@ class PredictionLine:
     sight: Sight | None = None
     problem: str | None = None
     example: str = ""
+    turn: int = 0
 
 
 def read_prediction_lines(path: Path) -> Iterator[PredictionLine]:
     """Read the records of ``path`` in order; ``.gz`` is decompressed.
 
     A record names its sample by ``row_idx`` or ``id`` (or ``question_id``) and has a
-    ``prediction`` (or ``text``, ``response``, ``output``). A JSON object of answers names samples
-    by its keys, which are ids. Raises InputError for a file that does not exist, has another
-    format, or is not UTF-8.
+    ``prediction`` (or ``text``, ``response``, ``output``) and, unless it is about the first answer
+    of its sample, a ``turn_number``: 1 for the first answer, 2 for the second. A JSON object of
+    answers names samples by its keys, which are ids. Raises InputError for a file that does not
+    exist, has another format, or is not UTF-8.
     """
     if not path.is_file():
         raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
@@ -148,6 +152,7 @@ def _parse_record(line: int, record: RawRecord) -> PredictionLine:
     prediction, named_sight = _read_text(value, PREDICTION_KEYS), value.get("sight")
     is_sight = isinstance(named_sight, str) and named_sight in list(Sight)
     sight = Sight(str(named_sight)) if is_sight else None
+    turn, is_numbered = _parse_turn(value.get(TURN_KEY)), value.get(TURN_KEY) not in (None, "")
     problem, example = None, f"record {line}"
     if value.get("row_idx") not in (None, "") and row is None:
         problem, example = "row_idx is not a number", repr(value["row_idx"])[:80]
@@ -157,10 +162,14 @@ def _parse_record(line: int, record: RawRecord) -> PredictionLine:
         problem = "no prediction"
     elif named_sight and sight is None:
         problem, example = "unknown sight", repr(named_sight)[:80]
+    elif is_numbered and turn is None:
+        problem, example = f"{TURN_KEY} is not 1, 2, ...", repr(value[TURN_KEY])[:80]
+    elif "turn" in value and not is_numbered:
+        problem = f"turn without {TURN_KEY}, which counts from 1"
     if problem:
         return PredictionLine(line, problem=problem, example=example)
     model = _read_text(value, MODEL_KEYS)
-    return PredictionLine(line, row, sample_id, prediction or "", model, sight)
+    return PredictionLine(line, row, sample_id, prediction or "", model, sight, turn=turn or 0)
 
 
 def _read_text(value: Mapping[str, object], keys: Iterable[str]) -> str | None:
@@ -169,6 +178,12 @@ def _read_text(value: Mapping[str, object], keys: Iterable[str]) -> str | None:
     if isinstance(first, bool) or not isinstance(first, str | int | float):
         return None
     return replace_surrogates(str(first))
+
+
+def _parse_turn(value: object) -> int | None:
+    """Return the 0-based position of an answer from its number."""
+    number = _parse_row(value)
+    return number - 1 if number else None
 
 
 def _parse_row(value: object) -> int | None:

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,12 +26,14 @@ from scoring.errors import InputError, WorkspaceError
 from scoring.issues import ImportIssues
 from scoring.predictions.answer_match import MATCH_VERSION, match_answer
 from scoring.predictions.files import (
+    TURN_KEY,
     PredictionLine,
     Sight,
     check_model_name,
     read_prediction_lines,
 )
 from scoring.runs.record import list_runs, utc_now
+from scoring.samples import Role
 from scoring.schemas import EVALUATION
 from scoring.workspace import Workspace, open_atomic, write_json
 
@@ -42,13 +43,17 @@ _PREDICTIONS = "predictions.parquet"
 SetKey = tuple[str, Sight]
 """A model and what its predictions were made from."""
 
+Answers = dict[tuple[int, int], str]
+"""Predictions by row_idx and turn, the 0-based position among the sample's answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class PredictionSet:
     """The answers of one model with one sight, as recorded in ``evaluation.json``.
 
-    ``n_taken`` of the ``n_samples`` in the dataset have a prediction. ``n_records`` were in the
-    file, including those of other models; ``findings`` (what, n, examples) cover the whole file.
+    ``n_taken`` of the ``n_samples`` in the dataset have a prediction; ``n_later`` predictions are
+    about answers after the first. ``n_records`` were in the file, including those of other models;
+    ``findings`` (what, n, examples) cover the whole file.
     """
 
     model: str
@@ -61,6 +66,7 @@ class PredictionSet:
     n_records: int
     n_taken: int
     findings: list[dict[str, Any]] = field(default_factory=list)
+    n_later: int = 0
 
     @property
     def n_missing(self) -> int:
@@ -127,7 +133,8 @@ def import_predictions(
     """Import a file of predictions; the next build adds them to the database.
 
     ``model`` and ``sight`` apply to records that name none; the default model is the file's name.
-    Samples are found by ``row_idx``, else by an ``id`` that only one sample has. Raises InputError
+    Samples are found by ``row_idx``, else by an ``id`` that only one sample has; ``turn_number``
+    (from 1) is the answer of the sample, by default the first. Raises InputError
     if no record matches a sample, or if the model has other predictions and ``replace`` is False.
     """
     issues = ImportIssues()
@@ -157,8 +164,9 @@ def import_predictions(
             dataset_fingerprint=dataset.fingerprint,
             n_samples=dataset.n_samples,
             n_records=len(lines),
-            n_taken=len(predictions),
+            n_taken=len({row for row, _ in predictions}),
             findings=issues.as_rows(),
+            n_later=sum(turn > 0 for _, turn in predictions),
         )
         if record.model in runs:
             raise InputError(
@@ -208,11 +216,12 @@ def _split_model(text: str) -> tuple[str | None, Path]:
 
 def _assign_to_samples(
     workspace: Workspace, lines: Sequence[PredictionLine], default: SetKey, issues: ImportIssues
-) -> dict[SetKey, dict[int, str]]:
-    """Return the first prediction of each sample, by model and sight; the rest become issues."""
+) -> dict[SetKey, Answers]:
+    """Return the first prediction of each answer, by model and sight; the rest become issues."""
     n_samples = read_dataset_info(workspace).n_samples
     rows_by_id, ids = _look_up_ids(workspace, lines)
-    answers: dict[SetKey, dict[int, str]] = defaultdict(dict)
+    n_turns = _count_turns(workspace, lines)
+    answers: dict[SetKey, Answers] = defaultdict(dict)
     for line in lines:
         row, line_id = line.row_idx, line.id or ""
         problem, example = line.problem, line.example
@@ -229,17 +238,32 @@ def _assign_to_samples(
             elif len(rows) > 1:
                 problem = "id of several samples; give row_idx"
                 example = f"{line_id[:80]}: rows {rows[0]} and {rows[1]}"
+        if not problem and row is not None and line.turn and line.turn >= n_turns[row]:
+            problem = f"{TURN_KEY} above the answers of the sample"
+            example = f"row {row}: {line.turn + 1} of {n_turns[row]}"
         if problem or row is None:
             issues.add(str(problem), 1, [example])
             continue
         predictions = answers[line.model or default[0], line.sight or default[1]]
-        if row not in predictions:
-            predictions[row] = line.prediction
-        elif predictions[row] == line.prediction:
-            issues.add("repeated prediction", 1, [f"row {row}"])
+        key, example = (
+            (row, line.turn),
+            f"row {row}" + (f", turn {line.turn + 1}" * (line.turn > 0)),
+        )
+        if key not in predictions:
+            predictions[key] = line.prediction
+        elif predictions[key] == line.prediction:
+            issues.add("repeated prediction", 1, [example])
         else:
-            issues.add("second, different prediction (the first is kept)", 1, [f"row {row}"])
+            issues.add("second, different prediction (the first is kept)", 1, [example])
     return {key: dict(sorted(predictions.items())) for key, predictions in answers.items()}
+
+
+def _count_turns(workspace: Workspace, lines: Sequence[PredictionLine]) -> list[int]:
+    """Return the number of answers by row_idx if any line is about an answer after the first."""
+    if not any(line.turn for line in lines):
+        return []
+    tables = read_columns(workspace, ["n_turns"])
+    return [n for table in tables for n in table["n_turns"].to_pylist()]
 
 
 def _look_up_ids(
@@ -286,17 +310,18 @@ def _set_folder(workspace: Workspace, record: PredictionSet) -> Path:
     return workspace.root / "evaluations" / f"{slug}-{digest}-{record.sight}"
 
 
-def _write_set(workspace: Workspace, record: PredictionSet, predictions: dict[int, str]) -> None:
+def _write_set(workspace: Workspace, record: PredictionSet, predictions: Answers) -> None:
     """Write the record first: a set counts only once its predictions are there."""
     folder = _set_folder(workspace, record)
-    rows_wanted = np.fromiter(predictions, np.int64, len(predictions))
-    columns = ["row_idx", "question", "answer"]
+    by_row: dict[int, dict[int, str]] = defaultdict(dict)
+    for (row_idx, turn), prediction in predictions.items():
+        by_row[row_idx][turn] = prediction
+    columns = ["row_idx", "question", "answer"] + (["turns"] if record.n_later else [])
     rows = [
-        to_evaluation_row(row_idx, predictions[row_idx], answer or "", question or "")
-        for table in read_columns(workspace, columns, rows_wanted)
-        for row_idx, question, answer in zip(
-            *(table[name].to_pylist() for name in columns), strict=True
-        )
+        to_evaluation_row(sample["row_idx"], prediction, *_read_exchange(sample, turn), turn)
+        for table in read_columns(workspace, columns, list(by_row))
+        for sample in table.to_pylist()
+        for turn, prediction in by_row[sample["row_idx"]].items()
     ]
     (folder / _PREDICTIONS).unlink(missing_ok=True)
     write_json(folder / _RECORD, asdict(record))
@@ -304,7 +329,20 @@ def _write_set(workspace: Workspace, record: PredictionSet, predictions: dict[in
         pq.write_table(pa.Table.from_pylist(rows, EVALUATION), file, compression="zstd")
 
 
-def to_evaluation_row(row_idx: int, prediction: str, answer: str, question: str) -> dict[str, Any]:
+def _read_exchange(sample: Mapping[str, Any], turn: int) -> tuple[str, str]:
+    """Return the reference answer of a turn and what is before it, its question."""
+    if turn == 0:
+        return sample["answer"] or "", sample["question"] or ""
+    turns = sample["turns"]
+    answers = [at for at, each in enumerate(turns) if each["role"] == Role.ASSISTANT]
+    position = answers[turn]
+    return turns[position]["text"].strip(), turns[position - 1]["text"].strip()
+
+
+def to_evaluation_row(
+    row_idx: int, prediction: str, answer: str, question: str, turn: int = 0
+) -> dict[str, Any]:
     """Return a row of ``schemas.EVALUATION``."""
     match = asdict(match_answer(prediction, answer, question))
-    return {"row_idx": row_idx, "prediction": prediction, **match, "matched_by": MATCH_VERSION}
+    row = {"row_idx": row_idx, "prediction": prediction, **match, "matched_by": MATCH_VERSION}
+    return row | {"turn": turn}

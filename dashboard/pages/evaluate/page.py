@@ -131,7 +131,7 @@ def _choose_model(
                 view.turns,
                 lambda turns: "all answers" if turns == "all" else f"{turns} answer",
                 "Over all answers, intervals resample whole samples, because the answers of a "
-                "sample are not independent. Imported predictions are about first answers.",
+                "sample are not independent.",
             )
     return str(name), measure
 

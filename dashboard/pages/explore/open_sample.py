@@ -83,7 +83,7 @@ def show_open_sample(context: Context, view: View, row_idx: int) -> None:
     record = read_sample(context.workspace, row_idx)
     original = record.original.decode("utf-8", "replace") or f"stored in {record.origin}"
     _show_card(card, page_link(PageName.EXPLORE, exact_view), original, neighbours)
-    _show_imported_answers(context, row_idx)
+    _show_imported_answers(context, row_idx, card["n_turns"])
     reviewer_name: str | None = st.session_state.get(Key.REVIEWER)
     if reviewer_name is None:
         with st.container(horizontal=True):
@@ -179,7 +179,7 @@ def _close_sample(card: Card | None) -> None:
     change_view(sample=None, page=page)
 
 
-def _show_imported_answers(context: Context, row_idx: int) -> None:
+def _show_imported_answers(context: Context, row_idx: int, n_turns: int) -> None:
     """Show what imported models predicted for the sample, if any."""
     rows = []
     for row in imported_answers(context.store, row_idx).to_dict("records"):
@@ -187,10 +187,14 @@ def _show_imported_answers(context: Context, row_idx: int) -> None:
         if row["letter"] is not None:
             match = "same choice" if row["letter"] else "different choice"
         sight = formatting.SIGHT_NAMES.get(str(row["sight"]), str(row["sight"]))
-        rows.append((str(row["model"]), sight, str(row["prediction"])[:_MAX_ANSWER], match))
+        turn = formatting.turn_numbers([int(row["turn"])], n_turns)
+        prediction = str(row["prediction"])[:_MAX_ANSWER]
+        rows.append((turn or "", str(row["model"]), sight, prediction, match))
     if rows:
         st.subheader("Predictions of other models", anchor=False)
-        figures.show_table(("Model", "Input", "Prediction", "Against the reference"), rows)
+        columns = ("Turn", "Model", "Input", "Prediction", "Against the reference")
+        hidden = 0 if n_turns > 1 else 1
+        figures.show_table(columns[hidden:], [row[hidden:] for row in rows])
 
 
 def _show_history(context: Context, row_idx: int) -> None:

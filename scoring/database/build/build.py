@@ -186,7 +186,12 @@ def _list_steps(
     for path in (workspace.root / part for part, kind in parts.items() if kind == "evaluations"):
         imported = read_prediction_set(path.parent)
         insert = partial(
-            insert_imported, con, imported.model, imported.sight, literal_paths([path])
+            insert_imported,
+            con,
+            imported.model,
+            imported.sight,
+            literal_paths([path]),
+            dataset_files,
         )
         yield f"predictions of {path.parent.name}", insert
     for column in list_columns(workspace):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -47,15 +48,7 @@ _INSERT = """
 """
 
 # The questions and reference answers of later turns are in the dataset only.
-_INSERT_TURNS = """
-    INSERT INTO turn_predictions BY NAME
-    WITH parts AS (
-        FROM read_parquet(
-            $files, hive_partitioning = false, union_by_name = true,
-            filename = true, file_row_number = true
-        )
-    ),
-    rows AS (SELECT * FROM parts {first_part_wins}),
+_CONVERSATIONS = """
     conversations AS (
         SELECT
             row_idx, turns,
@@ -63,10 +56,22 @@ _INSERT_TURNS = """
         FROM read_parquet($dataset, hive_partitioning = false)
         WHERE row_idx IN (SELECT row_idx FROM rows)
     )
-    SELECT
-        $run_id AS run_id, rows.* EXCLUDE (filename, file_row_number),
-        trim(turns[answers[rows.turn + 1] - 1].text, $white_space) AS question,
-        trim(turns[answers[rows.turn + 1]].text, $white_space) AS answer
+"""
+_EXCHANGE = """
+    trim(turns[answers[rows.turn + 1] - 1].text, $white_space) AS question,
+    trim(turns[answers[rows.turn + 1]].text, $white_space) AS answer
+"""
+_INSERT_TURNS = f"""
+    INSERT INTO turn_predictions BY NAME
+    WITH parts AS (
+        FROM read_parquet(
+            $files, hive_partitioning = false, union_by_name = true,
+            filename = true, file_row_number = true
+        )
+    ),
+    rows AS (SELECT * FROM parts {{first_part_wins}}),
+    {_CONVERSATIONS}
+    SELECT $run_id AS run_id, rows.* EXCLUDE (filename, file_row_number), {_EXCHANGE}
     FROM rows JOIN conversations USING (row_idx)
     ORDER BY row_idx, turn
 """
@@ -140,40 +145,89 @@ def _match_again(con: duckdb.DuckDBPyConnection, run_id: str, unmatched: str, up
         con.unregister("new_matches")
 
 
-_INSERT_IMPORTED = """
+# Files of earlier versions have no turn: their predictions are about first answers.
+_IMPORTED = """
+    SELECT * REPLACE (coalesce(turn, 0) AS turn) FROM (
+        SELECT NULL::INTEGER AS turn WHERE false
+        UNION ALL BY NAME FROM read_parquet($files, hive_partitioning = false)
+    )
+"""
+_INSERT_IMPORTED = f"""
     INSERT INTO imported_predictions BY NAME
     SELECT $model AS model, $sight AS sight, row_idx, prediction, exact, letter, f1
-    FROM read_parquet($files, hive_partitioning = false)
-    WHERE matched_by = $version AND row_idx IN (SELECT row_idx FROM samples)
+    FROM ({_IMPORTED})
+    WHERE turn = 0 AND matched_by = $version AND row_idx IN (SELECT row_idx FROM samples)
     ORDER BY row_idx
 """
-_OLDER_IMPORTED = """
+_OLDER_IMPORTED = f"""
     SELECT p.row_idx, p.prediction, s.answer, s.question
-    FROM read_parquet($files, hive_partitioning = false) p JOIN samples s USING (row_idx)
-    WHERE p.matched_by <> $version
+    FROM ({_IMPORTED}) p JOIN samples s USING (row_idx)
+    WHERE p.turn = 0 AND p.matched_by <> $version
     ORDER BY p.row_idx LIMIT $limit OFFSET $offset
 """
 _ADD_IMPORTED = """
     INSERT INTO imported_predictions BY NAME
-    SELECT $model AS model, $sight AS sight, * EXCLUDE (matched_by) FROM new_matches
+    SELECT $model AS model, $sight AS sight, * EXCLUDE (matched_by, turn) FROM new_matches
+"""
+_HAS_IMPORTED_TURNS = f"SELECT count(*) > 0 FROM ({_IMPORTED}) WHERE turn > 0"
+_INSERT_IMPORTED_TURNS = f"""
+    INSERT INTO imported_turn_predictions BY NAME
+    WITH rows AS (FROM ({_IMPORTED}) WHERE turn > 0),
+    {_CONVERSATIONS}
+    SELECT $model AS model, $sight AS sight, rows.*, {_EXCHANGE}
+    FROM rows JOIN conversations USING (row_idx)
+    WHERE rows.turn < len(answers)
+    ORDER BY row_idx, turn
+"""
+_OLDER_IMPORTED_TURNS = """
+    SELECT row_idx, prediction, answer, question, turn FROM imported_turn_predictions
+    WHERE model = $model AND sight = $sight AND matched_by <> $version
+    ORDER BY row_idx, turn LIMIT $limit
+"""
+_UPDATE_IMPORTED_TURNS = """
+    UPDATE imported_turn_predictions p
+    SET exact = m.exact, letter = m.letter, f1 = m.f1, matched_by = m.matched_by
+    FROM new_matches m
+    WHERE p.model = $model AND p.sight = $sight AND p.row_idx = m.row_idx AND p.turn = m.turn
 """
 
 
 def insert_imported(
-    con: duckdb.DuckDBPyConnection, model: str, sight: str, files: Sequence[str]
+    con: duckdb.DuckDBPyConnection,
+    model: str,
+    sight: str,
+    files: Sequence[str],
+    dataset: Sequence[str],
 ) -> None:
-    """Fill ``imported_predictions`` with the predictions of one model with one sight."""
+    """Fill the tables of imported predictions with those of one model with one sight."""
     about = {"model": model, "sight": sight}
     source = {"files": files, "version": answer_match.MATCH_VERSION}
     con.execute(_INSERT_IMPORTED, about | source)
     offset = 0
     page = source | {"limit": _BLOCK_ROWS}
     while rows := con.execute(_OLDER_IMPORTED, page | {"offset": offset}).fetchall():
-        matched = [
-            to_evaluation_row(row_idx, prediction, answer or "", question or "")
-            for row_idx, prediction, answer, question in rows
-        ]
-        con.register("new_matches", pa.Table.from_pylist(matched, EVALUATION))
-        con.execute(_ADD_IMPORTED, about)
-        con.unregister("new_matches")
+        _execute_on_matches(con, rows, _ADD_IMPORTED, about)
         offset += _BLOCK_ROWS
+    if not con.execute(_HAS_IMPORTED_TURNS, {"files": files}).fetchall()[0][0]:
+        return
+    values = {"files": files, "dataset": dataset, "white_space": string.whitespace}
+    con.execute(_INSERT_IMPORTED_TURNS, about | values)
+    page = about | {"version": answer_match.MATCH_VERSION, "limit": _BLOCK_ROWS}
+    while rows := con.execute(_OLDER_IMPORTED_TURNS, page).fetchall():
+        _execute_on_matches(con, rows, _UPDATE_IMPORTED_TURNS, about)
+
+
+def _execute_on_matches(
+    con: duckdb.DuckDBPyConnection,
+    rows: Sequence[tuple[Any, ...]],
+    statement: str,
+    about: dict[str, str],
+) -> None:
+    """Match rows of row_idx, prediction, answer, question and turn; execute on ``new_matches``."""
+    matched = [
+        to_evaluation_row(row_idx, prediction, answer or "", question or "", *turn)
+        for row_idx, prediction, answer, question, *turn in rows
+    ]
+    con.register("new_matches", pa.Table.from_pylist(matched, EVALUATION))
+    con.execute(statement, about)
+    con.unregister("new_matches")

@@ -213,6 +213,19 @@ TABLES = {
         letter BOOLEAN,
         f1 DOUBLE
     """,
+    "imported_turn_predictions": """
+        model VARCHAR,
+        sight VARCHAR,
+        row_idx BIGINT,
+        turn INTEGER,                     -- 0-based position among the answers, from 1: the first
+        question VARCHAR,                 -- answer is in imported_predictions; the turn before it
+        answer VARCHAR,                   -- reference answer of the turn
+        prediction VARCHAR,               -- and so on, as in imported_predictions
+        exact BOOLEAN,
+        letter BOOLEAN,
+        f1 DOUBLE,
+        matched_by SMALLINT               -- version of the measures
+    """,
     "columns": """
         name VARCHAR,
         type VARCHAR,                     -- integer | number | text | boolean
@@ -247,7 +260,7 @@ TABLES = {
 
 LATER_TABLES = (
     *("image_copies", "imported_predictions", "columns", "column_values"),
-    *("turn_predictions", "image_losses", "edited_scores"),
+    *("turn_predictions", "image_losses", "edited_scores", "imported_turn_predictions"),
 )
 LATER_COLUMNS = {
     "predictions": dict.fromkeys(

@@ -37,10 +37,15 @@ _SAMPLES = """
     SELECT row_idx, visnec, source_no::INTEGER AS source, kind_no::TINYINT AS kind
     FROM matching ORDER BY row_idx
 """
-# Later answers that any run predicted, with their kind.
+# Later answers that any model predicted, with their kind.
 _LATER = f"""
     SELECT row_idx, turn, list_position($kinds, {ANSWER_KIND}) - 1 AS kind_no
-    FROM (SELECT DISTINCT ON (row_idx, turn) row_idx, turn, answer FROM turn_predictions)
+    FROM (
+        SELECT DISTINCT ON (row_idx, turn) row_idx, turn, answer FROM (
+            SELECT row_idx, turn, answer FROM turn_predictions
+            UNION ALL SELECT row_idx, turn, answer FROM imported_turn_predictions
+        )
+    )
 """
 _OF_TURNS = {
     "last": f"""
@@ -171,8 +176,8 @@ def _read_right(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Correctness]]:
     """Yield row_idx, turn and correctness: of first answers, then of later ones if requested."""
     queries = [correctness_query(snapshot, model.name, sight, options.measure)]
-    later = later_correctness_query(model.name, sight, options.measure)
-    if model.own and options.turns != "first" and later is not None:
+    later = later_correctness_query(model, sight, options.measure)
+    if options.turns != "first" and later is not None:
         queries.append(later)
     for query in queries:
         predicted = snapshot.fetch_arrays(*query)

@@ -7,6 +7,7 @@ neither right nor wrong.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,13 +26,18 @@ _JUDGED = """
 # Of the answers after the first, which name their own reference.
 _JUDGED_LATER = """
     SELECT s.row_idx, s.turn, {condition} AS is_right
-    FROM (
-        SELECT
-            row_idx, turn, answer, prediction_{pass_} AS prediction, exact_{pass_} AS exact,
-            letter_{pass_} AS letter, f1_{pass_} AS f1, rotated_right_{pass_} = rotations AS rotated
-        FROM turn_predictions WHERE run_id = $model
-    ) s, LATERAL (SELECT s.prediction, s.exact, s.letter, s.f1, s.rotated) p
+    FROM ({predictions}) s, LATERAL (SELECT s.prediction, s.exact, s.letter, s.f1, s.rotated) p
     WHERE p.prediction IS NOT NULL AND trim(s.answer) <> '' AND ({condition}) IS NOT NULL
+"""
+_LATER_OF_RUN = """
+    SELECT
+        row_idx, turn, answer, prediction_{pass_} AS prediction, exact_{pass_} AS exact,
+        letter_{pass_} AS letter, f1_{pass_} AS f1, rotated_right_{pass_} = rotations AS rotated
+    FROM turn_predictions WHERE run_id = $model
+"""
+_LATER_IMPORTED = """
+    SELECT row_idx, turn, answer, prediction, exact, letter, f1, NULL::BOOLEAN AS rotated
+    FROM imported_turn_predictions WHERE model = $model AND sight = $sight
 """
 _PASSES = {Sight.SEEN: "multimodal", Sight.BLIND: "text"}
 _CONDITIONS: Final = {
@@ -63,6 +69,7 @@ _IMPORTED = """
 _MODELS = """
     SELECT run_id AS model, true AS own, r.model AS reported_name, coalesce(first.seen, 0) AS seen,
         coalesce(first.blind, 0) AS blind, 0 AS text_model, coalesce(later.n, 0) AS later,
+        CASE WHEN later.n > 0 THEN ['seen', 'blind'] ELSE [] END AS later_sights,
         r.created_at AS since
     FROM (
         SELECT run_id, count(prediction_multimodal) AS seen, count(prediction_text) AS blind
@@ -74,9 +81,18 @@ _MODELS = """
     JOIN runs r USING (run_id)
     WHERE r.position = 0
     UNION ALL
-    SELECT model, false, model, count(*) FILTER (sight = 'seen'),
-        count(*) FILTER (sight = 'blind'), count(*) FILTER (sight = 'text_model'), 0, NULL
-    FROM imported_predictions GROUP BY model
+    SELECT model, false, model, coalesce(first.seen, 0), coalesce(first.blind, 0),
+        coalesce(first.text_model, 0), coalesce(later.n, 0), coalesce(later.sights, []), NULL
+    FROM (
+        SELECT model, count(*) FILTER (sight = 'seen') AS seen,
+            count(*) FILTER (sight = 'blind') AS blind,
+            count(*) FILTER (sight = 'text_model') AS text_model
+        FROM imported_predictions GROUP BY model
+    ) first
+    FULL JOIN (
+        SELECT model, count(*) AS n, list(DISTINCT sight) AS sights
+        FROM imported_turn_predictions GROUP BY model
+    ) later USING (model)
     ORDER BY own DESC, since, model
 """
 
@@ -86,7 +102,7 @@ class PredictingModel:
     """A model with predictions: a run (``own``) or an imported one, by its name in filters.
 
     ``reported_name`` is the model's name in the run's record. Counts are samples with a prediction
-    of the first answer; ``later`` counts predictions of later answers.
+    of the first answer; ``later`` counts predictions of later answers, made with ``later_sights``.
     """
 
     name: str
@@ -96,10 +112,11 @@ class PredictingModel:
     blind: int
     text_model: int
     later: int
+    later_sights: Sequence[str]
 
     def has_sight(self, sight: Sight) -> bool:
         """Return whether it predicted anything with this sight."""
-        return bool(getattr(self, str(sight)) or (sight in _PASSES and self.later))
+        return bool(getattr(self, str(sight)) or sight in self.later_sights)
 
 
 def fetch_models(store: Store) -> list[PredictingModel]:
@@ -111,7 +128,7 @@ def list_models(snapshot: Snapshot) -> list[PredictingModel]:
     """As :func:`fetch_models`, cached with the snapshot."""
     return snapshot.cache.get_or_compute(
         ("models with predictions",),
-        lambda: [PredictingModel(*row[:7]) for row in snapshot.fetch_rows(_MODELS)],
+        lambda: [PredictingModel(*row[:8]) for row in snapshot.fetch_rows(_MODELS)],
         lambda models: 200 * len(models),
     )
 
@@ -139,28 +156,38 @@ def correctness_query(
 
 
 def later_correctness_query(
-    model: str, sight: Sight, measure: str
+    model: PredictingModel, sight: Sight, measure: str
 ) -> tuple[str, dict[str, Any]] | None:
-    """Return a query for row_idx, turn and is_right of a run's answers after the first.
+    """Return a query for row_idx, turn and is_right of a model's answers after the first.
 
-    None for a sight that no run has. The names were checked by :func:`correctness_query`.
+    None if it has none with this sight. The measure was checked by :func:`correctness_query`.
     """
-    if sight not in _PASSES:
+    if sight not in model.later_sights:
         return None
-    query = _JUDGED_LATER.format(condition=_CONDITIONS[measure], pass_=_PASSES[sight])
-    return query, {"model": model}
+    condition = _CONDITIONS[measure]
+    if model.own:
+        predictions = _LATER_OF_RUN.format(pass_=_PASSES[sight])
+        return _JUDGED_LATER.format(condition=condition, predictions=predictions), {
+            "model": model.name
+        }
+    query = _JUDGED_LATER.format(condition=condition, predictions=_LATER_IMPORTED)
+    return query, {"model": model.name, "sight": str(sight)}
 
 
 def imported_answers(store: Store, row_idx: int) -> pd.DataFrame:
-    """Return what imported models predicted for one sample, by model, then sight.
+    """Return what imported models predicted for one sample, by turn, model, then sight.
 
-    Columns: model, sight, prediction and its matches with the reference (exact, letter, f1).
+    Columns: turn (0-based position among the answers), model, sight, prediction and its matches
+    with the reference (exact, letter, f1).
     """
     return store.snapshot().fetch_frame(
         """
-        SELECT model, sight, prediction, exact, letter, f1 FROM imported_predictions
+        SELECT 0 AS turn, model, sight, prediction, exact, letter, f1 FROM imported_predictions
         WHERE row_idx = $row_idx
-        ORDER BY model, list_position(['seen', 'blind', 'text_model'], sight)
+        UNION ALL
+        SELECT turn, model, sight, prediction, exact, letter, f1 FROM imported_turn_predictions
+        WHERE row_idx = $row_idx
+        ORDER BY turn, model, list_position(['seen', 'blind', 'text_model'], sight)
         """,
         {"row_idx": int(row_idx)},
     )
