@@ -48,9 +48,7 @@ def loss_plane_figure(plane: LossPlane, bands: Bands, dark: bool) -> go.Figure:
     )
     figure = go.Figure(style.draw_density(counts, edges, edges, dark, hover))
     quiet = theme.QUIET_INK.of(dark)
-    style.set_layout(
-        figure, dark, PLANE_HEIGHT, tickfont=style.make_tick_font(dark), rangemode="nonnegative"
-    )
+    style.set_layout(figure, dark, PLANE_HEIGHT, rangemode="nonnegative")
     style.make_selectable(figure, dark)
     top = float(edges[-1])
     for offset, category in (
@@ -72,9 +70,9 @@ def loss_plane_figure(plane: LossPlane, bands: Bands, dark: bool) -> go.Figure:
         font = style.SMALL | {"color": quiet}
         position = {"x": x * top, "y": y * top, "xanchor": side}
         figure.add_annotation(**position, text=name, showarrow=False, font=font)
-    x_title = {"text": "text-only loss (nats per answer token)", "font": style.SMALL}
+    x_title = {"text": "text-only loss (nats per answer token)"}
     figure.update_xaxes(title=x_title, range=[0, top])
-    y_title = {"text": "multimodal loss", "font": style.SMALL}
+    y_title = {"text": "multimodal loss"}
     figure.update_yaxes(title=y_title, range=[-0.09 * top, 1.09 * top], tick0=0)
     return figure
 
@@ -84,7 +82,7 @@ def column_plane_figure(plane: ColumnPlane, column: str, bands: Bands, dark: boo
     hover = "score %{x:.2f}<br>value %{y:.4g}<br><b>%{customdata:,}</b> samples<extra></extra>"
     x, y = plane.score_edges, plane.column_edges
     figure = go.Figure(style.draw_density(plane.counts, x, y, dark, hover))
-    style.set_layout(figure, dark, PLANE_HEIGHT, tickfont=style.make_tick_font(dark))
+    style.set_layout(figure, dark, PLANE_HEIGHT)
     style.make_selectable(figure, dark)
     for limit, category in (
         (bands.low, Category.MISALIGNED),
@@ -92,8 +90,8 @@ def column_plane_figure(plane: ColumnPlane, column: str, bands: Bands, dark: boo
     ):
         colour = theme.CATEGORY_COLOURS[category].of(dark)
         figure.add_vline(limit, line={"color": colour, "width": 1.6, "dash": "dot"})
-    figure.update_xaxes(title={"text": _SCORE_AXIS, "font": style.SMALL}, range=[x[0], x[-1]])
-    y_title = {"text": style.escape_markup(column), "font": style.SMALL}
+    figure.update_xaxes(title={"text": _SCORE_AXIS}, range=[x[0], x[-1]])
+    y_title = {"text": style.escape_markup(column)}
     figure.update_yaxes(title=y_title, range=[y[0], y[-1]])
     return figure
 
@@ -121,7 +119,7 @@ def comparison_figure(
         (figure.update_xaxes, here, x),
         (figure.update_yaxes, there, y),
     ):
-        title = {"text": style.escape_markup(name), "font": style.SMALL}
+        title = {"text": style.escape_markup(name)}
         update_axis(title=title, range=style.widen_range(edges))
     return figure
 
@@ -198,7 +196,7 @@ def accuracy_figure(bands: Sequence[GroupResult], dark: bool) -> go.Figure:
         figure, dark, 330, legend_height=1.14, margin={"l": 52, "r": 12, "t": 12, "b": 48}
     )
     figure.update_xaxes(
-        title={"text": _SCORE_AXIS, "font": style.SMALL},
+        title={"text": _SCORE_AXIS},
         tickvals=list(range(len(bands))),
         ticktext=[format_band(group) for group in bands],
         range=[-0.4, len(bands) - 0.6],
@@ -252,7 +250,7 @@ def inclusion_figure(by_score: pd.DataFrame, dark: bool) -> go.Figure:
         list(x), list(low), list(high), blue, opacity=0.2, name="8 in 10 samples"
     )
     figure = go.Figure([bars, band, mean])
-    style.set_layout(figure, dark, 300, legend_height=1.14, tickfont=style.make_tick_font(dark))
+    style.set_layout(figure, dark, 300, legend_height=1.14)
     figure.update_layout(bargap=0.05)
     figure.update_xaxes(title={"text": _SCORE_AXIS})
     title = {"text": "inclusion probability"}
@@ -283,7 +281,7 @@ def overlap_figure(overlaps: pd.DataFrame, names: dict[str, str], dark: bool) ->
         )
     )
     height, margin = 90 + 62 * max(len(names), 2), {"l": 90, "r": 12, "t": 40, "b": 12}
-    style.set_layout(figure, dark, height, tickfont=style.make_tick_font(dark), margin=margin)
+    style.set_layout(figure, dark, height, margin=margin)
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(side="top", automargin=True)
     return figure

@@ -35,8 +35,10 @@ def set_layout(
         legend=legend,
     )
     axis |= {"zeroline": False, "fixedrange": True, "showgrid": False}
-    figure.update_xaxes(linecolor=theme.LINE.of(dark), **axis)
-    figure.update_yaxes(linecolor=theme.LINE.of(dark), **axis)
+    axis |= {"linecolor": theme.LINE.of(dark), "tickfont": make_tick_font(dark)}
+    axis |= {"title": {"font": {"color": theme.QUIET_INK.of(dark), "size": 12}}}
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
 
 
 def make_selectable(figure: go.Figure, dark: bool) -> None:

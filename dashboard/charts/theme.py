@@ -59,9 +59,9 @@ LINE = Shade("#DFE2E8", "#313947")
 PAPER = Shade("#FFFFFF", "#12161D")
 PANEL = Shade("#F5F6F9", "#1B212B")
 
-# Counts in the loss plane: from the panel's colour to a dark vision-critical blue.
-DENSITY_LIGHT = ("#EEF1F7", "#C6D3E8", "#8FACD3", "#4F7CB5", "#1E4C86", "#0B2748")
-DENSITY_DARK = ("#1F2733", "#2A3F5C", "#38618F", "#5089C4", "#86B7E6", "#D5E8FA")
+# Counts in the loss plane, from one sample, which must be visible on the page, to many.
+DENSITY_LIGHT = ("#C6D3E8", "#8FACD3", "#4F7CB5", "#1E4C86", "#0B2748")
+DENSITY_DARK = ("#2F4A6E", "#38618F", "#5089C4", "#86B7E6", "#D5E8FA")
 
 
 def category_label(category: Category) -> str:

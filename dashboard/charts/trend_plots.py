@@ -52,7 +52,7 @@ def trend_figure(
     if is_share:
         style.show_shares(figure, dark, 1.03)
     else:
-        title = {"text": "median VisNec score", "font": style.SMALL}
+        title = {"text": "median VisNec score"}
         figure.update_yaxes(title=title, showgrid=True, gridcolor=theme.LINE.of(dark))
     return figure
 

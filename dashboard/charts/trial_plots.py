@@ -69,8 +69,8 @@ def arms_figure(points: Sequence[ArmPoint], unit: str, dark: bool) -> go.Figure:
         )
     )
     height = _MARGIN["t"] + _MARGIN["b"] + _ROW_HEIGHT * max(len(points), 2)
-    style.set_layout(figure, dark, height, margin=_MARGIN, tickfont=style.make_tick_font(dark))
-    figure.update_xaxes(title={"text": unit, "font": style.SMALL}, showgrid=True)
+    style.set_layout(figure, dark, height, margin=_MARGIN)
+    figure.update_xaxes(title={"text": unit}, showgrid=True)
     figure.update_xaxes(gridcolor=theme.LINE.of(dark))
     figure.update_yaxes(autorange="reversed", automargin=True, type="category")
     return figure
@@ -111,10 +111,10 @@ def retention_figure(points: Sequence[ArmPoint], unit: str, dark: bool) -> go.Fi
             )
         )
     margin = {"l": 56, "r": 16, "t": 8, "b": 44}
-    style.set_layout(figure, dark, 320, margin=margin, tickfont=style.make_tick_font(dark))
-    title = {"text": "samples of the dataset (%)", "font": style.SMALL}
+    style.set_layout(figure, dark, 320, margin=margin)
+    title = {"text": "samples of the dataset (%)"}
     figure.update_xaxes(title=title, range=[0, 106])
-    figure.update_yaxes(title={"text": unit, "font": style.SMALL}, showgrid=True)
+    figure.update_yaxes(title={"text": unit}, showgrid=True)
     figure.update_yaxes(gridcolor=theme.LINE.of(dark))
     return figure
 

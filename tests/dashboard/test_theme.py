@@ -7,13 +7,17 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from numpy.typing import NDArray
 
+from dashboard.charts.style import set_layout
 from dashboard.charts.theme import (
     ACCENT,
     CATEGORY_COLOURS,
     DECISION_COLOURS,
+    DENSITY_DARK,
+    DENSITY_LIGHT,
     PANEL,
     PAPER,
     SOURCE_COLOURS,
@@ -94,3 +98,17 @@ def test_categories_differ_for_every_eye(dark: bool) -> None:
         seen = [lightness_and_hue(shade.of(dark), eye) for shade in CATEGORY_COLOURS.values()]
         for one, other in itertools.combinations(seen, 2):
             assert math.dist(one, other) >= 30
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_bins_with_one_sample_are_visible(dark: bool) -> None:
+    assert contrast((DENSITY_DARK if dark else DENSITY_LIGHT)[0], PAPER.of(dark)) >= 1.5
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axes_have_readable_text(dark: bool) -> None:
+    figure = go.Figure()
+    set_layout(figure, dark, 300)
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        for font in (axis.tickfont, axis.title.font):
+            assert contrast(font.color, PAPER.of(dark)) >= 4.5
