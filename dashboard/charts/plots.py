@@ -135,24 +135,25 @@ def threshold_quality_figure(
     ):
         known = [(each.threshold, getattr(each, name)) for each in curve if getattr(each, name)]
         x = [at for at, _ in known]
-        low, high = [share.low for _, share in known], [share.high for _, share in known]
+        low = [100 * share.low for _, share in known]
+        high = [100 * share.high for _, share in known]
         figure.add_trace(
             style.draw_interval_band(x, low, high, colour, opacity=0.13, showlegend=False)
         )
         figure.add_trace(
             go.Scatter(
                 x=x,
-                y=[share.value for _, share in known],
+                y=[100 * share.value for _, share in known],
                 mode="lines",
                 name=name,
                 line={"color": colour, "width": 2, "dash": dash, "shape": "hv"},
-                hovertemplate=f"threshold %{{x:.3f}}<br>{name} %{{y:.1%}}<extra></extra>",
+                hovertemplate=f"threshold %{{x:.3f}}<br>{name} %{{y:.1f}} %<extra></extra>",
             )
         )
     style.set_layout(figure, dark, 300, legend_height=1.12)
     figure.add_vline(threshold, line={"color": theme.ACCENT.of(dark), "width": 2})
     figure.update_xaxes(title={"text": "threshold (nats per answer token)"})
-    style.show_shares(figure, dark, 1.02)
+    style.show_shares(figure, dark, 102)
     return figure
 
 
@@ -175,12 +176,12 @@ def accuracy_figure(bands: Sequence[GroupResult], dark: bool) -> go.Figure:
         figure.add_trace(
             go.Scatter(
                 x=[band for band, *_ in known],
-                y=[value for _, value, _, _ in known],
+                y=[100 * value for _, value, _, _ in known],
                 error_y={
                     "type": "data",
                     "symmetric": False,
-                    "array": [high - value for _, value, (_, high), _ in known],
-                    "arrayminus": [value - low for _, value, (low, _), _ in known],
+                    "array": [100 * (high - value) for _, value, (_, high), _ in known],
+                    "arrayminus": [100 * (value - low) for _, value, (low, _), _ in known],
                     "thickness": 1.4,
                     "width": 4,
                 },
@@ -189,7 +190,7 @@ def accuracy_figure(bands: Sequence[GroupResult], dark: bool) -> go.Figure:
                 name=name,
                 line={"color": theme.CATEGORY_COLOURS[category].of(dark), "width": 2, "dash": dash},
                 marker={"size": 8, "symbol": symbol},
-                hovertemplate=f"{name}: %{{y:.1%}} of %{{customdata:,}}<extra></extra>",
+                hovertemplate=f"{name}: %{{y:.1f}} % of %{{customdata:,}}<extra></extra>",
             )
         )
     style.set_layout(
@@ -201,7 +202,7 @@ def accuracy_figure(bands: Sequence[GroupResult], dark: bool) -> go.Figure:
         ticktext=[format_band(group) for group in bands],
         range=[-0.4, len(bands) - 0.6],
     )
-    style.show_shares(figure, dark, 1.03)
+    style.show_shares(figure, dark, 103)
     return figure
 
 
@@ -226,24 +227,24 @@ def inclusion_figure(by_score: pd.DataFrame, dark: bool) -> go.Figure:
     samples.
     """
     blue = theme.CATEGORY_COLOURS[Category.VISION_CRITICAL].of(dark)
-    x, low, high = by_score["visnec"], by_score["low"], by_score["high"]
+    x, low, high = by_score["visnec"], 100 * by_score["low"], 100 * by_score["high"]
     tallest = max(float(by_score["samples"].max()), 1.0) if len(by_score) else 1.0
     bars = go.Bar(
         x=x,
-        y=by_score["samples"] / tallest,
+        y=100 * by_score["samples"] / tallest,
         marker={"color": theme.LINE.of(dark), "line": {"width": 0}},
         hoverinfo="skip",
         name="samples (relative)",
     )
     mean = go.Scatter(
         x=x,
-        y=by_score["inclusion"],
+        y=100 * by_score["inclusion"],
         customdata=by_score["samples"],
         mode="lines+markers",
         marker={"size": 4},
         line={"color": blue, "width": 2},
         name="mean",
-        hovertemplate="score %{x:.3f}<br>in %{y:.0%} of the draws"
+        hovertemplate="score %{x:.3f}<br>in %{y:.0f} % of the draws"
         "<br>%{customdata:,} samples<extra></extra>",
     )
     band = style.draw_interval_band(
@@ -254,7 +255,7 @@ def inclusion_figure(by_score: pd.DataFrame, dark: bool) -> go.Figure:
     figure.update_layout(bargap=0.05)
     figure.update_xaxes(title={"text": _SCORE_AXIS})
     title = {"text": "inclusion probability"}
-    figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title=title)
+    figure.update_yaxes(range=[0, 104], ticksuffix=" %", title=title)
     return figure
 
 

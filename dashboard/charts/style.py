@@ -48,9 +48,9 @@ def make_selectable(figure: go.Figure, dark: bool) -> None:
 
 
 def show_shares(figure: go.Figure, dark: bool, top: float) -> None:
-    """Show per cent with grid lines on the vertical axis, from 0 to ``top``."""
+    """Show grid lines and per cent, the unit of the values, on the vertical axis, 0 to ``top``."""
     colour = theme.LINE.of(dark)
-    figure.update_yaxes(range=[0, top], tickformat=".0%", showgrid=True, gridcolor=colour)
+    figure.update_yaxes(range=[0, top], ticksuffix=" %", showgrid=True, gridcolor=colour)
 
 
 def make_tick_font(dark: bool) -> dict[str, Any]:

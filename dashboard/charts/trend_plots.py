@@ -19,15 +19,17 @@ def trend_figure(
 ) -> go.Figure:
     """Return a measure of all sources and of the largest ones over the runs ``names``."""
     is_share = measure != "median"
+    shown = "%{y:.1f} %" if is_share else "%{y:.3f}"
     figure = go.Figure()
     sizes = by_source.drop_duplicates("source").sort_values("n", ascending=False, kind="stable")
     sources = [str(source) for source in sizes["source"] if source != ALL_SOURCES]
     lines = [(ALL_SOURCES, theme.INK, 3.0)]
     if len(sources) > 1:
-        shown = zip(sources, theme.SOURCE_COLOURS, strict=False)
-        lines += [(source, colour, 1.6) for source, colour in shown]
+        coloured = zip(sources, theme.SOURCE_COLOURS, strict=False)
+        lines += [(source, colour, 1.6) for source, colour in coloured]
     for source, colour, width in lines:
         values = by_source[by_source["source"] == source][measure]
+        values = 100 * values if is_share else values
         name = style.escape_markup(source or "no source")
         figure.add_trace(
             go.Scatter(
@@ -38,7 +40,7 @@ def trend_figure(
                 line={"color": colour.of(dark), "width": width},
                 marker={"size": 7},
                 connectgaps=True,
-                hovertemplate=f"{name}: %{{y:{'.1%' if is_share else '.3f'}}}<extra></extra>",
+                hovertemplate=f"{name}: {shown}<extra></extra>",
             )
         )
     style.set_layout(
@@ -50,7 +52,7 @@ def trend_figure(
         range=[-0.2, len(names) - 0.8],
     )
     if is_share:
-        style.show_shares(figure, dark, 1.03)
+        style.show_shares(figure, dark, 103)
     else:
         title = {"text": "median VisNec score"}
         figure.update_yaxes(title=title, showgrid=True, gridcolor=theme.LINE.of(dark))

@@ -82,9 +82,14 @@ def count(value: float | None) -> str:
     return ABSENT if value is None or math.isnan(value) else f"{int(value):,}"
 
 
-def share(part: float, whole: float) -> str:
-    """Return ``part`` as a percentage of ``whole`` with one decimal; a dash if ``whole`` is 0."""
-    return ABSENT if not whole else f"{100 * part / whole:.1f} %"
+def share(part: float, whole: float, digits: int = 1) -> str:
+    """Return ``part`` as a percentage of ``whole``; a dash if ``whole`` is 0."""
+    return ABSENT if not whole else f"{100 * part / whole:.{digits}f} %"
+
+
+def interval(low: float, high: float) -> str:
+    """Return two shares of 1 as ``81 to 94 %``."""
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
 
 
 def score(value: float | None, digits: int = 3) -> str:

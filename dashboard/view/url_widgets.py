@@ -185,6 +185,20 @@ def choose_number(
     return number
 
 
+def choose_share(field: str, label: str, value: float, step: float) -> None:
+    """Show an input in per cent for a share of 1; ``step`` is in per cent too."""
+    choose_number(
+        field,
+        f"{label}, %",
+        round(100 * value, 6),
+        convert=lambda percent: min(max(round(percent / 100, 8), 1e-6), 1.0),
+        step=step,
+        min_value=0.01,
+        max_value=100.0,
+        format="%.2f",
+    )
+
+
 def choose_count(field: str, label: str, value: T, **options: Any) -> T:
     """Show an input for an integer of at least 0; see :func:`choose_number`."""
     options = {"min_value": 0} | options

@@ -142,9 +142,10 @@ def show_progress_bar(done: float, total: float, label: str) -> None:
     )
 
 
-def show_caption(text: str) -> None:
+def show_caption(text: str, tooltip: str = "") -> None:
     """Show a remark in quiet type."""
-    st.html(f'<div class="vn-quiet">{escape(text)}</div>')
+    title = f' title="{escape(tooltip)}"' if tooltip else ""
+    st.html(f'<div class="vn-quiet"{title}>{escape(text)}</div>')
 
 
 def show_heading(title: str, remark: str) -> None:

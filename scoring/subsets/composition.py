@@ -93,7 +93,7 @@ def describe_vanishing(grouping: str, composition: pd.DataFrame) -> list[str]:
     )
     rows = composition[vanishing].sort_values("samples", ascending=False, kind="stable")
     return [
-        f"{grouping.capitalize()} {name} nearly vanishes: {row['share_before']:.1%} of the data, "
-        f"{row['share_after']:.1%} of the subset"
+        f"{grouping.capitalize()} {name} nearly vanishes: {100 * row['share_before']:.1f} % of "
+        f"the data, {100 * row['share_after']:.1f} % of the subset"
         for name, row in rows.iterrows()
     ]

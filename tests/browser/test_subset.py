@@ -45,7 +45,7 @@ def test_a_random_draw_from_a_band_is_set_up(demo: Watched) -> None:
     page.get_by_label("Select by").click()
     page.get_by_role("option", name="Random draw from a band").click()
     expect(page).to_have_url(re.compile("rule=band"))
-    expect(page.get_by_text("Measured: 15 % drawn from 0.25")).to_be_visible()
+    expect(page.get_by_text("Evidence: 15 % drawn from 0.25")).to_be_visible()
     page.get_by_role("radio", name="Number", exact=True).click()
     expect(page).to_have_url(re.compile("amount=count"))
     page.get_by_label("Samples to keep").fill("7")

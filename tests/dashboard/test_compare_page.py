@@ -146,7 +146,7 @@ def test_decisions_from_a_random_queue_estimate_threshold_quality(two: Context, 
     assert "Precision of keeping" in page
     assert "Wrongly dropped" in page
     assert "ada and bob" in page
-    assert "100.0%" in page  # both gave the same decisions
+    assert "100.0 %" in page  # both gave the same decisions
 
 
 def test_a_row_of_the_health_table_is_added_to_the_filter_and_removed() -> None:

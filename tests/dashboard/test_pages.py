@@ -249,7 +249,7 @@ def test_the_overview_warns_of_an_unfit_model(
     monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     said = written(draw("overview"))
     assert "This model may not be fit for the task" in said
-    assert "100% of the scores are negative" in said
+    assert "100 % of the scores are negative" in said
 
 
 def test_the_overview_notes_what_training_on_the_dataset_does(root: Path, draw: Draw) -> None:

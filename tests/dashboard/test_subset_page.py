@@ -225,7 +225,7 @@ def test_a_combined_ranking_is_typed_and_in_the_url(root: Path, draw: Draw) -> N
         open_workspace(root), Store(open_workspace(root)), SubsetDefinition("it", rule, RUN_ID)
     )
     shown = written(app)
-    assert "Measured: Not measured with a combined ranking." in shown
+    assert "Evidence: Not measured with a combined ranking." in shown
     assert f'<div class="vn-value">{len(outcome.subset.selected)}<' in shown
     changes = view_changes(SubsetDefinition("it", rule, RUN_ID)) or {}
     assert (changes["rank_by"], changes["normalise"]) == ("visnec - 0.5*loss_text", "rank")
@@ -342,7 +342,7 @@ def test_a_source_that_nearly_vanishes_is_reported(
     build_database(workspace)
     monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     said = written(draw("subset", {"rule": "top-share", "share": "0.5"}))
-    assert "Source scenes nearly vanishes: 33.3% of the data, 0.0% of the subset" in said
+    assert "Source scenes nearly vanishes: 33.3 % of the data, 0.0 % of the subset" in said
     assert "nearly vanishes" not in written(draw("subset", {"rule": "threshold", "minimum": "0"}))
 
 

@@ -52,7 +52,7 @@ def test_most_scores_negative_is_an_unfit_model(tmp_path: Path) -> None:
     fit = read_fit(tmp_path, [-0.5] * 11 + [2.0] * 10)
     problem = find_fit_problem(fit)
     assert problem is not None
-    assert "worse with the images than without them (52% of the scores are negative)" in problem
+    assert "worse with the images than without them (52 % of the scores are negative)" in problem
     assert "check the chat template" in problem
 
 
@@ -80,6 +80,6 @@ def test_status_reports_the_scores_of_each_run(tmp_path: Path) -> None:
         "redundant": 0,
         "vision-critical": 0,
     }
-    assert "100% of the scores are negative" in run["scores"][0]["problem"]
+    assert "100 % of the scores are negative" in run["scores"][0]["problem"]
     workspace.database.unlink()
     assert scoring.read_status(workspace)["runs"][0]["scores"] == []

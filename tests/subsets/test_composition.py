@@ -61,7 +61,7 @@ def test_a_group_vanishes(before: float, after: float, n_kept: int, vanishes: bo
     assert bool(lines) == vanishes
     if vanishes and after == 0.03:
         assert lines == [
-            "Answer type yes/no nearly vanishes: 20.0% of the data, 3.0% of the subset"
+            "Answer type yes/no nearly vanishes: 20.0 % of the data, 3.0 % of the subset"
         ]
 
 
@@ -71,7 +71,7 @@ def test_the_top_of_the_scores_loses_an_answer_type() -> None:
     columns = candidates(scores, kinds=["yes/no"] * 20 + ["word"] * 80)
     top = resolve(TopShare(0.5), columns)
     assert top.find_vanishing() == [
-        "Answer type yes/no nearly vanishes: 20.0% of the data, 0.0% of the subset"
+        "Answer type yes/no nearly vanishes: 20.0 % of the data, 0.0 % of the subset"
     ]
     kinds = top.composition("answer type")
     assert kinds.index.name == "answer_type"
@@ -88,5 +88,5 @@ def test_the_top_of_the_scores_loses_an_answer_type() -> None:
     # weights keep every sample, and nearly all weight is on the words
     weighted = resolve(Weights(temperature=0.1, max_weight=None), columns)
     assert weighted.find_vanishing() == [
-        "Answer type yes/no nearly vanishes: 20.0% of the data, 0.0% of the subset"
+        "Answer type yes/no nearly vanishes: 20.0 % of the data, 0.0 % of the subset"
     ]

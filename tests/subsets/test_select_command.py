@@ -267,7 +267,7 @@ def test_select_reports_the_composition_before_and_after(tmp_path: Path) -> None
     }  # fmt: skip
     assert set(found["shares"]) == {"source", "category", "answer type", "cluster"}
     assert found["vanishing"] == [
-        "Source scenes nearly vanishes: 33.3% of the data, 0.0% of the subset"
+        "Source scenes nearly vanishes: 33.3 % of the data, 0.0 % of the subset"
     ]
     done = CliRunner().invoke(cli.app, [*arguments, "-w", str(workspace.root)])
     assert "Composition before and after" in done.stderr

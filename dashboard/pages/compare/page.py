@@ -69,7 +69,7 @@ def _show_comparison(context: Context, view: View) -> None:
         ),
         (
             f"Overlap of the top {100 * view.share:.0f} %",
-            formatting.ABSENT if overlap is None else f"{100 * overlap:.1f} %",
+            formatting.ABSENT if overlap is None else formatting.share(overlap, 1),
             f"Jaccard; {formatting.count(comparison.n_top_both)} in both",
         ),
         (
@@ -126,15 +126,7 @@ def _choose_others(context: Context, view: View) -> tuple[tuple[Scope, ...], Sco
     with second:
         url_widgets.choose_option("other", "B", list(others), name, describe_other)
     with share:
-        url_widgets.choose_number(
-            "share",
-            "Top share to compare",
-            view.share,
-            step=0.05,
-            min_value=0.01,
-            max_value=1.0,
-            format="%.2f",
-        )
+        url_widgets.choose_share("share", "Top share to compare", view.share, step=5.0)
     return tuple(others[key] for key in through), others[name]
 
 

@@ -302,8 +302,7 @@ def _describe(accuracy: Accuracy | None) -> str:
         return "no such predictions"
     if accuracy.interval is None:
         return "no predicted samples"
-    low, high = accuracy.interval
-    return f"{100 * low:.0f} to {100 * high:.0f} %, of {accuracy.n:,}"
+    return f"{formatting.interval(*accuracy.interval)}, of {accuracy.n:,}"
 
 
 def _format_accuracy(accuracy: Accuracy | None) -> str:

@@ -98,8 +98,8 @@ def show_suspects(context: Context, view: View) -> None:
     for each in read_suspect_precision(context, view):
         share, interval = formatting.ABSENT, formatting.ABSENT
         if each.precision is not None:
-            share = f"{each.precision:.0%}"
-            interval = f"{each.low:.0%} to {each.high:.0%}"
+            share = formatting.share(each.precision, 1, 0)
+            interval = formatting.interval(each.low, each.high)
         name = _EVIDENCE_NAMES[each.evidence]
         rows.append((name, each.n, each.n_decided, each.n_wrong, share, interval))
     columns = ("Evidence", "Samples", "Decided", "Dropped or edited", "Precision", "95 % interval")
@@ -128,7 +128,7 @@ def _show_quality(context: Context, threshold: float, labels: WeightedLabels) ->
         if estimate is None:
             rows.append((name, formatting.ABSENT, "no decisions on that side"))
         else:
-            interval = f"{estimate.low:.0%} to {estimate.high:.0%}"
+            interval = formatting.interval(estimate.low, estimate.high)
             rows.append((name, formatting.share(estimate.value, 1), f"{interval} {about}"))
     n_dropped = read_threshold_counts(context, threshold).n_dropped
     n_other = labels.n_undrawn
@@ -187,7 +187,7 @@ def _show_agreement(pairs: Sequence[PairAgreement]) -> None:
         (
             f"{pair.first} and {pair.second}",
             pair.n_both,
-            f"{pair.raw:.1%}",
+            formatting.share(pair.raw, 1),
             formatting.ABSENT if pair.kappa is None else f"{pair.kappa:.2f}",
         )
         for pair in pairs

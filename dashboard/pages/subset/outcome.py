@@ -111,7 +111,7 @@ def _show_groups(
         of_subset = formatting.ABSENT if math.isnan(after) else formatting.share(after, 1)
         ends: list[Cell] = [bar, formatting.share(row["share_before"], 1), of_subset]
         rows.append([(names or {}).get(name, str(name)), samples, kept, samples - kept, *ends])
-    columns = (group, "Samples", "Kept", "Dropped", "", "Of all", "Of subset")
+    columns = (group, "Samples", "Kept", "Dropped", "Kept share", "Of all", "Of subset")
     categories = [str(name) if " " not in str(name) else "none" for name in frame.index]
     marks = categories if swatches else ()
     with (

@@ -46,7 +46,7 @@ from scoring.clustering.clusters import embedder_note
 from scoring.errors import InputError
 from scoring.rules import LOSSES, PAPER_RULES, Control
 from scoring.rules.base import NamedLimits
-from scoring.rules.evidence import EVIDENCE_SECTION, find_evidence
+from scoring.rules.evidence import EVIDENCE_MEANING, EVIDENCE_SECTION, find_evidence
 from scoring.samples import Status
 
 _FAMILY: Final = "rule_family"
@@ -84,14 +84,6 @@ _COUNTS: Final = {  # label, lowest, highest
     "seed": ("Seed", 0, MAX_SEED),
 }
 _NUMBERS: Final[dict[str, dict[str, Any]]] = {
-    "share": {
-        "label": "Share, %",
-        "step": 1.0,
-        "min_value": 0.01,
-        "max_value": 100.0,
-        "format": "%.2f",
-        "convert": lambda percent: min(max(round(percent / 100, 8), 1e-6), 1.0),
-    },
     "below": {"label": "Drop scores below", "step": 0.01},
     "temperature": {
         "label": "Temperature",
@@ -134,8 +126,8 @@ def show_rule(context: Context, view: View) -> None:
         url_widgets.choose_segment("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
     figures.show_caption(RULE_MEANINGS[view.rule])
     rank_by = view.rank_by if has_ranking(view, view.rule) else None
-    measured = find_evidence(view.rule, rank_by)
-    figures.show_caption(f"Measured: {measured} ({EVIDENCE_SECTION})")
+    evidence = f"Evidence: {find_evidence(view.rule, rank_by)}"
+    figures.show_caption(evidence, f"{EVIDENCE_MEANING} See {EVIDENCE_SECTION}.")
     if view.rule is RuleKind.CONTROL:
         url_widgets.choose_option(
             "of",
@@ -280,9 +272,11 @@ def _show_field(view: View, field: str) -> None:
             value,
             names,
         )
+    elif field == "share":
+        url_widgets.choose_share(field, "Share", value, step=1.0)
     else:
-        shown = {"share": round(100 * value, 6), "max_weight": value or None}
-        url_widgets.choose_number(field, value=shown.get(field, value), **_NUMBERS[field])
+        shown = (value or None) if field == "max_weight" else value
+        url_widgets.choose_number(field, value=shown, **_NUMBERS[field])
 
 
 # ---- limits of single groups ---------------------------------------------------------------------

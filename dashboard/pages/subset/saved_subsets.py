@@ -43,7 +43,9 @@ def show_save_form(context: Context, view: View) -> None:
         left, right = st.columns([3, 2], vertical_alignment="bottom")
         typed = left.text_input("Save as", key="subset_name", max_chars=100, placeholder="name")
         with right:
-            pressed = st.form_submit_button("Save", icon=":material/save:", width="stretch")
+            pressed = st.form_submit_button(
+                "Save", icon=":material/save:", type="primary", width="stretch"
+            )
         replaces = st.checkbox("Replace a subset of this name", key="subset_replace")
     name = typed.strip()
     if pressed and not name:

@@ -90,7 +90,7 @@ def find_fit_problem(fit: ScorerFit) -> str | None:
     if fit.n_scored < MIN_SCORES:
         return None
     if fit.n_negative > fit.n_scored / 2:
-        fact = f"{fit.n_negative / fit.n_scored:.0%} of the scores are negative"
+        fact = f"{100 * fit.n_negative / fit.n_scored:.0f} % of the scores are negative"
     elif fit.n_sources_worse == fit.n_sources:
         fact = "in every source the mean loss is lower without the images than with them"
     else:
