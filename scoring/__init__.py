@@ -53,6 +53,7 @@ _HOMES = {
     "verify_manifest": "scoring.exports.verify",
     "TrainingCollator": "scoring.training.collator",
     "collate_training": "scoring.training.collator",
+    "WorkspaceSamples": "scoring.training.samples",
     "weighted_sampler": "scoring.training.weights",
     "repeat_rows": "scoring.training.weights",
     "plan_trial": "scoring.trials.planning",

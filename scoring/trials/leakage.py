@@ -9,8 +9,9 @@ not refused.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from scoring.dataset.records import read_columns
 from scoring.duplicates.texts import normalize_text
@@ -18,6 +19,7 @@ from scoring.errors import InputError
 from scoring.images.containers import EmbeddedProblem, read_embedded
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.rules.candidates import Ints
+from scoring.samples import Sample
 from scoring.trials.evaluation_sets import USABLE, OpenedSet
 from scoring.workspace import Workspace
 
@@ -126,18 +128,20 @@ def check_leakage(
     workspace: Workspace,
     row_idx: Ints,
     evaluation: Sequence[OpenedSet],
+    edited: Mapping[int, Sample] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LeakReport:
     """Compare evaluation sets with the rows of the dataset that any arm is trained on.
 
-    Reads each image of the sets once, and of the dataset those with the size of one of them.
-    ``progress`` is called with (rows done, rows in total).
+    ``edited`` are samples by row that are trained with an edit. Reads each image of the sets once,
+    and of the dataset those with the size of one of them. ``progress`` is called with (rows done,
+    rows in total).
     """
     sizes: set[int] = set()
     indexes = [_index_set(opened, sizes) for opened in evaluation]
     unreadable: list[str] = []
     reader = _ImageReader(workspace, unreadable, sizes, is_measured=False)
-    for n_done, row in enumerate(_read_rows(workspace, row_idx), start=1):
+    for n_done, row in enumerate(_read_rows(workspace, row_idx, edited or {}), start=1):
         digests = [reader.digest(reference, row.row_idx) for reference in row.images]
         question, text = _hash_texts(row.question), _hash_texts(row.question, row.answer)
         for index in indexes:
@@ -169,12 +173,16 @@ def _index_set(opened: OpenedSet, sizes: set[int]) -> _SetIndex:
     return index
 
 
-def _read_rows(workspace: Workspace, row_idx: Ints | None) -> Iterator[_Row]:
-    """Yield the rows of a dataset, or all rows with a usable record."""
+def _read_rows(
+    workspace: Workspace, row_idx: Ints | None, edited: Mapping[int, Sample] = MappingProxyType({})
+) -> Iterator[_Row]:
+    """Yield the rows of a dataset, or all rows with a usable record; edited ones as edited."""
     for table in read_columns(workspace, _COLUMNS, row_idx):
         for values in zip(*(column.to_pylist() for column in table.columns), strict=True):
             *row, status = values
-            if row_idx is not None or status in USABLE:
+            if sample := edited.get(row[0]):
+                yield _Row(sample.row_idx, sample.images, sample.question, sample.answer)
+            elif row_idx is not None or status in USABLE:
                 yield _Row(*row)
 
 

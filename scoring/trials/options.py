@@ -106,6 +106,13 @@ class PlanOptions:
     seeds: Annotated[
         int, Option("Trainings of each arm. No conclusion is drawn from fewer than 3.", min=1)
     ] = 5
+    edits: Annotated[
+        Literal["apply", "ignore"],
+        Option(
+            "Whether the arms are trained on the samples with reviewers' edits (visnec edit), as "
+            "they are now, or on the records as imported."
+        ),
+    ] = "apply"
     evaluation: Annotated[
         tuple[EvaluationSource, ...],
         _measure(

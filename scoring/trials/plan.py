@@ -17,6 +17,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from scoring.errors import InputError, WorkspaceError
+from scoring.reviews.pinned_edits import PinnedEdit
 from scoring.runs.record import utc_now
 from scoring.workspace import Workspace, check_name, write_json
 
@@ -117,11 +118,14 @@ class TrialPlan:
     training: TrainingSettings | None
     created_at: str = field(default_factory=utc_now)
     notice: str | None = None  # shown above the trial
+    edits: tuple[PinnedEdit, ...] = ()  # that the samples of the arms are trained with
 
     @property
     def digest(self) -> str:
         """A digest of everything but the name, the date and the notice."""
         values = {key: value for key, value in asdict(self).items() if key not in _UNPINNED}
+        if not self.edits:  # as in plans of earlier versions
+            del values["edits"]
         text = json.dumps(values, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -216,7 +220,8 @@ def list_trials(workspace: Workspace) -> list[str]:
 
 
 def _plan_from_json(raw: Mapping[str, Any]) -> TrialPlan:
-    values = {name: raw[name] for name in TrialPlan.__dataclass_fields__}
+    values = {name: raw[name] for name in TrialPlan.__dataclass_fields__ if name != "edits"}
+    values["edits"] = tuple(PinnedEdit(**edit) for edit in raw.get("edits", ()))
     values["arms"] = tuple(PlannedArm(**arm) for arm in raw["arms"])
     values["evaluation"] = tuple(EvaluationSet(**each) for each in raw["evaluation"])
     values["seeds"] = tuple(raw["seeds"])

@@ -12,11 +12,14 @@ import numpy as np
 from filelock import FileLock
 
 from scoring.database.connection import Store
+from scoring.dataset.edited_samples import read_edited_samples
 from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
 from scoring.models.options import ModelOptions
 from scoring.necessity import Bands
-from scoring.samples import Status
+from scoring.reviews.pinned_edits import PinnedEdit, current_edits
+from scoring.rules.candidates import Ints
+from scoring.samples import Sample, Status
 from scoring.subsets.definitions import ResolvedSubset, name_arm, read_outcome, read_subset
 from scoring.trials.arms import Arms, digest_arms, write_arms
 from scoring.trials.controls import (
@@ -27,7 +30,7 @@ from scoring.trials.controls import (
     select_all,
     subset_rows,
 )
-from scoring.trials.evaluation_sets import EVALUATION_FOLDER, OpenedSet, add_evaluation_set
+from scoring.trials.evaluation_sets import EVALUATION_FOLDER, USABLE, OpenedSet, add_evaluation_set
 from scoring.trials.leakage import LeakReport, check_leakage
 from scoring.trials.options import PlanOptions
 from scoring.trials.plan import (
@@ -86,6 +89,8 @@ def plan_trial(
                 add_evaluation_set(workspace, name, source) for source in options.evaluation
             ]
             first = read_subset(workspace, options.subsets[0])
+            rows = np.unique(np.concatenate([each.row_idx for each in arms.values()]))
+            edits, edited = _pin_edits(workspace, options, rows)
             plan = TrialPlan(
                 name=name,
                 run_id=first.run_id,
@@ -102,11 +107,16 @@ def plan_trial(
                 margin=options.margin_or_default,
                 seeds=options.seed_numbers,
                 training=training,
+                edits=edits,
             )
             if not is_planned(workspace, plan):
-                rows = np.unique(np.concatenate([each.row_idx for each in arms.values()]))
-                report = check_leakage(workspace, rows, evaluation, progress)
+                report = check_leakage(workspace, rows, evaluation, edited, progress)
                 _check_sets(plan, report, evaluation, warn, note)
+                if edits:
+                    note(
+                        f"{len(edits):,} samples are trained with reviewers' edits; scores and "
+                        "answer tokens are those of their records before"
+                    )
                 write_arms(workspace, name, arms)
                 save_plan(workspace, plan)
         except BaseException:
@@ -116,6 +126,28 @@ def plan_trial(
                 _discard_sets(read_plan(workspace, name), folder)
             raise
     return read_plan(workspace, name)
+
+
+def _pin_edits(
+    workspace: Workspace, options: PlanOptions, rows: Ints
+) -> tuple[tuple[PinnedEdit, ...], dict[int, Sample]]:
+    """Return the current edits of these rows, and the edited samples by row.
+
+    Raises RecordError for an edit that cannot be applied, InputError for one that leaves a sample
+    which cannot be trained on.
+    """
+    if options.edits == "ignore":
+        return (), {}
+    wanted = set(rows.tolist())
+    chosen = [edit for edit in current_edits(workspace) if edit.event.row_idx in wanted]
+    edited = read_edited_samples(workspace, chosen)
+    for sample in edited.values():
+        if sample.status not in USABLE:
+            raise InputError(
+                f"With its edit, row {sample.row_idx} cannot be trained on: {sample.status}, "
+                f"{sample.reason}. Edit it again, undo the edit, or plan with --edits ignore"
+            )
+    return tuple(replace(edit.pin(), conflict=False) for edit in chosen), edited
 
 
 def _discard_sets(plan: TrialPlan, folder: Path) -> None:

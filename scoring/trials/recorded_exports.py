@@ -102,12 +102,15 @@ def _compare_export(
     editions = [each["fingerprint"] for each in dataset.get("editions", ())]
     if plan.dataset_fingerprint not in (dataset["fingerprint"], *editions):
         return "is of another dataset", []
+    reason, notes = _compare_edits(plan, rows, export)
+    if reason is not None:
+        return reason, []
     if export.manifest.selected_sha256 == digest_rows(rows):
-        return None, []
+        return None, notes
     n_selected, n_samples = (export.manifest.counts[key] for key in ("selected", "samples"))
     if n_selected == n_samples:
         note = f"{export.name} has the whole dataset; which of it {arm.name} used was not checked"
-        return None, [note]
+        return None, [note, *notes]
     if arm.definition is not None:
         definition = definition_from_dict(arm.definition)
         if replace(export.manifest.subset, created_at=definition.created_at) == definition:
@@ -115,5 +118,24 @@ def _compare_export(
                 f"{export.name} is an export of {arm.name} with {n_selected:,} samples; the plan "
                 f"has {len(rows):,} that can be trained on"
             )
-            return None, [note]
+            return None, [note, *notes]
     return f"has {n_selected:,} samples, which are not the {len(rows):,} of the arm", []
+
+
+def _compare_edits(
+    plan: TrialPlan, rows: Ints, export: TrainedExport
+) -> tuple[str | None, list[str]]:
+    """Return why the edits of an export are not those of the plan, and notes where it names none.
+
+    Plans of earlier versions name none, also where their samples were trained with edits.
+    """
+    in_arm = set(rows.tolist())
+    planned, applied = (
+        {edit.event_id for edit in edits if edit.row_idx in in_arm}
+        for edits in (plan.edits, export.manifest.inputs.edits)
+    )
+    if planned == applied:
+        return None, []
+    if not plan.edits:
+        return None, [f"{export.name} has {len(applied):,} edits of samples; the plan has none"]
+    return f"has other edits of samples ({len(applied):,}) than the plan ({len(planned):,})", []

@@ -17,14 +17,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
+from scoring.dataset.edited_samples import read_edited_samples
 from scoring.dataset.records import read_dataset_info
 from scoring.engine.pipeline import installed_versions
 from scoring.engine.preparation import ImageLoader
 from scoring.errors import InputError, RunConflictError
 from scoring.models import load_model
 from scoring.models.loading import text_digest
+from scoring.reviews.pinned_edits import find_pinned_edits
 from scoring.runs.leases import ChunkLeases
 from scoring.runs.progress import Rate, ReportFile
+from scoring.training.samples import WorkspaceSamples
 from scoring.trials.arms import arm_rows, read_arms
 from scoring.trials.encoding_cache import MAX_BYTES, CachingCollator
 from scoring.trials.evaluation_sets import open_evaluation_set, read_evaluation_samples
@@ -39,7 +42,6 @@ from scoring.trials.progress import (
 )
 from scoring.trials.results import SetResult, UnitResult, result_path, write_result
 from scoring.trials.training import (
-    ArmSamples,
     TrainedUnit,
     UnitStoppedError,
     UnitTrainer,
@@ -137,6 +139,7 @@ class TrialRunner:
         self._workspace, self._plan, self._keep_models = workspace, plan, keep_models
         settings = check_plan(workspace, plan)
         self._arms = read_arms(workspace, plan)
+        self._edited = read_edited_samples(workspace, find_pinned_edits(workspace, plan.edits))
         sets = {
             each.name: open_evaluation_set(workspace, plan, each.name) for each in plan.evaluation
         }
@@ -219,7 +222,7 @@ class TrialRunner:
     ) -> UnitResult:
         rows = arm_rows(self._arms, arm, seed)
         weights = rows.weights.tolist() if self._plan.arm(arm).is_weighted else None
-        samples = ArmSamples(self._workspace, rows.row_idx)
+        samples = WorkspaceSamples(self._workspace, rows.row_idx, self._edited)
         reporter.begin(arm, seed, "train")
         with self._trainer.train(
             samples, seed, weights, on_step=reporter.count, stop=stop

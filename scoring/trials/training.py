@@ -20,27 +20,21 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import torch
 import transformers
-from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import RandomSampler
 from transformers.trainer_callback import PrinterCallback
 
-from scoring.dataset.records import read_columns, sample_from_row
 from scoring.errors import InputError, VisnecError
 from scoring.models.hf import HfModel
-from scoring.samples import Sample
 from scoring.training.collator import IGNORED, TrainingCollator
+from scoring.training.samples import WorkspaceSamples
 from scoring.training.weights import weighted_sampler
 from scoring.trials.plan import TrainingSettings
-from scoring.workspace import Workspace
 
 _WARMUP = 0.03  # share of the steps, as LLaVA-1.5 was trained
 _ALPHA_PER_RANK = 2  # of LoRA, as there
-_COLUMNS = ("row_idx", "id", "source", "images", "turns", "status", "reason", "origin")
 _PROJECTORS = ("merger", "deepstack_merger_list")  # inside the vision tower (Qwen-VL, GLM-4V)
 
 OnStep = Callable[[int, int], None]
@@ -66,21 +60,6 @@ class TrainedUnit:
     seconds: float
 
 
-class ArmSamples:
-    """The samples of an arm as a map-style dataset, in order of row_idx."""
-
-    def __init__(self, workspace: Workspace, rows: NDArray[np.int64]) -> None:
-        self._table = pa.concat_tables(read_columns(workspace, _COLUMNS, rows))
-        if len(self._table) != len(rows):
-            raise InputError(f"{len(rows) - len(self._table):,} samples are not in the dataset.")
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: int) -> Sample:
-        return sample_from_row(self._table.slice(index, 1).to_pylist()[0])
-
-
 class UnitTrainer:
     """Trains units one after the other with one loaded model; each starts from its weights."""
 
@@ -97,7 +76,7 @@ class UnitTrainer:
     @contextmanager
     def train(
         self,
-        samples: ArmSamples,
+        samples: WorkspaceSamples,
         seed: int,
         weights: Sequence[float] | None = None,
         *,
@@ -132,7 +111,7 @@ class UnitTrainer:
     def _run_trainer(
         self,
         network: Any,
-        samples: ArmSamples,
+        samples: WorkspaceSamples,
         seed: int,
         weights: Sequence[float] | None,
         on_step: OnStep,
@@ -198,7 +177,7 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
         network: Any,
         arguments: Any,
         collator: TrainingCollator,
-        samples: ArmSamples,
+        samples: WorkspaceSamples,
         weights: Sequence[float] | None,
     ) -> None:
         super().__init__(network, arguments, collator, samples)

@@ -19,11 +19,11 @@ from scoring.errors import InputError
 from scoring.models import load_model
 from scoring.models.hf import HfModel
 from scoring.samples import Status
+from scoring.training.samples import WorkspaceSamples
 from scoring.trials import training
 from scoring.trials.encoding_cache import CachingCollator
 from scoring.trials.plan import TrainingSettings
 from scoring.trials.training import (
-    ArmSamples,
     TrainingError,
     UnitStoppedError,
     UnitTrainer,
@@ -65,8 +65,8 @@ def model() -> HfModel:
 
 
 @pytest.fixture
-def samples(workspace: Workspace, rows: list[int]) -> ArmSamples:
-    return ArmSamples(workspace, np.sort(rows))
+def samples(workspace: Workspace, rows: list[int]) -> WorkspaceSamples:
+    return WorkspaceSamples(workspace, np.sort(rows))
 
 
 @pytest.fixture
@@ -74,14 +74,14 @@ def collator(model: HfModel, workspace: Workspace) -> CachingCollator:
     return CachingCollator(model, workspace)
 
 
-def losses(model: HfModel, collator: CachingCollator, samples: ArmSamples) -> np.ndarray:
+def losses(model: HfModel, collator: CachingCollator, samples: WorkspaceSamples) -> np.ndarray:
     prepared = [collator.prepare(samples[index])[0] for index in range(8)]
     return np.concatenate([each for each in model.answer_losses(prepared) if each is not None])
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, LORA], ids=["full", "lora"])
 def test_units_in_either_order_give_the_same_weights(
-    model: HfModel, samples: ArmSamples, collator: CachingCollator, settings: TrainingSettings
+    model: HfModel, samples: WorkspaceSamples, collator: CachingCollator, settings: TrainingSettings
 ) -> None:
     trainer = UnitTrainer(model, settings, collator)
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
@@ -104,7 +104,7 @@ def test_units_in_either_order_give_the_same_weights(
 
 
 def test_a_fresh_model_gives_the_same_unit(
-    model: HfModel, samples: ArmSamples, collator: CachingCollator, workspace: Workspace
+    model: HfModel, samples: WorkspaceSamples, collator: CachingCollator, workspace: Workspace
 ) -> None:
     fresh = load_model("tiny-vlm", device="cpu")
     results = []
@@ -117,7 +117,7 @@ def test_a_fresh_model_gives_the_same_unit(
 
 @pytest.mark.parametrize("settings", [SETTINGS, LORA], ids=["full", "lora"])
 def test_the_tower_is_frozen_and_the_rest_is_trained(
-    model: HfModel, samples: ArmSamples, collator: CachingCollator, settings: TrainingSettings
+    model: HfModel, samples: WorkspaceSamples, collator: CachingCollator, settings: TrainingSettings
 ) -> None:
     before = {name: value.clone() for name, value in model.network.named_parameters()}
     with UnitTrainer(model, settings, collator).train(samples, 1) as trained:
@@ -146,7 +146,7 @@ def linear_layers_of(network: Any) -> list[str]:
 
 
 def test_a_budget_in_epochs_counts_every_answer_token_once_an_epoch(
-    model: HfModel, samples: ArmSamples, collator: CachingCollator
+    model: HfModel, samples: WorkspaceSamples, collator: CachingCollator
 ) -> None:
     tokens = sum(len(collator.prepare(samples[i])[0].answer_ids) for i in range(N_SAMPLES))
     settings = replace(SETTINGS, epochs=2.0, steps=None, batch_size=7)
@@ -155,7 +155,7 @@ def test_a_budget_in_epochs_counts_every_answer_token_once_an_epoch(
 
 
 def test_weights_draw_samples_by_weight(
-    model: HfModel, samples: ArmSamples, workspace: Workspace
+    model: HfModel, samples: WorkspaceSamples, workspace: Workspace
 ) -> None:
     seen: list[int] = []
 
@@ -172,7 +172,10 @@ def test_weights_draw_samples_by_weight(
 
 
 def test_smaller_batches_are_accumulated_if_one_does_not_fit(
-    model: HfModel, samples: ArmSamples, collator: CachingCollator, monkeypatch: pytest.MonkeyPatch
+    model: HfModel,
+    samples: WorkspaceSamples,
+    collator: CachingCollator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with UnitTrainer(model, SETTINGS, collator).train(samples, 1) as whole:
         expected = losses(model, collator, samples)
@@ -200,7 +203,7 @@ def test_smaller_batches_are_accumulated_if_one_does_not_fit(
 
 
 def test_training_stops_within_a_step(
-    model: HfModel, samples: ArmSamples, collator: CachingCollator
+    model: HfModel, samples: WorkspaceSamples, collator: CachingCollator
 ) -> None:
     stop = threading.Event()
     steps: list[tuple[int, int]] = []
@@ -221,7 +224,7 @@ def test_training_stops_within_a_step(
 
 
 def test_a_diverged_training_is_reported(
-    model: HfModel, samples: ArmSamples, collator: CachingCollator
+    model: HfModel, samples: WorkspaceSamples, collator: CachingCollator
 ) -> None:
     settings = replace(SETTINGS, learning_rate=1e30)
     with (
@@ -234,7 +237,7 @@ def test_a_diverged_training_is_reported(
 @pytest.mark.parametrize("settings", [SETTINGS, LORA], ids=["full", "lora"])
 def test_a_trained_model_is_kept_on_request(
     model: HfModel,
-    samples: ArmSamples,
+    samples: WorkspaceSamples,
     collator: CachingCollator,
     tmp_path: Path,
     settings: TrainingSettings,
@@ -249,7 +252,7 @@ def test_a_trained_model_is_kept_on_request(
     np.testing.assert_allclose(losses(kept, collator, samples), expected, atol=1e-5)
 
 
-def test_bfloat16_trains_float32_weights(workspace: Workspace, samples: ArmSamples) -> None:
+def test_bfloat16_trains_float32_weights(workspace: Workspace, samples: WorkspaceSamples) -> None:
     settings = replace(SETTINGS, dtype="bfloat16")
     assert (loading_dtype(settings), loading_dtype(replace(LORA, dtype="bfloat16"))) == (
         "float32",
@@ -297,7 +300,7 @@ def test_another_gpu_is_refused_with_the_way_to_choose_it() -> None:
 
 def test_a_sample_that_is_gone_is_refused(workspace: Workspace) -> None:
     with pytest.raises(InputError, match="1 samples are not in the dataset"):
-        ArmSamples(workspace, np.array([1, 10**6]))
+        WorkspaceSamples(workspace, np.array([1, 10**6]))
 
 
 @pytest.mark.parametrize("name", LOADABLE)
