@@ -2,15 +2,17 @@
 // deck both use it, so a sample looks the same in both.
 
 const Card = (() => {
-  // Both losses on one line; the range between them is the score.
+  // Both losses on one line, the same for every sample; the range between them is the score.
+  const HIGHEST_LOSS = 4; // nats per answer token; higher ones are at the end of the line
   function renderLossBar({ loss_text, loss_multimodal, category }) {
-    const most = Math.max(loss_text, loss_multimodal, 0.5) * 1.08;
-    const percent = (value) => `${(100 * value) / most}%`;
+    const percent = (value) => `${(100 * Math.min(value, HIGHEST_LOSS)) / HIGHEST_LOSS}%`;
     const [low, high] = [loss_multimodal, loss_text].sort((a, b) => a - b);
     const dot = (kind, title, x) => el("span", { class: `dot ${kind}`, style: { left: percent(x) }, title });
     const label = `multimodal loss ${VN.loss(loss_multimodal)}, text-only loss ${VN.loss(loss_text)}`;
-    return el("div", { class: "loss-bar", role: "img", "aria-label": label },
-      el("span", { class: `range ${category}`, style: { left: percent(low), width: percent(high - low) } }),
+    const title = `Losses from 0 to ${HIGHEST_LOSS} nats per answer token; filled: with the image`;
+    const width = `calc(${percent(high)} - ${percent(low)})`;
+    return el("div", { class: "loss-bar", role: "img", "aria-label": label, title },
+      el("span", { class: `range ${category}`, style: { left: percent(low), width } }),
       dot("seeing", "multimodal loss", loss_multimodal), dot("blind", "text-only loss", loss_text));
   }
 
@@ -25,7 +27,7 @@ const Card = (() => {
     const caveats = [
       card.edit?.changes.length && "Edited: the score and the predictions are of the record before the edit.",
       nearest.within_noise && "Within the noise of the limit: the category may be due to rounding.",
-      isShort && "One content token: nothing averages out.",
+      isShort && "The score of a single token: it is noisy.",
       card.truncated && "Truncated: only the part that fits into the model was scored.",
     ].filter(Boolean);
     const category = el("span", "category", VN.swatch(card.category), card.category);
@@ -102,7 +104,7 @@ const Card = (() => {
     el("div", `answer ${kind}`, el("h4", {}, title, note), el("p", {}, body));
 
   function renderPredictions(prediction) {
-    const badge = (match) => match && el("span", `badge ${match.same ? "same" : ""}`, match.said);
+    const badge = (match) => match && el("span", `badge ${match.same ? "same" : "differs"}`, match.said);
     const body = (words) => {
       if (words === null || words === undefined) return quiet(prediction?.reason ?? "no prediction in this run");
       if (!words.length) return quiet("(an empty answer)");
@@ -230,12 +232,14 @@ const Card = (() => {
       : el("div", "no-image alone", el("b", {}, "No image"), quiet(card.reason ?? card.status_name));
     const conversation = el("div", {}, renderConversation(card));
     const redraw = () => conversation.replaceChildren(renderConversation(card));
+    const answers = [renderAnswers(card, redraw), renderEdit(card)];
+    const texts = card.n_turns > 1 ? [answers, conversation] : [conversation, answers];
     return el("article", { class: "card", "data-row": card.row_idx },
       renderHeading(card, link, record),
       el("div", "columns",
         el("div", "side", images),
-        el("div", "main", renderScore(card), renderAnswers(card, redraw), renderEdit(card), conversation,
-          renderFacts(card), renderDecisions(card), renderNeighbours(card, open, openImage))));
+        el("div", "main", renderScore(card), texts, renderFacts(card), renderDecisions(card),
+          renderNeighbours(card, open, openImage))));
   }
 
   // Before a sample is revealed: the question, and what the model answers without the image.

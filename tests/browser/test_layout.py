@@ -129,3 +129,25 @@ def test_focus_shows_the_sample_alone_and_outlasts_a_decision(laptop: Watched) -
     page.keyboard.press("f")
     expect(deck).not_to_have_attribute("popover", "manual")
     laptop.assert_sound()
+
+
+def test_the_keys_stay_below_the_header_when_one_scrolls(laptop: Watched) -> None:
+    page, deck = begin_review(laptop, "light")
+    page.set_viewport_size({"width": 900, "height": HEIGHT})
+    page.mouse.move(700, 700)
+    page.mouse.wheel(0, 500)
+    expect(deck.locator("article.card .heading")).not_to_be_in_viewport()
+    header = page.get_by_test_id("stHeader").bounding_box()
+    keep = deck.get_by_role("button", name="Keep").first.bounding_box()
+    assert header and keep
+    assert keep["y"] >= header["y"] + header["height"]
+
+
+def test_the_edit_form_leaves_the_picture_in_sight(laptop: Watched) -> None:
+    page, deck = begin_review(laptop, "light")
+    deck.get_by_role("button", name="Edit the record").click()
+    expect(page.get_by_role("dialog").get_by_role("button", name="Save edit")).to_be_visible()
+    stage = deck.locator(".stage").bounding_box()
+    form = page.get_by_role("dialog").bounding_box()
+    assert stage and form
+    assert stage["x"] + stage["width"] <= form["x"]
