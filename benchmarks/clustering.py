@@ -1,11 +1,12 @@
-"""Measures time and memory of clustering, from the instructions to the finished clusters.
+"""Measures time and memory of clusters and of a map, from the instructions to the finished files.
 
     python -m benchmarks.clustering [N] [--embedder NAME] [--texts 2000]
 
 Writes a dataset of N samples with distinct instructions into a temporary folder and clusters it
 with vectors that take almost no time (384 dimensions, as from all-MiniLM-L6-v2). The measurement
 therefore covers reading, the parts, the matrix and k-means. It then clusters again with another K,
-from the parts. With --embedder, it also measures the rate of a real embedder. Results:
+from the parts, and makes a map of principal components from the parts and filters by an area of it.
+With --embedder, it also measures the rate of a real embedder. Results:
 benchmarks/results/clustering.md.
 """
 
@@ -25,7 +26,18 @@ from numpy.typing import NDArray
 
 from scoring.clustering.clusters import cluster_dataset
 from scoring.clustering.embedders import load_embedder
+from scoring.database.areas import Area
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.queries.overview import sample_count
+from scoring.database.score_index.index import open_score_index
+from scoring.database.values import Scope
+from scoring.maps.make import make_map
+from scoring.workspace import Workspace
+from tests.synthetic import CLUSTERING_ID, RUN_ID
 from tests.synthetic_large import make_large_workspace
+
+SCOPE = Scope(RUN_ID, "none", CLUSTERING_ID)
 
 
 class FreeEmbedder:
@@ -71,6 +83,29 @@ def private_memory() -> int:
     return 0
 
 
+def measure_map(workspace: Workspace, n: int) -> None:
+    """Make a map, and count the samples inside two polygons with 64 corners."""
+    begun, phases = time.perf_counter(), [("", 0.0)]
+    with Watch() as watch:
+        make_map(
+            workspace,
+            FreeEmbedder(),
+            on_phase=lambda phase: phases.append((phase, time.perf_counter())),
+        )
+    seconds = phases[-1][1] - begun  # without the database
+    print(f"| {n:,} samples: map, from the parts | {seconds:.1f} | {watch.peak >> 20} |")
+    store = Store(workspace)
+    open_score_index(store.selection(SCOPE))
+    for radius, step in ((300, "first area, 64 corners"), (301, "next area")):
+        angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+        corners = zip(500 + radius * np.cos(angles), 500 + radius * np.sin(angles), strict=True)
+        where = Filter(area=(Area("map", tuple(corners)),))
+        begun = time.perf_counter()
+        count = sample_count(store.selection(SCOPE, where))
+        seconds = time.perf_counter() - begun
+        print(f"| {step}: {count:,} samples | {seconds:.3f} | {private_memory() >> 20} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("n", type=int, nargs="?", default=665_000)
@@ -91,6 +126,7 @@ def main() -> None:
                 cluster_dataset(workspace, FreeEmbedder(), k=k)
             seconds = time.perf_counter() - begun
             print(f"| {options.n:,} samples: {step} | {seconds:.1f} | {watch.peak >> 20} |")
+        measure_map(workspace, options.n)
     if options.embedder:
         embedder = load_embedder(options.embedder)
         texts = [

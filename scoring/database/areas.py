@@ -62,16 +62,17 @@ class SortedPoints:
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     row_idx: NDArray[np.int32]
+    n_samples: int  # also those without a point
 
     @classmethod
     def of(cls, x: NDArray[np.float64], y: NDArray[np.float64]) -> SortedPoints:
         """Sort coordinates by row_idx; samples without both have no point."""
         row_idx = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
         row_idx = row_idx[np.argsort(y[row_idx])]
-        return cls(x[row_idx], y[row_idx], row_idx.astype(np.int32))
+        return cls(x[row_idx], y[row_idx], row_idx.astype(np.int32), len(x))
 
-    def rows_inside(self, area: Area) -> NDArray[np.int32]:
-        """Return the samples whose points are inside an area, ascending.
+    def mark_inside(self, area: Area) -> NDArray[np.bool_]:
+        """Return by row_idx whether a sample has a point inside an area.
 
         Each edge is compared with the points at its height only, so that a polygon costs about as
         much with 64 corners as with 3.
@@ -84,7 +85,9 @@ class SortedPoints:
                 crossing /= y1 - y0
                 crossing += x0
                 is_inside[begin:end] ^= self.x[begin:end] < crossing
-        return np.sort(self.row_idx[is_inside])
+        by_row = np.zeros(self.n_samples, bool)
+        by_row[self.row_idx[is_inside]] = True
+        return by_row
 
 
 def parse_area(text: str) -> tuple[Area, str]:

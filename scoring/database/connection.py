@@ -62,12 +62,12 @@ class Match:
         con: duckdb.DuckDBPyConnection,
         query: str,
         values: Mapping[str, Any],
-        rows: NDArray[np.int32] | None = None,
+        rows: NDArray[np.int64] | None = None,
     ) -> None:
         self.table = f"match_{secrets.token_hex(8)}"
         with closing(con.cursor()) as cursor:
             if rows is not None:
-                cursor.register("given_rows", pa.table({"row_idx": rows.astype(np.int64)}))
+                cursor.register("given_rows", pa.table({"row_idx": rows}))
             cursor.execute(f"CREATE TABLE {self.table} AS {query}", _used(query, values))
             counted = cursor.execute(f"SELECT count(*) FROM {self.table}").fetchall()
         self.n_rows = int(counted[0][0])
@@ -229,7 +229,7 @@ class Snapshot(Reader):
             lambda match: match.n_rows * _MATCH_ROW_BYTES,
         )
 
-    def keep_rows(self, key: Hashable, find_rows: Callable[[], NDArray[np.int32]]) -> Match:
+    def keep_rows(self, key: Hashable, find_rows: Callable[[], NDArray[np.int64]]) -> Match:
         """As :meth:`match_rows`, for the rows that a function finds."""
         return self.cache.get_or_compute(
             ("match", key),

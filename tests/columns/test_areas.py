@@ -26,7 +26,7 @@ from tests.synthetic import Row, make_workspace
 
 _TURN = ("What?", "Red", 4, 0.5, 0.25)
 ROWS = [
-    *(Row(turns=(_TURN,), image=f"{n}.png") for n in range(7)),
+    *(Row(turns=(_TURN,), image=f"{n}.png", source="ab"[n % 2]) for n in range(7)),
     Row(status=Status.TEXT_ONLY, turns=(("Describe", "one", 4, 0, 0),)),
 ]
 RECORDS: list[dict[str, Any]] = [
@@ -69,6 +69,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         ("area:map@20,0;32,40;0,15;40,15;8,40", []),
         ("area:map@0,0;25,0;25,100;0,100 area:map@0,25;100,25;100,100;0,100", [3]),
         ("area:map@0,0;25,0;25,100;0,100 status:text_only", [7]),
+        ("area:map@0,0;25,0;25,100;0,100 source:a,scenes", [0, 4, 7]),
+        ("area:map@0,0;25,0;25,100;0,100 visnec:0.5..", []),
         ("area:map@0,0;10,10;30,30", []),
         ("area:rating@0,0;9,0;9,9;0,9", [7]),
     ],
@@ -79,9 +81,11 @@ def test_hand_checked_points(store: Store, text: str, rows: list[int]) -> None:
     assert parse_filter(str(where)) == where
     assert sorted(matching_rows(selection).tolist()) == rows
     assert sample_count(selection) == len(rows)
-    index = open_score_index(selection)
-    assert sorted(index.row_idx.tolist()) == [row for row in rows if row != 7]
-    assert index.n_unscored == (7 in rows)
+    open_score_index(store.selection(SCOPE))  # an area is then taken from this index
+    for opened in (store, Store(store.workspace)):
+        index = open_score_index(opened.selection(SCOPE, where))
+        assert sorted(index.row_idx.tolist()) == [row for row in rows if row != 7]
+        assert index.n_unscored == (7 in rows)
 
 
 def test_area_has_one_written_form() -> None:
@@ -126,10 +130,10 @@ def test_edge_that_two_areas_share_is_in_one_of_them() -> None:
     points = SortedPoints.of(x, y)
     corners = [(0.1 * n, 3.0) for n in range(31)]
     fan = [Area("m", ((1.3, 0.0), *pair)) for pair in pairwise(corners)]
-    rows = np.concatenate([points.rows_inside(area) for area in fan])
+    rows = np.concatenate([np.flatnonzero(points.mark_inside(area)) for area in fan])
     assert len(rows) == len(np.unique(rows)) > 5000
-    whole = points.rows_inside(Area("m", ((1.3, 0.0), (0.0, 3.0), (3.0, 3.0))))
-    assert np.array_equal(np.sort(rows), whole)
+    whole = points.mark_inside(Area("m", ((1.3, 0.0), (0.0, 3.0), (3.0, 3.0))))
+    assert np.array_equal(np.sort(rows), np.flatnonzero(whole))
 
 
 def test_points_by_row(store: Store) -> None:

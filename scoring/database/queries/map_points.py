@@ -83,8 +83,8 @@ def describe_clusters_on_map(store: Store, clustering_id: str, name: str) -> lis
     )
 
 
-def match_area(snapshot: Snapshot, area: Area) -> Match:
-    """Return the samples whose points are in an area, looked up once and kept while they fit.
+def mark_area(snapshot: Snapshot, area: Area) -> NDArray[np.bool_]:
+    """Return by row_idx whether a sample's point is in an area; kept while it fits.
 
     Raises FilterError for an unknown map.
     """
@@ -93,7 +93,15 @@ def match_area(snapshot: Snapshot, area: Area) -> Match:
         lambda: SortedPoints.of(*_read_coordinates(snapshot, area.map)),
         lambda points: 20 * len(points.row_idx),
     )
-    return snapshot.keep_rows(("area", area), lambda: points.rows_inside(area))
+    return snapshot.cache.get_or_compute(
+        ("area", area), lambda: points.mark_inside(area), lambda by_row: by_row.nbytes
+    )
+
+
+def match_area(snapshot: Snapshot, area: Area) -> Match:
+    """Return the samples whose points are in an area. Raises FilterError for an unknown map."""
+    by_row = mark_area(snapshot, area)
+    return snapshot.keep_rows(("area", area), lambda: np.flatnonzero(by_row))
 
 
 def _read_coordinates(

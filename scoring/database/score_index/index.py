@@ -21,6 +21,7 @@ from scoring.database.build.schema import ANSWER_KINDS
 from scoring.database.conditions import Query, compile_query
 from scoring.database.connection import Selection
 from scoring.database.filters import EVERYTHING, Filter
+from scoring.database.queries.map_points import mark_area
 from scoring.necessity import CATEGORIES, Bands
 from scoring.rules.shares import length_stratum
 
@@ -180,7 +181,7 @@ def open_score_index(selection: Selection) -> ScoreIndex:
         if everything is None:
             return _read_scores(query, in_order=base == EVERYTHING)
         whole = _cache_index(everything, selection, lambda: _read_scores(everything, in_order=True))
-        return _select_groups(whole, base)
+        return _select_known(whole, base, query)
 
     whole = _cache_index(query, selection, build)
     if base == selection.where:
@@ -236,15 +237,16 @@ def _cache_index(query: Query, selection: Selection, build: Callable[[], ScoreIn
 
 
 def _cached_everything(selection: Selection, base: Filter) -> Query | None:
-    """The query for all samples, if its index is cached and the filter only names groups."""
-    if base == EVERYTHING or replace(base, source=(), cluster=(), kind=()) != EVERYTHING:
+    """The query for all samples, if its index is cached and the filter names groups and areas."""
+    others = replace(base, source=(), cluster=(), kind=(), area=())
+    if base == EVERYTHING or others != EVERYTHING:
         return None
     query = compile_query(replace(selection, where=EVERYTHING))
     return query if _cache_key(query, selection) in query.snapshot.cache else None
 
 
-def _select_groups(whole: ScoreIndex, where: Filter) -> ScoreIndex:
-    """The samples of the groups that the filter names, from the index of all samples."""
+def _select_known(whole: ScoreIndex, where: Filter, query: Query) -> ScoreIndex:
+    """The samples of the groups and areas that the filter names, from the index of all samples."""
     wanted = {
         SOURCE: [whole.sources.index(name) for name in where.source if name in whole.sources],
         CLUSTER: [number + 1 for number in where.cluster],
@@ -257,6 +259,10 @@ def _select_groups(whole: ScoreIndex, where: Filter) -> ScoreIndex:
         allowed = np.isin(np.arange(whole.n_groups[group]), codes)
         keep &= allowed[whole.codes[group]]
         unscored = unscored[allowed[unscored[group].to_numpy(np.int64)]]
+    for area in where.area:
+        keep &= mark_area(query.snapshot, area)[whole.row_idx]
+    if where.area:
+        unscored = query.fetch_frame(_UNSCORED)
     return whole.select(lambda column: column[keep], unscored)
 
 
