@@ -1,1 +1,1 @@
-"""Charts: values in, a plotly figure out."""
+"""Charts: values in, a plotly figure or the picture of the map out."""

@@ -24,6 +24,11 @@ class Shade:
         """Return the version for the current theme."""
         return self.dark if dark else self.light
 
+    @property
+    def css(self) -> str:
+        """The colour for CSS, which follows the page's colour scheme."""
+        return f"light-dark({self.light}, {self.dark})"
+
 
 CATEGORY_COLOURS: dict[Category, Shade] = {
     Category.MISALIGNED: Shade("#C2512F", "#F0845F"),
@@ -52,6 +57,8 @@ SOURCE_COLOURS = (
     Shade("#9A7FA8", "#8A76A3"),
     Shade("#8A8F98", "#7C8490"),
 )
+ABSENT = Shade("#A6ADBA", "#626C7B")  # points without a value
+DIMMED = Shade("#E3E6EB", "#2A313C")  # points outside the filter
 ACCENT = Shade("#3E54A3", "#93A5F0")
 INK = Shade("#1C2330", "#E4E8EF")
 QUIET_INK = Shade("#5E6674", "#A0A9B8")
@@ -62,6 +69,16 @@ PANEL = Shade("#F5F6F9", "#1B212B")
 # Counts in the loss plane, from one sample, which must be visible on the page, to many.
 DENSITY_LIGHT = ("#C6D3E8", "#8FACD3", "#4F7CB5", "#1E4C86", "#0B2748")
 DENSITY_DARK = ("#2F4A6E", "#38618F", "#5089C4", "#86B7E6", "#D5E8FA")
+
+
+def mix_shades(start: Shade, end: Shade, share: float) -> Shade:
+    """Return the colour at this share of the way from one to another."""
+
+    def mix(a: str, b: str) -> str:
+        pairs = ((int(a[n : n + 2], 16), int(b[n : n + 2], 16)) for n in (1, 3, 5))
+        return "#" + "".join(f"{round(low + share * (high - low)):02X}" for low, high in pairs)
+
+    return Shade(mix(start.light, end.light), mix(start.dark, end.dark))
 
 
 def category_label(category: Category) -> str:
@@ -83,9 +100,7 @@ def css_variables() -> str:
         "panel": PANEL,
         **{f"source-{number}": shade for number, shade in enumerate(SOURCE_COLOURS)},
     }
-    return "".join(
-        f"--vn-{name}:light-dark({shade.light}, {shade.dark});" for name, shade in colours.items()
-    )
+    return "".join(f"--vn-{name}:{shade.css};" for name, shade in colours.items())
 
 
 def streamlit_theme() -> dict[str, Any]:

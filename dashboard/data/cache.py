@@ -49,6 +49,7 @@ class AppCache:
         self.image_paths = ResultCache(20_000)  # row -> image paths
         self.images = ResultCache(64)  # encoded images
         self.candidates = ResultCache(2)  # each holds columns of the whole dataset
+        self.map_points = ResultCache(3)  # each holds columns of the whole dataset
         self.subset_outcomes = ResultCache(2)
         self.subset_diffs = ResultCache(2)
         self.clustering_overlaps = ResultCache(16)

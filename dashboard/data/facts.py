@@ -14,7 +14,10 @@ from scoring.database.connection import Store
 from scoring.database.queries import overview
 from scoring.database.queries.column_groups import group_columns
 from scoring.database.queries.column_rows import numeric_columns, sortable_columns
+from scoring.database.queries.map_points import list_maps
 from scoring.dataset.records import read_dataset_info
+
+INSTRUCTION_MAP, IMAGE_MAP = "map", "image_map"
 
 T = TypeVar("T")
 
@@ -34,6 +37,7 @@ read_scopes = _cached_fact(overview.fetch_scopes)
 read_prediction_counts = _cached_fact(overview.prediction_counts)
 read_clusterings = _cached_fact(overview.fetch_clusterings)
 read_dataset_counts = _cached_fact(overview.dataset_counts)
+read_maps = _cached_fact(list_maps)
 
 
 @_cached_fact
@@ -64,6 +68,12 @@ def choose_column(store: Store, name: str | None) -> str | None:
     """Return the named column of numbers, or else the first one; None without any."""
     names = read_numeric_columns(store)
     return name if name in names else next(iter(names), None)
+
+
+def choose_map(store: Store, name: str | None) -> str | None:
+    """Return the named map, or else that of the instructions or another one; None without any."""
+    names = read_maps(store)
+    return next((each for each in (name, INSTRUCTION_MAP, *names) if each in names), None)
 
 
 @_cached_fact

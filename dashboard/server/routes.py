@@ -1,4 +1,4 @@
-"""The dashboard's own routes: images, prefetched cards, counts for a threshold, change detection.
+"""The dashboard's own routes: images, the map, prefetched cards, counts for a threshold, changes.
 
 Everything is addressed by row, never by path; the library resolves which file a row refers to
 inside the image roots. Images are re-encoded from decoded pixels, so a browser never receives bytes
@@ -18,6 +18,7 @@ from starlette.routing import Route
 from dashboard.data.activity import state_digest
 from dashboard.data.column_stats import column_stats
 from dashboard.data.context import open_view_context, read_workspace, single_snapshot
+from dashboard.data.sample_map import draw_picture
 from dashboard.data.samples import read_cards, read_image, read_thumbnail
 from dashboard.data.threshold_stats import InvalidRequest, threshold_stats
 from dashboard.server.guard import is_own_page
@@ -30,7 +31,17 @@ from scoring.images.decode import ImageProblem
 MAX_ROWS: Final = 32
 _CACHED = {"cache-control": "private, max-age=86400, immutable"}
 _NOT_CACHED = {"cache-control": "no-store"}
-_SCOPE_PARAMETERS = ("run", "baseline", "clustering", "filter", "low", "high", "column")
+_SCOPE_PARAMETERS = (
+    "run",
+    "baseline",
+    "clustering",
+    "filter",
+    "low",
+    "high",
+    "column",
+    "map",
+    "colour",
+)
 
 Handler = Callable[[Request], Response]
 
@@ -121,8 +132,15 @@ def send_threshold_stats(request: Request) -> Response:
 
 
 def _read_view(request: Request) -> View:
-    """Return the view with the scores, filter, band limits and column of an address."""
+    """Return the view with the scores, filter, band limits, column and map of an address."""
     return read_view({name: request.query_params.get(name, "") for name in _SCOPE_PARAMETERS})[0]
+
+
+def send_map(request: Request) -> Response:
+    """Send the part of the map that the request describes, as a picture."""
+    view = _read_view(request)
+    content = draw_picture(open_view_context(view).context, view, request.query_params)
+    return Response(content, media_type="image/png", headers=_NOT_CACHED)
 
 
 def send_state(_: Request) -> Response:
@@ -136,5 +154,6 @@ ROUTES: Final = [
     Route(f"{PREFIX}/image/{{row_idx:int}}/{{position:int}}", guard_route(send_image)),
     Route(f"{PREFIX}/cards", guard_route(send_cards)),
     Route(f"{PREFIX}/cut", guard_route(send_threshold_stats)),
+    Route(f"{PREFIX}/map", guard_route(send_map)),
     Route(f"{PREFIX}/state", guard_route(send_state)),
 ]

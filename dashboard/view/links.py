@@ -58,6 +58,13 @@ def column_threshold_url(
     return f"{threshold_url(scope, where, generation)}&{urlencode(limits)}"
 
 
+def map_url(scope: Scope, where: Filter, bands: Bands, generation: str, **look: str) -> str:
+    """Return the address of the map's picture; ``&x0=..&x1=..&y0=..&y1=..&width=..&height=..``
+    are appended. ``look`` are the map, its colour and the theme."""
+    limits = {"filter": str(where), "low": repr(bands.low), "high": repr(bands.high)}
+    return f"{PREFIX}/map?{urlencode(_scope_parameters(scope, generation) | limits | look)}"
+
+
 def _scope_parameters(scope: Scope, generation: str) -> dict[str, str]:
     return {
         "key": KEY,

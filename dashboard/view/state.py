@@ -74,6 +74,16 @@ class Layout(StrEnum):
 
     PAGES = "pages"
     THRESHOLD = "cut"
+    MAP = "map"
+
+
+class MapColour(StrEnum):
+    """What the points of the map are coloured by."""
+
+    CATEGORY = "category"
+    SCORE = "score"
+    SOURCE = "source"
+    DECISION = "decision"
 
 
 class Queue(StrEnum):
@@ -220,6 +230,8 @@ class View:
     size: Annotated[int, choice_parameter(PAGE_SIZES)] = 48
     tiles: Annotated[Tiles, choice_parameter(Tiles)] = Tiles.MEDIUM
     layout: Annotated[Layout, choice_parameter(Layout)] = Layout.PAGES
+    map: Annotated[str | None, NAME] = None
+    colour: Annotated[MapColour, choice_parameter(MapColour)] = MapColour.CATEGORY
     sample: Annotated[int | None, ROW] = None
     row: Annotated[int | None, ROW] = None
     queue: Annotated[Queue, choice_parameter(Queue)] = Queue.THRESHOLD

@@ -19,7 +19,7 @@ from dashboard.data.samples import (
     read_tiles,
     resolve_order,
 )
-from dashboard.pages.explore import bulk, open_sample
+from dashboard.pages.explore import bulk, map_panel, open_sample
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.navigation import Fragment, rerun_fragments
@@ -29,9 +29,11 @@ from scoring.database.filters import Range
 from scoring.database.values import ColumnSort, Order, Page, Sort
 from scoring.reviews.decision_log import Decision
 
-_LAYOUTS = {Layout.PAGES: "All samples", Layout.THRESHOLD: "Both sides"}
+_LAYOUTS = {Layout.PAGES: "All samples", Layout.THRESHOLD: "Both sides", Layout.MAP: "Map"}
 # Widgets that an open sample replaces.
-_LIST_WIDGETS = ("view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
+_LIST_WIDGETS = tuple(
+    f"view.{name}" for name in ("layout", "sort", "size", "tiles", "cut", "map", "colour")
+)
 _SELECT_SEVERAL = "Select several"
 _COLUMN_SORTS = {  # type of a column: descending, ascending
     "text": ("{}, Z to A", "{}, A to Z"),
@@ -80,6 +82,19 @@ def _show_list(context: Context, view: View) -> None:
 def _show_page(context: Context, view: View) -> None:
     with _show_first_hits(context, view):
         page = read_page(context, view)
+    _show_list_line(context, view, page)
+    if view.layout is not Layout.MAP:
+        _show_pictures(context, view, page)
+        return
+    with st.container(key="pair-map"):
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            map_panel.show_map(context, view)
+        with right:
+            _show_pictures(context, view, page)
+
+
+def _show_list_line(context: Context, view: View, page: Page) -> None:
     with _open_list_line():
         figures.show_inline_figure(formatting.plural(page.total, "sample"))
         _choose_layout(view)
@@ -88,6 +103,9 @@ def _show_page(context: Context, view: View) -> None:
         if page.records:
             reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
         _show_pager("above", page)
+
+
+def _show_pictures(context: Context, view: View, page: Page) -> None:
     if page.records:
         _show_gallery("gallery", read_tiles(context, page), view, _pop_focus())
         _show_pager("below", page)
@@ -163,7 +181,9 @@ def _show_gallery(key: str, tiles: list[Card], view: View, focus: int | None) ->
     callbacks = None
     if st.session_state.get(Key.REVIEWER) is not None:
         # Of two galleries, only the one with the decision shows its status.
-        shows_status = view.layout is Layout.PAGES or st.session_state.get(Key.BULK_PLACE) == key
+        shows_status = (
+            view.layout is not Layout.THRESHOLD or st.session_state.get(Key.BULK_PLACE) == key
+        )
         status = bulk.read_status() if shows_status else None
         callbacks = gallery.BulkCallbacks(decide_samples, bulk.undo_decision, status)
     gallery.show_gallery(key, tiles, open_row, focus=focus, bulk=callbacks, size=str(view.tiles))
