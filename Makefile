@@ -5,7 +5,7 @@ LOWEST := .venv-lowest
 TYPESCRIPT := 5.9.3
 TSC := $(VENV)/node/node_modules/.bin/tsc
 BIN := $(VENV)/bin
-PORT ?= 8501
+PORT ?=
 .DEFAULT_GOAL := help
 .PHONY: help demo test suite test-failed test-long test-lowest bench check docs scripts format browser torchvision clean
 
@@ -13,7 +13,7 @@ help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.installed ## set up, build the demo workspace, serve its dashboard
-	$(BIN)/visnec demo --port $(PORT)
+	$(BIN)/visnec demo $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.installed-dev browser torchvision ## set up, run every check and every test
 	@$(MAKE) --no-print-directory --jobs 2 check docs suite

@@ -16,7 +16,17 @@ from scoring.samples import Status
 from scoring.workspace import Workspace, open_workspace
 from visnec_studio import describe_conflict
 
-PortOption = Annotated[int, Option("Port; 0: any free one.", min=0, max=65535)]
+_FIRST_PORT = 8501
+_PORTS = 100  # that are tried from there
+
+PortOption = Annotated[
+    int | None,
+    Option(
+        f"Port; 0: any free one. Default: {_FIRST_PORT}, or the next one that is free.",
+        min=0,
+        max=65535,
+    ),
+]
 
 
 def demo(
@@ -27,7 +37,7 @@ def demo(
     serve: Annotated[
         bool, Option("Open the dashboard when it is built.", "--serve/--no-serve")
     ] = True,
-    port: PortOption = 8501,
+    port: PortOption = None,
 ) -> None:
     """Build the demo workspace from the bundled data and model, and serve the dashboard."""
     from scoring.demo.build import build_demo
@@ -46,7 +56,7 @@ def demo(
         console.print_line(str(built.root))
 
 
-def dashboard(workspace: WorkspaceOption, port: PortOption = 8501) -> None:
+def dashboard(workspace: WorkspaceOption, port: PortOption = None) -> None:
     """Serve the dashboard of a workspace on this machine (127.0.0.1)."""
     _serve_workspace(open_workspace(workspace), port)
 
@@ -125,22 +135,29 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
         console.print_text(f"Trials: {', '.join(states)}")
 
 
-def _serve_workspace(workspace: Workspace, preferred: int) -> None:
+def _serve_workspace(workspace: Workspace, requested: int | None) -> None:
     if message := describe_conflict("dashboard"):
         raise InputError(message)
     from dashboard.server.serve import serve
 
-    port = _find_free_port(preferred)
-    if preferred not in (0, port):
-        console.show_message(f"Port {preferred} is in use; serving on {port} instead")
+    port = _choose_port(requested)
+    if requested is None and port != _FIRST_PORT:
+        console.show_message(f"Port {_FIRST_PORT} is in use; serving on {port}")
     console.show_message(f"Serving the dashboard of {workspace.root}; press Ctrl-C to stop")
     console.print_line(f"http://127.0.0.1:{port}")
     serve(workspace.root, port)
 
 
-def _find_free_port(preferred: int) -> int:
-    """Return ``preferred`` if it is free, else any free port."""
-    for port in (preferred, 0):
+def _choose_port(requested: int | None) -> int:
+    """Return a requested port, any for 0, or the first free one from 8501; raise InputError."""
+    first = range(_FIRST_PORT, _FIRST_PORT + _PORTS)
+    for port in first if requested is None else [requested]:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)) as probe:
             return int(probe.getsockname()[1])
-    raise InputError("There is no free port on 127.0.0.1. Name one with --port.")
+    if requested is None:
+        raise InputError(f"The ports {first[0]} to {first[-1]} are in use. Name one with --port.")
+    raise InputError(
+        f"Port {requested} cannot be used: another program, perhaps another dashboard, listens on "
+        "it, or it is reserved. Stop that program, name another --port, or leave --port out for "
+        "the next free one."
+    )

@@ -1,12 +1,14 @@
 """The vectors of the different images of a dataset by an embedding model, stored to be reused.
 
 ``embeddings/images-<weights>/`` has them by content, so copies of an image are embedded once, and a
-pass that was stopped or killed resumes. They are stored in half precision: 1 KB per image for 512
+pass that was stopped or killed resumes. Contents that cannot be decoded are remembered next to
+them, in ``undecodable.json``. They are stored in half precision: 1 KB per image for 512
 dimensions, of which a search reads a block at a time.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from scoring.clustering.image_embedder import BATCH, ImageEmbedder, Vectors
 from scoring.clustering.vector_parts import (
@@ -40,6 +43,7 @@ from scoring.workspace import Workspace, write_json
 
 PART_IMAGES = 8192
 _PART_SECONDS = 60.0  # after which fewer images are a part
+_UNDECODABLE = "undecodable.json"
 _THREADS = 8
 _WAITING = 4 * BATCH  # pictures that are being read or wait for the model
 
@@ -94,31 +98,59 @@ def embed_images(
     folder.mkdir(parents=True, exist_ok=True)
     about = {"model": embedder.model.name, "weights": embedder.weights}
     write_json(folder / "embeddings.json", about)
+    undecodable = _read_undecodable(folder)
     is_missing = find_keys(read_parts(folder), contents.keys) < 0
+    reasons = [undecodable.get(str(key)) for key in contents.keys[is_missing].tolist()]
+    is_missing[is_missing] = [reason is None for reason in reasons]
+    known_reasons = [reason for reason in reasons if reason is not None]
     n_missing, stop = int(is_missing.sum()), stop or threading.Event()
     if n_missing:
         embedder.load()
     writer, issues, n_done = _VectorWriter(folder, embedder), ImportIssues(), 0
+    for reason in known_reasons:
+        issues.add(str(Status.BAD_IMAGE), 1, [reason])
     references = _iter_missing(workspace, contents, is_missing)
     for position, result in _read_pictures(references, embedder, workspace.image_roots, stop):
         n_done += 1
         if isinstance(result, Exception):
             status = result.status if isinstance(result, ImageProblem) else Status.BAD_IMAGE
             issues.add(str(status), 1, [str(result)])
+            if _is_about_content(result):
+                undecodable[str(contents.keys[position])] = str(result)
         else:
             writer.add(contents.keys[position], result)
         if progress:
             progress(n_done, n_missing)
     writer.flush()
-    n_known = len(contents.keys) - n_missing
+    write_json(folder / _UNDECODABLE, undecodable)
+    n_known = len(contents.keys) - n_missing - len(known_reasons)
     # Without a stop, those that were not met are contents that the dataset no longer has.
-    n_images = n_known + (n_missing if stop.is_set() else n_done)
-    n_failed = n_done - writer.n_written
+    n_images = n_known + len(known_reasons) + (n_missing if stop.is_set() else n_done)
+    n_failed = n_done - writer.n_written + len(known_reasons)
     return ImageIndex(n_images, n_known, writer.n_written, n_failed, issues.as_rows())
 
 
 def _folder_of(workspace: Workspace, embedder: ImageEmbedder) -> Path:
     return workspace.root / "embeddings" / f"images-{embedder.weights[:16]}"
+
+
+def _read_undecodable(folder: Path) -> dict[str, str]:
+    """Return why contents cannot be decoded, by their keys."""
+    try:
+        reasons: dict[str, str] = json.loads((folder / _UNDECODABLE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return reasons
+
+
+def _is_about_content(error: Exception) -> bool:
+    """Return whether an image with the same bytes cannot be decoded another time either."""
+    cause = error.__context__
+    if not isinstance(error, ImageProblem) or error.status is not Status.BAD_IMAGE:
+        return False
+    if isinstance(cause, OSError):  # of the system, such as a failing disk, if it has a number
+        return cause.errno is None
+    return isinstance(cause, Image.DecompressionBombError | SyntaxError)
 
 
 def _iter_missing(
