@@ -121,8 +121,6 @@ def _compute_stats(context: Context, column: str, threshold: float) -> Stats:
 
     n_without = n_samples - n_values
     figures = [
-        ("Kept samples", count(kept.n), share(kept.n, n_values)),
-        ("Dropped samples", count(dropped.n), share(dropped.n, n_values)),
         ("Without a value", count(n_without), f"{share(n_without, n_samples)}, on neither side"),
         ("Median VisNec, kept", *describe_scores(kept)),
         ("Median VisNec, dropped", *describe_scores(dropped)),

@@ -115,15 +115,12 @@ def _compute_stats(context: Context, threshold: float) -> Stats:
     count, share, score = formatting.count, formatting.share, formatting.score
     summary, counts = read_summary(context), read_threshold_counts(context, threshold)
     n_kept, n_dropped, tokens = counts.n_kept, counts.n_dropped, None
-    scored = n_kept + n_dropped
     wrongly_dropped = describe_wrongly_dropped(read_labels(context), threshold, n_dropped)
     n_near, noise_note = None, UNKNOWN
     if noise := score_noise(context.store, context.scope):
         n_near = count_near(context.selection, threshold, noise.band)
         noise_note = str(noise)
     figures = [
-        ("Kept samples", count(n_kept), share(n_kept, scored)),
-        ("Dropped samples", count(n_dropped), share(n_dropped, scored)),
         ("Wrongly dropped", *wrongly_dropped),
         ("Within the noise", count(n_near), noise_note),
     ]
@@ -131,8 +128,8 @@ def _compute_stats(context: Context, threshold: float) -> Stats:
         figures.append(("Answer tokens", formatting.ABSENT, formatting.UNKNOWN))
     else:
         tokens = counts.tokens_kept + counts.tokens_dropped
-        for side, n in (("Kept", counts.tokens_kept), ("Dropped", counts.tokens_dropped)):
-            figures.append((f"{side} answer tokens", count(n), share(n, tokens)))
+        of_all = f"{share(counts.tokens_kept, tokens)} of {count(tokens)}"
+        figures.append(("Kept answer tokens", count(counts.tokens_kept), of_all))
     low, median, high = (summary.quantiles.get(quantile) for quantile in (0.05, 0.5, 0.95))
     extremes = f"lowest {score(summary.min_visnec, 2)}, highest {score(summary.max_visnec, 2)}"
     figures += [
@@ -143,7 +140,7 @@ def _compute_stats(context: Context, threshold: float) -> Stats:
         "low": context.bands.low,
         "high": context.bands.high,
         "cut": threshold,
-        "scored": scored,
+        "scored": n_kept + n_dropped,
         "kept": n_kept,
         "misaligned": summary.categories[Category.MISALIGNED],
         "near_low": count_near(context.selection, context.bands.low, LOW_TOLERANCE),

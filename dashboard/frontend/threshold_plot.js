@@ -4,7 +4,7 @@
 // Limits may coincide. Over the bars the threshold is on top; below the axis it ends, and each band limit has
 // a grip on its own side, so each of the three can be grabbed.
 
-const HEIGHT = 216, TOP = 34, BOTTOM = 34, LEFT = 46, RIGHT = 12;
+const HEIGHT = 232, TOP = 34, BOTTOM = 50, LEFT = 46, RIGHT = 12;
 const BASE = HEIGHT - BOTTOM, FOOT = BASE + 19;
 const GRIP_WIDTH = 92;
 const REACH = {
@@ -125,14 +125,16 @@ class ThresholdPlot {
     this.grid.replaceChildren(...this.yTicks(most).map((n) => svg("g", {}, line(BASE - height(n)),
       svg("text", { x: LEFT - 6, y: BASE - height(n) + 4, "text-anchor": "end" }, VN.count(n)))));
     this.axis.replaceChildren(line(BASE), ...this.xTicks().map((value) =>
-      svg("text", { x: this.x(value), y: HEIGHT - 4, "text-anchor": "middle" }, this.format(value))));
+      svg("text", { x: this.x(value), y: BASE + 30, "text-anchor": "middle" }, this.format(value))),
+      svg("text", { x: LEFT + this.inner / 2, y: HEIGHT - 4, "text-anchor": "middle" }, this.unit),
+      svg("text", { x: 0, y: 14 }, "samples"));
     this.layoutCurve();
     this.drawLimits();
   }
 
   yTicks(most) {
     if (this.log) return [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].filter((n) => n <= most);
-    const step = niceStep(Math.max(most / 4, 1), [1, 2, 5, 10]);
+    const step = niceStep(Math.max(most / 5, 1), [1, 2, 5, 10]);
     return Array.from({ length: Math.floor(most / step) }, (_, i) => (i + 1) * step);
   }
 
@@ -161,7 +163,7 @@ class ThresholdPlot {
       svg("text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, `${100 * share} %`));
     // Zero is labelled where its text does not touch those at the ends.
     const hasZero = this.from < 0 && this.to > 0 && Math.min(x(0) - left, right - x(0)) > 34;
-    const label = (value, anchor) => svg("text", { x: x(value), y: HEIGHT - 4, "text-anchor": anchor },
+    const label = (value, anchor) => svg("text", { x: x(value), y: BASE + 30, "text-anchor": anchor },
       VN.limit(value, this.column ? this.data.digits : 2));
     const labels = [label(this.from, this.from === 0 ? "middle" : "start"), label(this.to, "end"),
       hasZero && label(0, "middle")];
@@ -175,6 +177,7 @@ class ThresholdPlot {
       svg("text", { class: "title", x: left, y: 14 }, `at or below a ${this.noun}`));
   }
 
+  get unit() { return this.column ? "value" : "VisNec score, nats per answer token"; }
   get noun() { return this.column ? "value" : "score"; }
 
   // The threshold on the curve.

@@ -65,8 +65,6 @@ def test_counts_of_a_threshold(columns: Context) -> None:
     ]
     shown = {figure["name"]: (figure["value"], figure["note"]) for figure in stats["figures"]}
     assert shown == {
-        "Kept samples": ("4", "80.0 %"),
-        "Dropped samples": ("1", "20.0 %"),
         "Without a value": ("1", "16.7 %, on neither side"),
         "Median VisNec, kept": ("+0.500", "3 scored"),
         "Median VisNec, dropped": ("−1.000", "1 scored"),
