@@ -23,7 +23,7 @@ from scoring.clustering.projection import DEFAULT_SEED, PCA, check_method, descr
 from scoring.columns.computed import ComputedColumn, check_names, write_computed
 from scoring.columns.parts import NUMBER, ColumnRecord
 from scoring.database.build.build import build_database
-from scoring.database.queries.map_points import MAP_COMMAND
+from scoring.database.queries.column_rows import MAP_COMMAND
 from scoring.dataset.image_index import index_images
 from scoring.dataset.records import read_columns
 from scoring.duplicates.contents import ImageContents

@@ -19,6 +19,7 @@ from scoring.columns.parts import list_columns
 from scoring.database.connection import Store
 from scoring.database.filters import parse_filter
 from scoring.database.queries.browse import matching_rows
+from scoring.database.queries.column_rows import numeric_columns
 from scoring.database.queries.map_points import (
     ClusterOnMap,
     describe_clusters_on_map,
@@ -75,6 +76,15 @@ def test_points_of_instructions(workspace: Workspace) -> None:
     assert settings["map_x"] == settings["map_y"]
     assert settings["map_x"]["method"] == "pca"
     assert settings["map_x"]["weights"] == "its vectors"
+
+
+def test_places_on_a_map_are_the_last_of_the_number_columns(workspace: Workspace) -> None:
+    file = workspace.root.parent / "scores.jsonl"
+    file.write_text(json.dumps({"row_idx": 0, "zeal": 1, "own_group": 2}), "utf-8")
+    import_columns(workspace, file)
+    make_map(workspace, GivenEmbedder())
+    columns = numeric_columns(Store(workspace).snapshot())
+    assert columns == ["zeal", "own_group", "map_x", "map_y"]
 
 
 def test_clusters_on_a_map(workspace: Workspace) -> None:

@@ -23,6 +23,11 @@ _SUMMARIES = {
     "mean": "list_avg(list(number ORDER BY turn))",
 }
 _VALUES = {"integer": "number", "number": "number", "text": "text", "boolean": "flag"}
+_NUMERIC = """
+    SELECT name, per FROM columns
+    WHERE type IN ('integer', 'number') AND n_values > 0
+    ORDER BY file = $map, ends_with(name, '_group'), name
+"""
 _ROWS_PER_ANSWER = """
     SELECT row_idx FROM column_values WHERE name = $column
     GROUP BY row_idx HAVING {condition}
@@ -52,6 +57,9 @@ _GROUP_ROWS = """
     )
     SELECT row_idx, code FROM present JOIN numbered USING (value)
 """
+MAP_COMMAND = "visnec map"
+"""The command whose columns are coordinates of a map, which are recorded as its ``file``."""
+
 GROUPING_TYPES = ("text", "boolean")
 MAX_GROUPS = 10_000
 
@@ -59,14 +67,10 @@ MAX_GROUPS = 10_000
 def numeric_columns(snapshot: Snapshot) -> list[str]:
     """Return the columns with one number per sample, as a filter names them: clip, rating.min.
 
-    Numbers of groups, such as image_group, are last: they measure nothing.
+    Numbers of groups, such as image_group, and places on a map are last: they measure nothing.
     """
     names = []
-    for name, per in snapshot.fetch_rows("""
-        SELECT name, per FROM columns
-        WHERE type IN ('integer', 'number') AND n_values > 0
-        ORDER BY ends_with(name, '_group'), name
-    """):
+    for name, per in snapshot.fetch_rows(_NUMERIC, {"map": MAP_COMMAND}):
         names += [f"{name}.{summary}" for summary in _SUMMARIES] if per == "turn" else [name]
     return names
 

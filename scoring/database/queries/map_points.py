@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from scoring.clustering.projection import MAP_SIZE as MAP_SIZE
 from scoring.database.areas import Area, SortedPoints
 from scoring.database.connection import Match, Snapshot, Store
-from scoring.database.queries.column_rows import column_numbers, numeric_columns
+from scoring.database.queries.column_rows import MAP_COMMAND, column_numbers, numeric_columns
 from scoring.errors import FilterError
 
-MAP_COMMAND = "visnec map"
 _MAPS = """
     SELECT left(x.name, -2) AS name
     FROM columns x JOIN columns y ON left(x.name, -2) = left(y.name, -2)
