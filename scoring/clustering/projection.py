@@ -24,7 +24,7 @@ UMAP_FITTED = 100_000
 """UMAP is fitted to at most this number of vectors; the others are placed among them."""
 
 _UMAP_NEIGHBORS = 15
-_ROWS = 65_536  # projected at a time
+_ROWS = 8192  # projected at a time
 
 OnPhase = Callable[[str], None]
 Vectors = NDArray[np.float32]

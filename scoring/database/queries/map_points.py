@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scoring.clustering.projection import MAP_SIZE as MAP_SIZE
 from scoring.database.areas import Area, SortedPoints
 from scoring.database.connection import Match, Snapshot, Store
-from scoring.database.queries.column_rows import MAP_COMMAND, column_numbers, numeric_columns
+from scoring.database.queries.column_rows import MAP_COMMAND as MAP_COMMAND
+from scoring.database.queries.column_rows import column_numbers, numeric_columns
 from scoring.errors import FilterError
 
 _MAPS = """
