@@ -129,6 +129,24 @@ def test_a_lasso_and_a_cluster_are_joined(visited: Watched) -> None:
     visited.assert_sound()
 
 
+def test_the_map_is_next_to_the_pictures_or_above_them(visited: Watched) -> None:
+    page, stage = visited.page, open_map(visited)
+    tile, legend = page.locator(".tile").first, page.get_by_role("list", name="Colours")
+    expect(tile).to_be_visible()
+    beside, right, below = stage.bounding_box(), tile.bounding_box(), legend.bounding_box()
+    assert beside and right and below
+    assert beside["width"] > 0.55 * 1376  # of the page without its margins
+    assert right["x"] > beside["x"] + beside["width"]
+    assert below["y"] + below["height"] <= 900
+    page.set_viewport_size({"width": 900, "height": 900})
+    page.wait_for_function("(stage) => stage.clientWidth > 850", arg=stage.element_handle())
+    narrow, under = stage.bounding_box(), tile.bounding_box()
+    assert narrow and under
+    assert narrow["x"] + narrow["width"] <= 900
+    assert under["y"] > narrow["y"] + narrow["height"]
+    visited.assert_sound()
+
+
 def test_a_click_opens_a_sample_and_the_view_stays(visited: Watched) -> None:
     page, stage = visited.page, open_map(visited)
     stage.focus()

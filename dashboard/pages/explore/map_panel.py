@@ -34,12 +34,16 @@ _map = st.components.v2.component(
 )
 
 
-def show_map(context: Context, view: View) -> None:
-    """Show the view's map, or how to make one."""
+def open_map(context: Context, view: View) -> str | None:
+    """Return the name of the view's map, or show how to make one and return None."""
     name = choose_map(context.store, view.map)
     if name is None:
         notices.show_empty("No map yet", "", f"{MAP_COMMAND} -w {context.workspace.root}")
-        return
+    return name
+
+
+def show_map(context: Context, view: View, name: str) -> None:
+    """Show a map, and a choice of maps and colours."""
     with st.container(horizontal=True, vertical_alignment="center", key="map_line"):
         names = read_maps(context.store)
         if len(names) > 1:

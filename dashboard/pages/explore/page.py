@@ -83,13 +83,14 @@ def _show_page(context: Context, view: View) -> None:
     with _show_first_hits(context, view):
         page = read_page(context, view)
     _show_list_line(context, view, page)
-    if view.layout is not Layout.MAP:
+    name = map_panel.open_map(context, view) if view.layout is Layout.MAP else None
+    if name is None:
         _show_pictures(context, view, page)
         return
     with st.container(key="pair-map"):
         left, right = st.columns([3, 2], gap="medium")
         with left:
-            map_panel.show_map(context, view)
+            map_panel.show_map(context, view, name)
         with right:
             _show_pictures(context, view, page)
 
