@@ -299,10 +299,9 @@ def _read_sources(
         n_bytes += size
         n_records, hub = state.n_samples - n_before, source.file.hub
         facts = (layout.family, layout.container, n_records, layout.why, unread, layout.encoding)
-        origin = hub.to_dict() if hub else {}
-        state.files.append(
-            DatasetFile(source.file.name, sha256, size, *facts, is_partial=is_partial, hub=origin)
-        )
+        described = request.options.with_defaults(source.file.listed_options).describe_records()
+        later = (is_partial, hub.to_dict() if hub else {}, described)
+        state.files.append(DatasetFile(source.file.name, sha256, size, *facts, *later))
         state.detections.append(detector.detection)
         is_last = len(state.files) == len(request.sources)
         if state.n_samples - n_checkpoint >= _CHECKPOINT_ROWS and not is_last:

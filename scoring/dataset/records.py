@@ -54,6 +54,8 @@ class DatasetFile:
     encoding: str = ""  # from which its records were converted to UTF-8
     is_partial: bool = False  # an import with a limit read only its first records
     hub: Mapping[str, str] = field(default_factory=dict)  # repository, commit, ...: HubFile
+    # given options that describe its records: ReadOptions.describe_records; {} if unknown
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def contains_images(self) -> bool:
@@ -62,7 +64,7 @@ class DatasetFile:
 
     def as_json(self) -> dict[str, Any]:
         """Return the content for ``dataset.json``; newer fields only if they are not empty."""
-        values, newer = asdict(self), ("unread", "encoding", "is_partial", "hub")
+        values, newer = asdict(self), ("unread", "encoding", "is_partial", "hub", "reading")
         return {k: v for k, v in values.items() if v or k not in newer}
 
 

@@ -13,7 +13,7 @@ from scoring.database.connection import Store
 from scoring.database.queries.detail import fetch_predictions
 from scoring.dataset.records import read_dataset_info, read_sample
 from scoring.errors import InputError
-from scoring.exports.record_edits import edit_sample, family_of
+from scoring.exports.record_edits import edit_sample, reading_of
 from scoring.readers.conversation import PLACEHOLDER
 from scoring.readers.turn_removal import EditError
 from scoring.reviews.decision_log import DecisionEvent
@@ -77,13 +77,13 @@ def save_edit(
         raise InputError(f"Unknown reason {reason!r}. Choose one of: {', '.join(reasons)}.")
     before = read_sample(workspace, row_idx)
     edit = Edit(tuple(operations), reason, digest_conversation(before), note.strip())
-    family, warning = family_of(read_dataset_info(workspace), row_idx), None
+    reading, warning = reading_of(read_dataset_info(workspace), row_idx), None
     try:
-        after = edit_sample(before, edit, family, with_record=False)
+        after = edit_sample(before, edit, reading, with_record=False)
     except EditError as problem:
         raise InputError(f"Row {row_idx} cannot be edited so: {problem}.") from problem
     try:
-        after = edit_sample(before, edit, family)
+        after = edit_sample(before, edit, reading)
     except EditError as problem:
         warning = (
             f"Exports that keep the bytes of row {row_idx} will refuse this edit: {problem}. The "

@@ -12,7 +12,7 @@ import pyarrow as pa
 from scoring.dataset.records import dataset_table, read_dataset_info, read_samples
 from scoring.errors import InputError, RecordError
 from scoring.exports.options import LISTS, ExportOptions
-from scoring.exports.record_edits import edit_sample, family_of
+from scoring.exports.record_edits import edit_sample, reading_of
 from scoring.image_references import image_path
 from scoring.readers.turn_removal import EditError
 from scoring.reviews.edits import Edit, map_answers, parse_edit
@@ -60,8 +60,8 @@ def apply_edits(
         event = chosen[sample.row_idx].event
         try:
             edit = parse_edit(str(event.edit))
-            family = family_of(info, sample.row_idx)
-            after = edit_sample(sample, edit, family, options.format != "messages")
+            reading = reading_of(info, sample.row_idx)
+            after = edit_sample(sample, edit, reading, options.format != "messages")
         except (EditError, InputError) as problem:
             others = "" if options.format == "messages" else "as messages, or "
             raise RecordError(

@@ -13,22 +13,34 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from scoring.exports.json_spans import (
+    Change,
+    Span,
+    all_strings,
+    array_spans,
+    decode_record,
+    decode_value,
+    encode_record,
+    find_member,
+    member_spans,
+    object_spans,
+    remove_elements,
+    replace_spans,
+    skip_space,
+)
 from scoring.readers.conversation import PLACEHOLDER, PLACEHOLDERS, insert_placeholders
+from scoring.readers.options import ReadOptions
 from scoring.readers.turn_removal import EditError, pair_positions, plan_moves
 from scoring.readers.values import IMAGE_KEYS
 from scoring.samples import Role, Turn
 
-_SPACE = re.compile(r"[ \t\r\n]*")
-_decoder = json.JSONDecoder(strict=False)
 _CONVERSATIONS = ("messages", "conversations", "conversation")
 _IMAGE_KEY = re.compile(r"(?i).*(image|img).*|path|url|file_?name|<.*")
+_DEFAULTS = ReadOptions()
 _MAX_WAYS = 64  # to place edited texts in a record without a list of turns
 _TEXTS = ("value", "response", "content", "text")
 # A string with its escapes, or white space outside of strings that breaks the line.
 _STRING_OR_BREAK = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[ \t]*[\r\n][ \t\r\n]*', re.DOTALL)
-
-Span = tuple[int, int]  # start and end of a value in the text of a record
-Change = tuple[int, int, str]  # start and end in the text of a record, and what is put there
 
 
 def remove_line_breaks(record: bytes) -> bytes:
@@ -42,13 +54,13 @@ def remove_line_breaks(record: bytes) -> bytes:
 
 def add_key(record: bytes, key: str, value: str) -> bytes:
     """Add a key at the end of the record. Raise EditError where it has that key already."""
-    text = _decode(record)
-    members, end = _object_spans(text, _skip_space(text, 0))
+    text = decode_record(record)
+    members, end = object_spans(text, skip_space(text, 0))
     if key in members:
         raise EditError(f"it has a key {key!r} of its own")
     head = text[:end].rstrip(" \t\r\n")
     comma = ", " if members else ""
-    return _encode(f"{head}{comma}{json.dumps(key)}: {value}{text[len(head) :]}")
+    return encode_record(f"{head}{comma}{json.dumps(key)}: {value}{text[len(head) :]}")
 
 
 def replace_paths(record: bytes, paths: Mapping[str, str]) -> bytes:
@@ -56,32 +68,32 @@ def replace_paths(record: bytes, paths: Mapping[str, str]) -> bytes:
 
     Raise EditError where a path does not occur.
     """
-    text = _decode(record)
+    text = decode_record(record)
     strings = [
-        string for string in _image_strings(text, _skip_space(text, 0), "") if string[2] in paths
+        string for string in _image_strings(text, skip_space(text, 0), "") if string[2] in paths
     ]
     if missing := paths.keys() - {path for *_, path in strings}:
         raise EditError(f"{min(missing)!r} is not the value of an image key")
     changes = [(start, end, json.dumps(paths[path])) for start, end, path in strings]
-    return _encode(_replace_spans(text, 0, len(text), changes))
+    return encode_record(replace_spans(text, 0, len(text), changes))
 
 
 def _image_strings(text: str, offset: int, key: str) -> Iterator[tuple[int, int, str]]:
     """Yield (start, end, value) of every string inside a value that is under an image key."""
     if text[offset] == "{":
-        for name, (start, _) in _object_spans(text, offset)[0].items():
+        for name, (start, _) in object_spans(text, offset)[0].items():
             yield from _image_strings(text, start, name)
     elif text[offset] == "[":
-        for start, _ in _array_spans(text, offset):
+        for start, _ in array_spans(text, offset):
             yield from _image_strings(text, start, key)
     elif text[offset] == '"' and _IMAGE_KEY.fullmatch(key):
-        value, end = _decoder.raw_decode(text, offset)
+        value, end = decode_value(text, offset)
         yield offset, end, value
 
 
 def remove_record_turns(record: bytes, turns: Sequence[Turn], answers: Collection[int]) -> bytes:
     """Apply ``remove_turns`` to the bytes of a JSON record. Raise EditError."""
-    conversation = _Conversation.parse(_decode(record), turns)
+    conversation = _Conversation.parse(decode_record(record), turns)
     removed = pair_positions(turns, answers)
     inserts: list[Change] = []
     for position, target, is_before in plan_moves(turns, removed):
@@ -95,38 +107,41 @@ def remove_record_turns(record: bytes, turns: Sequence[Turn], answers: Collectio
             inserts.insert(0, (start + 1, start + 1, tokens + "\\n"))
         else:
             inserts.append((end - 1, end - 1, "\\n" + tokens))
-    return _encode(conversation.rebuild(removed, inserts))
+    return encode_record(conversation.rebuild(removed, inserts))
 
 
 def mask_record_turns(
     record: bytes, turns: Sequence[Turn], answers: Collection[int], key: str
 ) -> bytes:
     """Add ``"key": false`` at the end of each of these answers. Raise EditError."""
-    conversation = _Conversation.parse(_decode(record), turns)
+    conversation = _Conversation.parse(decode_record(record), turns)
     positions = [i for i, turn in enumerate(turns) if turn.role is Role.ASSISTANT]
     inserts: list[Change] = []
     for answer in sorted(answers):
         start, _ = conversation.message_span(positions[answer])
-        members, close = _object_spans(conversation.text, start)
+        members, close = object_spans(conversation.text, start)
         if key in members:
             raise EditError(f"a turn has a key {key!r} of its own")
         end = start + len(conversation.text[start:close].rstrip(" \t\r\n"))
         inserts.append((end, end, f", {json.dumps(key)}: false"))
-    return _encode(conversation.rebuild(set(), inserts))
+    return encode_record(conversation.rebuild(set(), inserts))
 
 
 def edit_record_turns(
-    record: bytes, turns: Sequence[Turn], edited: Mapping[int, Turn]
+    record: bytes,
+    turns: Sequence[Turn],
+    edited: Mapping[int, Turn],
+    options: ReadOptions = _DEFAULTS,
 ) -> Iterator[bytes]:
     """Yield ways to give a record the turns ``edited`` (by position), which may lack some.
 
     Only texts that differ are written again; another answer's text is copied as it is written. A
-    record without a list of turns may have several ways, of which the reader decides. Raise
-    EditError where there is none.
+    record without a list of turns may have several ways, of which the reader decides. ``options``
+    are those of its import, which may name its fields. Raise EditError where there is none.
     """
-    text = _decode(record)
+    text = decode_record(record)
     try:
-        conversation = _Conversation.parse(text, turns)
+        conversation = _Conversation.parse(text, turns, options)
         changes = [
             (*conversation.edited_span(position), conversation.write_text(position, turn))
             for position, turn in edited.items()
@@ -135,7 +150,7 @@ def edit_record_turns(
     except EditError as problem:
         yield from _replace_strings(text, turns, edited, problem)
     else:
-        yield _encode(conversation.rebuild(set(range(len(turns))) - edited.keys(), changes))
+        yield encode_record(conversation.rebuild(set(range(len(turns))) - edited.keys(), changes))
 
 
 def _replace_strings(
@@ -144,7 +159,7 @@ def _replace_strings(
     """Yield records with edited texts in place of strings that equal the texts before."""
     if len(edited) < len(turns):
         raise problem
-    strings = list(_all_strings(text, _skip_space(text, 0)))
+    strings = list(all_strings(text, skip_space(text, 0)))
     ways: list[list[Change]] = []
     for position, turn in edited.items():
         before = turns[position]
@@ -160,73 +175,36 @@ def _replace_strings(
     if math.prod(map(len, ways)) not in range(1, _MAX_WAYS):
         raise problem
     for changes in product(*ways):
-        yield _encode(_replace_spans(text, 0, len(text), changes))
+        yield encode_record(replace_spans(text, 0, len(text), changes))
 
 
-def _all_strings(text: str, offset: int) -> Iterator[tuple[int, int, str]]:
-    """Yield (start, end, value) of every string that is a value."""
-    if text[offset] == "{":
-        for start, _ in _object_spans(text, offset)[0].values():
-            yield from _all_strings(text, start)
-    elif text[offset] == "[":
-        for start, _ in _array_spans(text, offset):
-            yield from _all_strings(text, start)
-    elif text[offset] == '"':
-        value, end = _decoder.raw_decode(text, offset)
-        yield offset, end, value
-
-
-def remove_listed_images(record: bytes, numbers: Collection[int]) -> bytes:
+def remove_listed_images(
+    record: bytes, numbers: Collection[int], options: ReadOptions = _DEFAULTS
+) -> bytes:
     """Remove images (numbered from 0) from the list or key of a record. Raise EditError."""
-    text = _decode(record)
-    start = _skip_space(text, 0)
-    members, _ = _object_spans(text, start)
-    key = next((key for key in IMAGE_KEYS if key in members and _has_value(text, members[key])), "")
+    text = decode_record(record)
+    start = skip_space(text, 0)
+    members, _ = object_spans(text, start)
+    own = options.columns.get("image")
+    keys = IMAGE_KEYS if own is None else (own,)
+    key = next((key for key in keys if key in members and _has_value(text, members[key])), "")
     if not key:
         raise EditError("its images are not listed in a key of their own")
     first = members[key][0]
     if text[first] == "[":
-        spans = _array_spans(text, first)
+        spans = array_spans(text, first)
     elif text[first] == '"' and set(numbers) == {0}:
         names = sorted(members, key=lambda name: members[name])
-        spans, numbers = _member_spans(text, start), {names.index(key)}
+        spans, numbers = member_spans(text, start), {names.index(key)}
     else:
         raise EditError(f"its key {key!r} is not a list of images")
     if not set(numbers) <= set(range(len(spans))):
         raise EditError(f"its key {key!r} does not list the image")
-    return _encode(_remove_elements(text, spans, numbers))
+    return encode_record(remove_elements(text, spans, numbers))
 
 
 def _has_value(text: str, span: Span) -> bool:
     return text[slice(*span)] not in ("null", '""', "[]", "{}")
-
-
-def _member_spans(text: str, start: int) -> list[Span]:
-    """Return the spans of the members of an object, each from its key to the end of its value."""
-    spans: list[Span] = []
-    offset = _skip_space(text, start + 1)
-    while text[offset] != "}":
-        _, end_of_key = _decoder.raw_decode(text, offset)
-        value = _skip_space(text, _skip_space(text, end_of_key) + 1)
-        end = _decoder.raw_decode(text, value)[1]
-        spans.append((offset, end))
-        offset = _skip_comma(text, end)
-    return spans
-
-
-def _remove_elements(text: str, spans: Sequence[Span], numbers: Collection[int]) -> str:
-    """Return the text without these elements of a list or object, and a comma for each."""
-    left = [span for number, span in enumerate(spans) if number not in numbers]
-    if not left:
-        return text[: spans[0][0]] + text[spans[-1][1] :]
-    pieces = [text[: spans[0][0]]]
-    for number, (start, end) in enumerate(spans):
-        if number in numbers:
-            continue
-        if len(pieces) > 1:
-            pieces.append(text[spans[number - 1][1] : start])
-        pieces.append(text[start:end])
-    return "".join([*pieces, text[spans[-1][1] :]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +215,24 @@ class _Conversation:
     turns: Sequence[Turn]
     messages: Sequence[Span]
     first: int
+    texts: tuple[str, ...] = _TEXTS
 
     @classmethod
-    def parse(cls, text: str, turns: Sequence[Turn]) -> _Conversation:
-        start = _skip_space(text, 0)
-        if text[start : start + 1] == "[":  # a record that is its conversation
-            spans, first = _array_spans(text, start), 0
+    def parse(
+        cls, text: str, turns: Sequence[Turn], options: ReadOptions = _DEFAULTS
+    ) -> _Conversation:
+        start = skip_space(text, 0)
+        own = options.columns.get("conversations")
+        if own is not None:
+            span = find_member(text, own)
+            if span is None or text[span[0]] != "[":
+                raise EditError(f"its {own!r} is not a list of turns")
+            spans = array_spans(text, span[0])
+            first = 1 if "system" in options.columns and len(spans) + 1 == len(turns) else 0
+        elif text[start : start + 1] == "[":  # a record that is its conversation
+            spans, first = array_spans(text, start), 0
         else:
-            members, _ = _object_spans(text, start)
+            members, _ = object_spans(text, start)
             keys = [
                 key
                 for key in _CONVERSATIONS
@@ -254,13 +242,14 @@ class _Conversation:
                 raise EditError("it has no list of turns")
             if len(keys) > 1:  # which one was imported depends on their contents
                 raise EditError(f"it has both {keys[0]!r} and {keys[1]!r}")
-            spans = _array_spans(text, members[keys[0]][0])
+            spans = array_spans(text, members[keys[0]][0])
             first = 1 if "system" in members and len(spans) + 1 == len(turns) else 0
         if len(spans) + first != len(turns):
             raise EditError("its messages do not correspond to its turns")
         if any(text[start] != "{" for start, _ in spans):
             raise EditError("a message is not an object")
-        return cls(text, turns, spans, first)
+        texts = options.turn_keys[1:] if options.turn_keys else _TEXTS
+        return cls(text, turns, spans, first, texts)
 
     def message_span(self, position: int) -> Span:
         """Return the span of the message of a turn."""
@@ -268,8 +257,8 @@ class _Conversation:
 
     def text_span(self, position: int) -> Span:
         """Return the span of the text of a turn, with its quotes."""
-        members, _ = _object_spans(self.text, self.message_span(position)[0])
-        for key in _TEXTS:
+        members, _ = object_spans(self.text, self.message_span(position)[0])
+        for key in self.texts:
             if key in members and self.text[members[key][0]] == '"':
                 return members[key]
         raise EditError("a turn's content is not a plain text")
@@ -282,13 +271,13 @@ class _Conversation:
 
     def _find_typed_text(self, position: int) -> Span | None:
         """Return the span of the only text among typed parts; None for a plain text."""
-        members, _ = _object_spans(self.text, self.message_span(position)[0])
+        members, _ = object_spans(self.text, self.message_span(position)[0])
         start = members.get("content", (0, 0))[0]
         if "content" not in members or self.text[start] != "[":
             return None
         parts = [
-            _object_spans(self.text, part)[0]
-            for part, _ in _array_spans(self.text, start)
+            object_spans(self.text, part)[0]
+            for part, _ in array_spans(self.text, start)
             if self.text[part] == "{"
         ]
         texts = [part["text"] for part in parts if "text" in part]
@@ -324,7 +313,7 @@ class _Conversation:
             if question.count(token) == n:
                 return token
         has_token = any(token in self.text for token in (*PLACEHOLDERS, "<img>", "<image_"))
-        has_key = any("image" in _object_spans(self.text, start)[0] for start, _ in self.messages)
+        has_key = any("image" in object_spans(self.text, start)[0] for start, _ in self.messages)
         if has_token or has_key:
             raise EditError("its image cannot be moved to another turn")
         return None
@@ -338,57 +327,5 @@ class _Conversation:
             if len(pieces) > 1:
                 pieces.append(self.text[self.messages[index - 1][1] : start])
             own = [change for change in changes if start <= change[0] <= end]
-            pieces.append(_replace_spans(self.text, start, end, own))
+            pieces.append(replace_spans(self.text, start, end, own))
         return "".join([*pieces, self.text[self.messages[-1][1] :]])
-
-
-def _replace_spans(text: str, start: int, end: int, changes: Sequence[Change]) -> str:
-    """Return ``text[start:end]`` with these changes, which do not overlap."""
-    offset, pieces = start, []
-    for first, last, new in sorted(changes, key=lambda change: change[0]):
-        pieces += [text[offset:first], new]
-        offset = last
-    return "".join([*pieces, text[offset:end]])
-
-
-def _object_spans(text: str, start: int) -> tuple[dict[str, Span], int]:
-    """Return the spans of an object's values by key (the last of equal keys), and its end."""
-    if text[start : start + 1] != "{":
-        raise EditError("it is not an object")
-    members: dict[str, Span] = {}
-    offset = _skip_space(text, start + 1)
-    while text[offset] != "}":
-        key, offset = _decoder.raw_decode(text, offset)
-        offset = _skip_space(text, _skip_space(text, offset) + 1)  # the colon
-        end = _decoder.raw_decode(text, offset)[1]
-        members[str(key)] = (offset, end)
-        offset = _skip_comma(text, end)
-    return members, offset
-
-
-def _array_spans(text: str, start: int) -> list[Span]:
-    spans: list[Span] = []
-    offset = _skip_space(text, start + 1)
-    while text[offset] != "]":
-        end = _decoder.raw_decode(text, offset)[1]
-        spans.append((offset, end))
-        offset = _skip_comma(text, end)
-    return spans
-
-
-def _skip_comma(text: str, offset: int) -> int:
-    offset = _skip_space(text, offset)
-    return _skip_space(text, offset + 1) if text[offset] == "," else offset
-
-
-def _skip_space(text: str, offset: int) -> int:
-    match = _SPACE.match(text, offset)
-    return match.end() if match else offset
-
-
-def _decode(record: bytes) -> str:
-    return record.decode("utf-8", "surrogateescape")
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

@@ -300,9 +300,11 @@ def read_inputs(
 
 
 def dataset_facts(info: DatasetInfo) -> dict[str, Any]:
-    """Return the record of the import without its time."""
+    """Return the record of the import without its time, and as earlier versions wrote it."""
     facts = info.as_json()
     del facts["imported_at"]
+    for file in facts["files"]:
+        file.pop("reading", None)
     return facts
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from scoring.dataset.records import DatasetInfo
 from scoring.exports.json_edits import edit_record_turns, remove_listed_images
 from scoring.readers.json_stream import RawRecord, parse_member
+from scoring.readers.options import ReadOptions, described_options
 from scoring.readers.records import to_sample
 from scoring.readers.turn_removal import EditError
 from scoring.reviews.edits import Edit, EditedConversation, apply_edit, replace_conversation
@@ -23,13 +24,24 @@ from scoring.samples import Sample, Turn
 _FAILURES = (ValueError, IndexError, KeyError, RecursionError)
 
 
-def family_of(info: DatasetInfo, row_idx: int) -> str:
-    """Return the record family of the file that contains a row."""
+@dataclass(frozen=True, slots=True)
+class RecordReading:
+    """How the import read a record: the family of ambiguous ones, and the options given."""
+
+    family: str
+    options: ReadOptions = field(default_factory=ReadOptions)
+
+
+def reading_of(info: DatasetInfo, row_idx: int) -> RecordReading:
+    """Return how the file that contains a row was read."""
     ends = np.cumsum([file.n_records for file in info.files])
-    return info.files[int(np.searchsorted(ends, row_idx, side="right"))].format
+    file = info.files[int(np.searchsorted(ends, row_idx, side="right"))]
+    return RecordReading(file.format, described_options(file.reading))
 
 
-def edit_sample(sample: Sample, edit: Edit, family: str, with_record: bool = True) -> Sample:
+def edit_sample(
+    sample: Sample, edit: Edit, reading: RecordReading, with_record: bool = True
+) -> Sample:
     """Return the sample with its edit applied; its scores are not those of the edited one.
 
     Without ``with_record`` the bytes of the record are left as they were. Raises EditError where
@@ -39,23 +51,26 @@ def edit_sample(sample: Sample, edit: Edit, family: str, with_record: bool = Tru
     changed = replace_conversation(sample, edited)
     if not with_record or not sample.original:
         return changed
-    return replace(changed, original=_edit_original(sample, edited, changed.turns, family))
+    return replace(changed, original=_edit_original(sample, edited, changed.turns, reading))
 
 
 def _edit_original(
-    sample: Sample, edited: EditedConversation, turns: Sequence[Turn], family: str
+    sample: Sample, edited: EditedConversation, turns: Sequence[Turn], reading: RecordReading
 ) -> bytes:
     """Return the edited bytes of a record. Raise EditError where they read as something else."""
-    before = _read_again(sample, sample.original, family)
+    before = _read_again(sample, sample.original, reading)
     if (before.turns, len(before.images)) != (sample.turns, len(sample.images)):
-        raise EditError("it was imported with options of its own, so its bytes cannot be checked")
+        raise EditError(
+            "it was imported with options that are not stored, so its bytes cannot be checked"
+        )
     images = tuple(before.images[number] for number in edited.images)
     removed = set(range(len(sample.images))) - set(edited.images)
     fitting = set()
     try:
-        for record in edit_record_turns(sample.original, sample.turns, edited.turns):
-            changed = remove_listed_images(record, removed) if removed else record
-            again = _read_again(sample, changed, family)
+        options = reading.options
+        for record in edit_record_turns(sample.original, sample.turns, edited.turns, options):
+            changed = remove_listed_images(record, removed, options) if removed else record
+            again = _read_again(sample, changed, reading)
             if (again.turns, again.images) == (tuple(turns), images):
                 fitting.add(changed)
     except _FAILURES as problem:
@@ -65,8 +80,8 @@ def _edit_original(
     return next(iter(fitting))
 
 
-def _read_again(sample: Sample, record: bytes, family: str) -> Sample:
-    """Read the bytes of a record as an import without options does."""
+def _read_again(sample: Sample, record: bytes, reading: RecordReading) -> Sample:
+    """Read the bytes of a record as its import does."""
     try:
         value = json.loads(record.decode("utf-8", "surrogateescape"), strict=False)
     except (ValueError, RecursionError) as problem:
@@ -74,4 +89,5 @@ def _read_again(sample: Sample, record: bytes, family: str) -> Sample:
     member = parse_member(sample.origin)
     key = None if member is None else str(json.loads(member.key))
     raw = RawRecord(record, value, key=key, origin=sample.origin)
-    return to_sample(sample.row_idx, raw, sample.source, default_family=family)
+    row_idx, source = sample.row_idx, sample.source
+    return to_sample(row_idx, raw, source, reading.options, default_family=reading.family)

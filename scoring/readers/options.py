@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from scoring.errors import InputError
 from scoring.option_descriptions import Option, parse_pairs
@@ -151,6 +151,17 @@ class ReadOptions:
         ),
     ] = field(default=None, repr=False, compare=False)
 
+    def describe_records(self) -> dict[str, Any]:
+        """Return what describes the records and is not detected, as JSON values."""
+        values = {
+            "family": self.family,
+            "columns": dict(self.columns),
+            "roles": {name: role.value for name, role in self.roles.items()},
+            "turn_keys": list(self.turn_keys or ()),
+            "only_columns": self.only_columns,
+        }
+        return {name: value for name, value in values.items() if value}
+
     def with_defaults(self, listed: ReadOptions | None) -> ReadOptions:
         """Return the options that a list of datasets gives, unless the user described the records.
 
@@ -164,3 +175,14 @@ class ReadOptions:
             allow_remote=self.allow_remote,
             encoding=self.encoding,
         )
+
+
+def described_options(values: Mapping[str, Any]) -> ReadOptions:
+    """Return the options that ``describe_records`` wrote."""
+    return ReadOptions(
+        family=values.get("family"),
+        columns=values.get("columns", {}),
+        roles={name: Role(role) for name, role in values.get("roles", {}).items()},
+        turn_keys=tuple(values["turn_keys"]) if "turn_keys" in values else None,
+        only_columns=values.get("only_columns", False),
+    )

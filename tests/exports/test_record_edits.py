@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from scoring.exports.record_edits import edit_sample
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_dataset_info
+from scoring.exports.editing import save_edit
+from scoring.exports.record_edits import RecordReading, edit_sample, reading_of
 from scoring.readers.json_stream import RawRecord
+from scoring.readers.options import ReadOptions, described_options
 from scoring.readers.records import to_sample
 from scoring.readers.turn_removal import EditError
 from scoring.reviews.edits import (
@@ -23,7 +28,8 @@ from scoring.reviews.edits import (
     map_answers,
     parse_edit,
 )
-from scoring.samples import Sample, Status
+from scoring.samples import Role, Sample, Status
+from scoring.workspace import create_workspace, open_workspace
 
 LLAVA = (
     b'{ "z":1e-7, "image" : "a\\/1.png","conversations":[ '
@@ -58,7 +64,7 @@ def edit(record: bytes, *operations: Operation) -> bytes:
     sample = sample_of(record)
     made = Edit(operations, "wrong_answer", digest_conversation(sample))
     assert parse_edit(str(made)) == made
-    return edit_sample(sample, made, "llava").original
+    return edit_sample(sample, made, RecordReading("llava")).original
 
 
 @pytest.mark.parametrize(
@@ -107,7 +113,7 @@ def test_a_dropped_turn_takes_its_question_and_leaves_its_image() -> None:
 def test_removing_the_only_image_removes_its_key() -> None:
     sample = sample_of(LLAVA)
     made = Edit((RemoveImage(0),), "wrong_image", digest_conversation(sample))
-    changed = edit_sample(sample, made, "llava")
+    changed = edit_sample(sample, made, RecordReading("llava"))
     assert changed.status is Status.TEXT_ONLY
     assert changed.images == ()
     assert json.loads(changed.original) == {
@@ -123,7 +129,7 @@ def test_a_surplus_placeholder_is_repaired() -> None:
     sample = sample_of(SURPLUS)
     assert sample.status is Status.PLACEHOLDER_MISMATCH
     made = Edit((RemoveImage(1),), "formatting", digest_conversation(sample))
-    assert edit_sample(sample, made, "llava").status is Status.PENDING
+    assert edit_sample(sample, made, RecordReading("llava")).status is Status.PENDING
 
 
 @pytest.mark.parametrize(
@@ -153,7 +159,7 @@ def test_an_edit_applies_to_no_other_text() -> None:
     made = Edit((SetText(1, "x"),), "other", digest_conversation(sample_of(LLAVA)))
     other = sample_of(LLAVA.replace(b"one?", b"One?"))
     with pytest.raises(EditError, match="another text"):
-        edit_sample(other, made, "llava")
+        edit_sample(other, made, RecordReading("llava"))
 
 
 def test_a_record_that_was_read_with_other_options_is_refused() -> None:
@@ -161,9 +167,83 @@ def test_a_record_that_was_read_with_other_options_is_refused() -> None:
     read = to_sample(3, RawRecord(QA, json.loads(QA)), "file")
     mixed = Sample(3, None, "file", read.images, read.turns, sample.original)
     made = Edit((SetText(1, "x"),), "other", digest_conversation(mixed))
-    with pytest.raises(EditError, match="options of its own"):
-        edit_sample(mixed, made, "llava")
-    assert edit_sample(mixed, made, "llava", with_record=False).answer == "x"
+    with pytest.raises(EditError, match="options that are not stored"):
+        edit_sample(mixed, made, RecordReading("llava"))
+    assert edit_sample(mixed, made, RecordReading("llava"), with_record=False).answer == "x"
+
+
+FIELDS = ReadOptions(columns={"image": "img", "question": "q", "answer": "meta.a"})
+CHAT = ReadOptions(
+    columns={"image": "img", "conversations": "meta.chat"},
+    roles={"customer": Role.HUMAN, "clerk": Role.ASSISTANT},
+)
+TAGGED = ReadOptions(turn_keys=("who", "what"), roles={"user": Role.HUMAN})
+OWN_QA = b'{"img":["a.png"],"answer":"No","q":"<image>Who?", "note":"Yes","meta":{"a":"Yes" }}'
+OWN_CHAT = (
+    b'{"messages":"unrelated","img":"a.png","meta":{"chat":['
+    b'{"role":"customer","content":"<image>Hi?"},'
+    b'{"role":"clerk","content":"Yes"}, {"role":"customer","content":"More?"},'
+    b'{"role":"clerk","content":"Yes"}]}}'
+)
+OWN_TURNS = (
+    b'{"image":"a.png","conversations":[{"who":"user","what":"<image>Hi?"},'
+    b'{"who":"assistant","what":"Yes","value":"Yes"}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "options", "operation", "before", "after"),
+    [
+        (OWN_QA, FIELDS, SetText(1, "No"), b'"a":"Yes" ', b'"a":"No" '),
+        (OWN_QA, FIELDS, SetText(0, "When?", (0,)), b"Who?", b"When?"),
+        (OWN_CHAT, CHAT, SetText(3, "No"), b'"Yes"}]}', b'"No"}]}'),
+        (
+            OWN_CHAT,
+            CHAT,
+            DropTurn(3),
+            b', {"role":"customer","content":"More?"},{"role":"clerk","content":"Yes"}',
+            b"",
+        ),
+        (OWN_TURNS, TAGGED, SetText(1, "No"), b'"what":"Yes"', b'"what":"No"'),
+    ],
+)
+def test_the_edit_is_written_into_the_fields_that_the_import_named(
+    record: bytes, options: ReadOptions, operation: Operation, before: bytes, after: bytes
+) -> None:
+    sample = to_sample(3, RawRecord(record, json.loads(record)), "file", options)
+    assert sample.status is Status.PENDING
+    made = Edit((operation,), "other", digest_conversation(sample))
+    changed = edit_sample(sample, made, RecordReading("llava", options))
+    assert changed.original == record.replace(before, after)
+    with pytest.raises(EditError):
+        edit_sample(sample, made, RecordReading("llava"))
+
+
+def test_an_image_is_removed_from_the_field_that_the_import_named() -> None:
+    sample = to_sample(3, RawRecord(OWN_QA, json.loads(OWN_QA)), "file", FIELDS)
+    made = Edit((RemoveImage(0),), "wrong_image", digest_conversation(sample))
+    changed = edit_sample(sample, made, RecordReading("qa", FIELDS))
+    expected = OWN_QA.replace(b'["a.png"]', b"[]").replace(b"<image>", b"")
+    assert (changed.original, changed.status) == (expected, Status.TEXT_ONLY)
+
+
+def test_an_import_stores_the_options_that_edits_need(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "data.jsonl").write_bytes(OWN_QA + b"\n")
+    workspace = create_workspace(tmp_path / "ws")
+    import_dataset(workspace, [tmp_path / "data.jsonl"], options=FIELDS)
+    workspace = open_workspace(workspace.root)
+    assert reading_of(read_dataset_info(workspace), 0).options == FIELDS
+    saved = save_edit(workspace, 0, [SetText(1, "No")], reviewer="ada")
+    assert saved.warning is None
+    assert saved.after.original == OWN_QA.replace(b'"a":"Yes"', b'"a":"No"')
+
+
+@pytest.mark.parametrize("options", [ReadOptions(), FIELDS, CHAT, TAGGED])
+def test_stored_options_are_read_again(options: ReadOptions) -> None:
+    stored = json.loads(json.dumps(options.describe_records()))
+    assert described_options(stored) == options
+    assert bool(stored) == (options != ReadOptions())
 
 
 def test_answers_are_traced_through_operations() -> None:
