@@ -51,18 +51,14 @@ def show_review(
         revealed.add(due)
         change_view(row=due)
 
-    if hidden:
-        with st.container(horizontal=True, key="decision_buttons"):
-            st.button("Reveal", icon=":material/visibility:", on_click=reveal_sample)
-            decision_buttons.show_undo_button(reviewer)
-    else:
-        origin = queue.origin_of(position)
-        decision_buttons.show_buttons(due, reviewer, own.decided.get(due), next_row, **origin)
-        for group in card["duplicates"]:
-            after = next((row for row in rows[position + 1 :] if row not in group["rows"]), None)
-            decision_buttons.show_group_buttons(due, reviewer, group, after, **origin)
-    notices.show_message()  # below the buttons, which must not move while someone clicks
+    origin = queue.origin_of(position)
     with st.container(horizontal=True):
+        if hidden:
+            with st.container(horizontal=True, key="decision_buttons"):
+                st.button("Reveal", icon=":material/visibility:", on_click=reveal_sample)
+                decision_buttons.show_undo_button(reviewer)
+        else:
+            decision_buttons.show_buttons(due, reviewer, own.decided.get(due), next_row, **origin)
         for label, target in (("Previous", previous_row), ("Next", next_row)):
             st.button(
                 label,
@@ -71,12 +67,18 @@ def show_review(
                 on_click=change_view,
                 kwargs={"row": target},
             )
+        if not hidden:
+            edit_form.show_edit_button(context, due, reviewer)
+    if not hidden:
+        for group in card["duplicates"]:
+            after = next((row for row in rows[position + 1 :] if row not in group["rows"]), None)
+            decision_buttons.show_group_buttons(due, reviewer, group, after, **origin)
+    notices.show_message()  # below the buttons, which must not move while someone clicks
     if hidden:
         _show_question(card)
     else:
         own_notes = (note["note"] for note in card["decisions"] if note["reviewer"] == reviewer)
         decision_buttons.show_note_form(due, reviewer, next(own_notes, None) or "")
-        edit_form.show_edit_button(context, due, reviewer)
         _show_card(context, card)
     return False
 
@@ -126,8 +128,10 @@ def _show_card(context: Context, card: Card) -> None:
 
 def _show_turn(turn: dict[str, Any], n_turns: int) -> None:
     number = formatting.turn_numbers([turn["turn"]], n_turns) if "turn" in turn else None
-    figures.show_caption(", ".join(filter(None, (turn["role"].capitalize(), number))))
-    st.text("".join(part.get("text") or part.get("more") or "" for part in turn["parts"]))
+    caption = ", ".join(filter(None, (turn["role"].capitalize(), number)))
+    _show_text(
+        caption, "".join(part.get("text") or part.get("more") or "" for part in turn["parts"])
+    )
 
 
 def _show_predictions(prediction: dict[str, Any]) -> None:
@@ -139,5 +143,11 @@ def _show_predictions(prediction: dict[str, Any]) -> None:
 
 
 def _show_prediction(caption: str, pieces: list[tuple[str, bool]] | None) -> None:
-    figures.show_caption(caption)
-    st.text(formatting.ABSENT if pieces is None else "".join(text for text, _ in pieces))
+    text = formatting.ABSENT if pieces is None else "".join(text for text, _ in pieces)
+    _show_text(caption, text)
+
+
+def _show_text(caption: str, text: str) -> None:
+    with st.container(gap=None):
+        figures.show_caption(caption)
+        st.text(text)
