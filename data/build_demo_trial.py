@@ -40,8 +40,8 @@ EVALUATION = {"image": "data/held-out/image.json", "text": "data/held-out/text.j
 SEEDS = 5
 EPOCHS, LEARNING_RATE = 4, 5e-4  # chosen with single trainings of seed 1
 NOTICE = (
-    "These results come with the demo and were computed once, by python -m data.build_demo_trial, "
-    "with the demonstration model after noise was added to its projector."
+    "These results come with the demo. They were computed once, with the demonstration model after "
+    "noise was added to its projector."
 )
 
 

@@ -149,7 +149,7 @@ def test_the_demo_has_a_finished_trial_that_says_where_it_was_computed(demo_buil
     assert plan.run_id == DEMO_RUN
     assert plan.dataset_fingerprint == read_dataset_info(workspace).fingerprint
     assert plan.notice is not None
-    assert "python -m data.build_demo_trial" in plan.notice
+    assert "come with the demo" in plan.notice
     units = [(result.arm, result.seed) for result in read_results(workspace, plan)]
     assert sorted(units) == sorted(plan.units)
     result = CliRunner().invoke(cli.app, ["trial", "report", DEMO_TRIAL, "-w", str(demo_built)])

@@ -90,7 +90,7 @@ class Gallery extends Widget {
     const decided = decision && decision !== "none" ? `; decided ${decision}` : "";
     const label = `${spoken}; ${source}; ${tile.question}${decided}`;
     return button({
-      class: "tile", title: tile.question, tabindex: isFirst ? 0 : -1,
+      class: "tile", title: `${spoken}\n${tile.question}`, tabindex: isFirst ? 0 : -1,
       "data-row": tile.row_idx, "aria-label": label, "data-said": label,
       onclick: (event) => this.onClick(event, tile.row_idx), onfocus: (event) => this.makeTabStop(event.currentTarget),
     },

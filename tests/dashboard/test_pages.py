@@ -266,9 +266,15 @@ def test_the_overview_warns_of_a_run_that_ignores_the_images(
     build_database(make_workspace(tmp_path / "equal", visnec=[0.0] * 30, **options))
     said = written(draw("overview"))
     assert "This run seems to ignore the image: 30 of 30 losses are the same" in said
-    assert "Use of the images: 0 of 30 losses differ from baseline none" in said
+    assert "Use of the images: 0 of 30 losses differ from baseline “no image”" in said
     build_database(make_workspace(tmp_path / "few", visnec=[0.0] * 19, **options))
     monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path / "few"))
     said = written(draw("overview"))
     assert "ignore the image" not in said
     assert "not checked, as 19 losses can be compared and 20 are needed" in said
+
+
+def test_the_list_names_its_scores_where_they_are_the_order(root: Path, draw: Draw) -> None:
+    shown = re.compile(r"\+\d\.\d\d to [+−]\d\.\d\d here")
+    assert shown.search(well(draw("explore")))
+    assert not shown.search(well(draw("explore", {"sort": "row_idx"})))

@@ -173,8 +173,9 @@ def _show_furthest_apart(
         figures.show_heading(
             "Furthest apart", "The samples whose ranks differ most, with their score in A and in B."
         )
-    if button.button("Review these", icon=":material/fact_check:", width="stretch"):
-        go_to(PageName.REVIEW, queue=Queue.RUNS, other=other_name(other), row=None)
+    with button.container(horizontal=True, horizontal_alignment="right"):
+        if st.button("Review these", icon=":material/fact_check:"):
+            go_to(PageName.REVIEW, queue=Queue.RUNS, other=other_name(other), row=None)
     frame = comparison.furthest.head(_N_APART)
     scores = dict(zip(frame["row_idx"].astype(int), frame["other_visnec"], strict=True))
     tiles = read_row_tiles(context, list(scores))

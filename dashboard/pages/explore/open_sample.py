@@ -238,12 +238,12 @@ def _show_cluster(context: Context, card: Card) -> None:
     with title:
         remark = f"Nearest scores in the cluster “{card['cluster']}”"
         figures.show_heading("Similar instructions", remark)
-    button.button(
-        "Show the whole cluster",
-        icon=":material/grid_view:",
-        width="stretch",
-        on_click=change_filter,
-        args=(similar.filter,),
-        kwargs={"sample": None},
-    )
+    with button.container(horizontal=True, horizontal_alignment="right"):
+        st.button(
+            "Show the whole cluster",
+            icon=":material/grid_view:",
+            on_click=change_filter,
+            args=(similar.filter,),
+            kwargs={"sample": None},
+        )
     gallery.show_gallery("alike", tiles, open_row, size=str(Tiles.SMALL))

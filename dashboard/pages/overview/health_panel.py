@@ -19,6 +19,8 @@ from scoring.database.queries.scorer_fit import TRAINING_NOTE, find_fit_problem
 from scoring.precision import UNKNOWN
 from scoring.samples import Status
 
+_BASELINES = {key: f"“{name}”" for key, name in formatting.BASELINE_NAMES.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -55,9 +57,9 @@ def show_health(context: Context) -> None:
     if fit is not None and (problem := find_fit_problem(fit)):
         notices.show_note("This model may not be fit for the task", problem)
     use = read_run_image_use(context)
-    if problem := find_image_problem(use):
+    if problem := find_image_problem(use, _BASELINES):
         notices.show_notice("problem", "", problem)
-    figures.show_caption(f"{describe_image_use(use)}. {TRAINING_NOTE}")
+    figures.show_caption(f"{describe_image_use(use, _BASELINES)}. {TRAINING_NOTE}")
     rows = []
     if (n := health.n_undecided) is not None:
         noise = "within the noise"

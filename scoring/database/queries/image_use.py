@@ -135,9 +135,12 @@ def _compare_losses(
     )
 
 
-def find_image_problem(use: ImageUse) -> str | None:
-    """Return why the run seems to ignore the images and what may cause it, or None."""
-    fact = _find_equal_baseline(use) or _find_equal_images(use)
+def find_image_problem(use: ImageUse, names: Mapping[str, str] | None = None) -> str | None:
+    """Return why the run seems to ignore the images and what may cause it, or None.
+
+    ``names`` are those of the baselines, by default their own.
+    """
+    fact = _find_equal_baseline(use, names or {}) or _find_equal_images(use)
     if fact is None:
         return None
     return (
@@ -148,12 +151,13 @@ def find_image_problem(use: ImageUse) -> str | None:
     )
 
 
-def _find_equal_baseline(use: ImageUse) -> str | None:
+def _find_equal_baseline(use: ImageUse, names: Mapping[str, str]) -> str | None:
     for baseline, losses in use.baselines.items():
         is_blind = baseline in _WITHOUT_IMAGE and use.predictions.n >= MIN_COMPARED
         if not losses.is_equal or (is_blind and not use.predictions.is_equal):
             continue
-        fact = f"{losses} losses are the same with the image and under baseline {baseline}"
+        name = names.get(baseline, baseline)
+        fact = f"{losses} losses are the same with the image and under baseline {name}"
         if is_blind:
             fact += f", and {use.predictions} predictions with it and without it"
         return fact
@@ -169,8 +173,12 @@ def _find_equal_images(use: ImageUse) -> str | None:
     )
 
 
-def describe_image_use(use: ImageUse) -> str:
-    """Return how often the images changed a loss, or why that was not checked."""
+def describe_image_use(use: ImageUse, names: Mapping[str, str] | None = None) -> str:
+    """Return how often the images changed a loss, or why that was not checked.
+
+    ``names`` are those of the baselines, by default their own.
+    """
+    names = names or {}
     title = "Use of the images"
     if use.noise is None:
         return f"{title}: not checked, as the noise is {UNKNOWN}"
@@ -180,7 +188,8 @@ def describe_image_use(use: ImageUse) -> str:
             f"{title}: not checked, as {most} losses can be compared and {MIN_COMPARED} are needed"
         )
     parts = [
-        f"{losses.n - losses.n_equal:,} of {losses.n:,} losses differ from baseline {baseline}"
+        f"{losses.n - losses.n_equal:,} of {losses.n:,} losses differ from baseline "
+        + names.get(baseline, baseline)
         for baseline, losses in use.baselines.items()
     ]
     same = use.same_text
