@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from dashboard.text import formatting
@@ -27,6 +28,9 @@ from scoring.reviews.edits import (
 )
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.workspace import Workspace
+
+ImageChange = int | None
+"""Where a form moves an image placeholder: the position of a question; None to remove it."""
 
 
 def read_card_edits(
@@ -126,7 +130,7 @@ def plan_operations(
     base: Sequence[Operation],
     texts: Mapping[int, str],
     dropped: Collection[int] = (),
-    image: Operation | None = None,
+    images: Mapping[int, ImageChange] = MappingProxyType({}),
 ) -> list[Operation]:
     """Return the operations of a form that was filled in for a sample.
 
@@ -135,7 +139,7 @@ def plan_operations(
         base: The operations of the edit that the form started from.
         texts: The text of each turn by position, with ``<image>`` for its images.
         dropped: Positions of answers to drop with their questions.
-        image: An operation on a placeholder.
+        images: What to do with placeholders, by their number from 0.
 
     Raises:
         InputError: Where an operation does not fit the sample.
@@ -151,7 +155,7 @@ def plan_operations(
         operations.append(SwapAnswers(first, second))
         del changed[first], changed[second]
     operations += [set_text(position, turns[position], text) for position, text in changed.items()]
-    operations += [image] if image is not None else []
+    operations += plan_image_changes(sample, operations, images)
     operations += [DropTurn(position) for position in dropped if position in turns]
     turns_now(sample, operations)
     return operations
@@ -169,16 +173,37 @@ def _find_swaps(turns: Mapping[int, Turn], changed: Mapping[int, str]) -> list[t
     return pairs
 
 
-def list_image_choices(sample: Sample, base: Sequence[Operation]) -> dict[str, Operation]:
-    """Return what a form offers for the image placeholders, by its words."""
+def list_image_choices(sample: Sample, base: Sequence[Operation]) -> list[dict[str, ImageChange]]:
+    """Return what a form offers for each image placeholder, by its words."""
     turns, names = turns_now(sample, base), name_turns(sample)
-    choices: dict[str, Operation] = {}
-    n = 0
-    for position, turn in sorted(turns.items()):
-        for _ in turn.image_offsets:
-            choices[f"Remove image {n + 1}"] = RemoveImage(n)
-            for other, target in sorted(turns.items()):
-                if target.role is Role.HUMAN and other != position:
-                    choices[f"Move image {n + 1} to {names[other]}"] = MoveImage(n, other)
-            n += 1
-    return choices
+    questions = [p for p, turn in sorted(turns.items()) if turn.role is Role.HUMAN]
+    return [
+        {"Remove it": None}
+        | {f"Move it to {names[other]}": other for other in questions if other != position}
+        for position, turn in sorted(turns.items())
+        for _ in turn.image_offsets
+    ]
+
+
+def plan_image_changes(
+    sample: Sample, base: Sequence[Operation], changes: Mapping[int, ImageChange]
+) -> list[Operation]:
+    """Return the operations for the placeholders in ``changes``, by their number in the form.
+
+    An operation counts the placeholders that are there after those before it: the last ones are
+    removed first, then the others are moved one by one.
+    """
+    turns = turns_now(sample, base)
+    positions = (p for p, turn in sorted(turns.items()) for _ in turn.image_offsets)
+    turn_of = dict(enumerate(positions))
+    removed = sorted((n for n, target in changes.items() if target is None), reverse=True)
+    operations: list[Operation] = [RemoveImage(number) for number in removed]
+    order = [number for number in turn_of if number not in removed]
+    for number, target in sorted(changes.items()):
+        if target is None:
+            continue
+        operations.append(MoveImage(order.index(number), target))
+        order.remove(number)
+        turn_of[number] = target
+        order.insert(sum(turn_of[other] < target for other in order), number)
+    return operations

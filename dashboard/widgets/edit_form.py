@@ -13,6 +13,7 @@ import streamlit as st
 
 from dashboard.data.context import Context
 from dashboard.data.edits import (
+    ImageChange,
     list_changes,
     list_image_choices,
     name_reason,
@@ -49,10 +50,10 @@ def show_form(context: Context, row_idx: int, reviewer: str) -> None:
         return
     base = _show_current(context, sample)
     texts, dropped = _ask_turns(context, sample, base)
-    image = _ask_image(sample, base)
+    images = _ask_images(sample, base)
     problem, operations = None, list(base)
     try:
-        operations = plan_operations(sample, base, texts, dropped, image)
+        operations = plan_operations(sample, base, texts, dropped, images)
         _show_changes(list_changes(sample, turns_now(sample, operations)))
     except InputError as error:
         problem = error
@@ -174,17 +175,20 @@ def _swap_texts(first: str, second: str) -> None:
     state[first], state[second] = state[second], state[first]
 
 
-def _ask_image(sample: Sample, base: Sequence[Operation]) -> Operation | None:
+def _ask_images(sample: Sample, base: Sequence[Operation]) -> dict[int, ImageChange]:
+    """Show a field per image placeholder; return what to do with those to change."""
     choices = list_image_choices(sample, base)
-    if not choices:
-        return None
-    chosen = st.selectbox(
-        "Image placeholders",
-        [_NO_CHANGE, *choices],
-        key=f"edit-{sample.row_idx}-image",
-        help="To move <image> within its question, move it in the text.",
-    )
-    return choices.get(chosen)
+    changes: dict[int, ImageChange] = {}
+    for number, offered in enumerate(choices):
+        chosen = st.selectbox(
+            f"Image placeholder {number + 1}" if len(choices) > 1 else "Image placeholder",
+            [_NO_CHANGE, *offered],
+            key=f"edit-{sample.row_idx}-image-{number}",
+            help="To move <image> within its question, move it in the text.",
+        )
+        if chosen in offered:
+            changes[number] = offered[chosen]
+    return changes
 
 
 def _show_changes(changes: list[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from dashboard.data.edits import (
     edits_version,
     list_changes,
     list_image_choices,
+    plan_image_changes,
     plan_operations,
     read_card_edits,
 )
@@ -24,7 +25,14 @@ from scoring.errors import FilterError, InputError
 from scoring.exports.editing import save_edit, turns_now, undo_edit
 from scoring.readers.conversation import insert_placeholders
 from scoring.reviews.decisions import read_edits
-from scoring.reviews.edits import DropTurn, MoveImage, RemoveImage, SetText, SwapAnswers
+from scoring.reviews.edits import (
+    DropTurn,
+    MoveImage,
+    RemoveImage,
+    SetText,
+    SwapAnswers,
+    apply_operations,
+)
 from scoring.rules import Threshold
 from scoring.samples import Role, Sample, Turn
 from scoring.subsets.definitions import SubsetDefinition
@@ -50,11 +58,10 @@ def test_a_form_that_was_not_changed_has_no_operations() -> None:
 
 def test_a_form_becomes_operations() -> None:
     texts = TEXTS | {0: "Who <image>?", 1: "Here", 3: "Ada"}
-    move = MoveImage(0, 2)
-    assert plan_operations(SAMPLE, (), texts, [3], move) == [
+    assert plan_operations(SAMPLE, (), texts, [3], {0: 2}) == [
         SwapAnswers(1, 3),
         SetText(0, "Who ?", (4,)),
-        move,
+        MoveImage(0, 2),
         DropTurn(3),
     ]
     with pytest.raises(InputError, match="has 1 image placeholder"):
@@ -64,10 +71,30 @@ def test_a_form_becomes_operations() -> None:
 
 
 def test_placeholders_may_be_removed_or_moved_to_another_question() -> None:
-    assert list_image_choices(SAMPLE, ()) == {
-        "Remove image 1": RemoveImage(0),
-        "Move image 1 to question 2": MoveImage(0, 2),
+    assert list_image_choices(SAMPLE, ()) == [{"Remove it": None, "Move it to question 2": 2}]
+
+
+def test_several_placeholders_are_changed_at_once() -> None:
+    turns = (
+        Turn(Role.HUMAN, "abc", (0, 1, 2)),
+        Turn(Role.ASSISTANT, "Ada"),
+        Turn(Role.HUMAN, "Where?", (6,)),
+        Turn(Role.ASSISTANT, "Here"),
+    )
+    sample = Sample(0, "a", "file", ("1.png", "2.png", "3.png", "4.png"), turns, b"")
+    changes = {0: None, 1: 2, 2: None, 3: 0}
+    operations = plan_image_changes(sample, (), changes)
+    assert operations == [RemoveImage(2), RemoveImage(0), MoveImage(0, 2), MoveImage(1, 0)]
+    after = apply_operations(sample, operations)
+    assert {position: turn.image_offsets for position, turn in after.turns.items()} == {
+        0: (0,),
+        1: (),
+        2: (0,),
+        3: (),
     }
+    assert after.images == (1, 3)
+    texts = {position: insert_placeholders(turn) for position, turn in enumerate(turns)}
+    assert plan_operations(sample, (), texts, [], changes) == operations
 
 
 def test_changes_are_shown_turn_by_turn() -> None:
