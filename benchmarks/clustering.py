@@ -1,6 +1,6 @@
 """Measures time and memory of clusters and of a map, from the instructions to the finished files.
 
-    python -m benchmarks.clustering [N] [--embedder NAME] [--texts 2000]
+    python -m benchmarks.clustering [N] [--map-only] [--embedder NAME] [--texts 2000]
 
 Writes a dataset of N samples with distinct instructions into a temporary folder and clusters it
 with vectors that take almost no time (384 dimensions, as from all-MiniLM-L6-v2). The measurement
@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -85,15 +86,17 @@ def private_memory() -> int:
 
 def measure_map(workspace: Workspace, n: int) -> None:
     """Make a map, and count the samples inside two polygons with 64 corners."""
-    begun, phases = time.perf_counter(), [("", 0.0)]
+    ends: list[tuple[str, float, int]] = []
     with Watch() as watch:
         make_map(
             workspace,
             FreeEmbedder(),
-            on_phase=lambda phase: phases.append((phase, time.perf_counter())),
+            on_phase=lambda phase: ends.append((phase, time.perf_counter(), watch.peak)),
         )
-    seconds = phases[-1][1] - begun  # without the database
-    print(f"| {n:,} samples: map, from the parts | {seconds:.1f} | {watch.peak >> 20} |")
+    for (phase, start, _), (_, end, peak) in pairwise(
+        [*ends, ("", time.perf_counter(), watch.peak)]
+    ):
+        print(f"| {n:,} samples, map: {phase} | {end - start:.1f} | {peak >> 20} |")
     store = Store(workspace)
     open_score_index(store.selection(SCOPE))
     for radius, step in ((300, "first area, 64 corners"), (301, "next area")):
@@ -110,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("n", type=int, nargs="?", default=665_000)
     parser.add_argument("--embedder")
+    parser.add_argument("--map-only", action="store_true", help="no clusters: embed for the map")
     parser.add_argument("--texts", type=int, default=2000)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, ")
@@ -117,10 +121,8 @@ def main() -> None:
     print("| step | seconds | peak private memory, MB |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         workspace = make_large_workspace(Path(folder) / "ws", options.n, distinct_questions=True)
-        for k, step in (
-            (20, "first clustering, K = 20"),
-            (30, "second clustering, K = 30, from the parts"),
-        ):
+        steps = {20: "first clustering, K = 20", 30: "second clustering, K = 30, from the parts"}
+        for k, step in () if options.map_only else steps.items():
             begun = time.perf_counter()
             with Watch() as watch:
                 cluster_dataset(workspace, FreeEmbedder(), k=k)

@@ -66,8 +66,10 @@ def read_map(store: Store, name: str) -> MapPoints:
     snapshot = store.snapshot()
 
     def read() -> MapPoints:
-        x, y = _read_coordinates(snapshot, name)
-        return MapPoints(x.astype(np.float32), y.astype(np.float32))
+        points = _sort_points(snapshot, name)
+        x, y = np.full((2, points.n_samples), np.nan, np.float32)
+        x[points.row_idx], y[points.row_idx] = points.x, points.y
+        return MapPoints(x, y)
 
     return snapshot.cache.get_or_compute(("map", name), read, lambda points: 2 * points.x.nbytes)
 
@@ -88,11 +90,7 @@ def mark_area(snapshot: Snapshot, area: Area) -> NDArray[np.bool_]:
 
     Raises FilterError for an unknown map.
     """
-    points = snapshot.cache.get_or_compute(
-        ("sorted map", area.map),
-        lambda: SortedPoints.of(*_read_coordinates(snapshot, area.map)),
-        lambda points: 20 * len(points.row_idx),
-    )
+    points = _sort_points(snapshot, area.map)
     return snapshot.cache.get_or_compute(
         ("area", area), lambda: points.mark_inside(area), lambda by_row: by_row.nbytes
     )
@@ -104,18 +102,22 @@ def match_area(snapshot: Snapshot, area: Area) -> Match:
     return snapshot.keep_rows(("area", area), lambda: np.flatnonzero(by_row))
 
 
-def _read_coordinates(
-    snapshot: Snapshot, name: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return x and y by row_idx, NaN for samples that lack one of them. Raises FilterError."""
-    known = numeric_columns(snapshot)
-    columns = f"{name}_x", f"{name}_y"
-    if not set(columns) <= set(known):
-        maps = [each[:-2] for each in known if each.endswith("_x") and f"{each[:-2]}_y" in known]
-        raise FilterError(
-            f"No map {name!r}, which needs the columns of numbers {' and '.join(columns)}. Maps: "
-            f"{', '.join(maps) or f'none yet, run {MAP_COMMAND}'}."
-        )
-    x, y = (column_numbers(snapshot, column) for column in columns)
-    has_point = ~(np.isnan(x) | np.isnan(y))
-    return np.where(has_point, x, np.nan), np.where(has_point, y, np.nan)
+def _sort_points(snapshot: Snapshot, name: str) -> SortedPoints:
+    """Return the points of a map, read on first use and kept while they fit. Raises FilterError."""
+
+    def read() -> SortedPoints:
+        known = numeric_columns(snapshot)
+        columns = f"{name}_x", f"{name}_y"
+        if not set(columns) <= set(known):
+            maps = [
+                each[:-2] for each in known if each.endswith("_x") and f"{each[:-2]}_y" in known
+            ]
+            raise FilterError(
+                f"No map {name!r}, which needs the columns of numbers {' and '.join(columns)}. "
+                f"Maps: {', '.join(maps) or f'none yet, run {MAP_COMMAND}'}."
+            )
+        return SortedPoints.of(*(column_numbers(snapshot, column) for column in columns))
+
+    return snapshot.cache.get_or_compute(
+        ("sorted map", name), read, lambda points: 20 * len(points.row_idx)
+    )
