@@ -30,10 +30,13 @@ class ArmPoint:
     values: tuple[float, ...]
 
 
-def arms_figure(points: Sequence[ArmPoint], unit: str, dark: bool) -> go.Figure:
+def arms_figure(
+    points: Sequence[ArmPoint], unit: str, dark: bool, most: float | None = None
+) -> go.Figure:
     """Return a row per arm: faint marks for the seeds, a dot for the mean, a line for the interval.
 
-    Subsets are filled dots, controls open ones.
+    Subsets are filled dots, controls open ones. ``most`` is the highest value of the unit, which
+    the axis exceeds only for an interval.
     """
     figure = go.Figure()
     quiet = theme.QUIET_INK.of(dark)
@@ -46,7 +49,7 @@ def arms_figure(points: Sequence[ArmPoint], unit: str, dark: bool) -> go.Figure:
             x=[value for _, value in seeds],
             y=[name for name, _ in seeds],
             mode="markers",
-            marker={"symbol": "line-ns-open", "size": 9, "color": quiet, "opacity": 0.6},
+            marker={"symbol": "line-ns-open", "size": 9, "color": quiet, "opacity": 0.8},
             hovertemplate="one seed: %{x:.2f}<extra></extra>",
             showlegend=False,
         )
@@ -71,15 +74,19 @@ def arms_figure(points: Sequence[ArmPoint], unit: str, dark: bool) -> go.Figure:
     height = _MARGIN["t"] + _MARGIN["b"] + _ROW_HEIGHT * max(len(points), 2)
     style.set_layout(figure, dark, height, margin=_MARGIN)
     figure.update_xaxes(title={"text": unit}, showgrid=True)
-    figure.update_xaxes(gridcolor=theme.LINE.of(dark))
+    figure.update_xaxes(gridcolor=theme.LINE.of(dark), maxallowed=_find_end(points, most))
+    figure.update_traces(cliponaxis=False)
     figure.update_yaxes(autorange="reversed", automargin=True, type="category")
     return figure
 
 
-def retention_figure(points: Sequence[ArmPoint], unit: str, dark: bool) -> go.Figure:
+def retention_figure(
+    points: Sequence[ArmPoint], unit: str, dark: bool, most: float | None = None
+) -> go.Figure:
     """Return the mean by share of the dataset; a dotted line connects the controls.
 
-    Controls have no label: those of two subsets of one size would be on top of each other.
+    Controls have no label: those of two subsets of one size would be on top of each other. For
+    ``most`` see :func:`arms_figure`.
     """
     figure = go.Figure()
     controls = sorted((p for p in points if p.is_control), key=lambda point: point.share)
@@ -115,8 +122,15 @@ def retention_figure(points: Sequence[ArmPoint], unit: str, dark: bool) -> go.Fi
     title = {"text": "samples of the dataset (%)"}
     figure.update_xaxes(title=title, range=[0, 106])
     figure.update_yaxes(title={"text": unit}, showgrid=True)
-    figure.update_yaxes(gridcolor=theme.LINE.of(dark))
+    figure.update_yaxes(gridcolor=theme.LINE.of(dark), maxallowed=_find_end(points, most))
+    figure.update_traces(cliponaxis=False)
     return figure
+
+
+def _find_end(points: Sequence[ArmPoint], most: float | None) -> float | None:
+    """Return the highest value that an axis may have: ``most``, or the end of an interval."""
+    ends = [point.high for point in points if point.high is not None]
+    return None if most is None else max([most, *ends])
 
 
 def _colour_of(point: ArmPoint, dark: bool) -> str:

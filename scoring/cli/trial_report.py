@@ -27,7 +27,7 @@ def report(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare the arms of a trial by seed and print what is shown, with 95 % intervals."""
+    """Compare the arms of a trial by seed and print what is significant, with 95 % intervals."""
     from scoring.trials.report import describe_missing, trial_report
 
     if plot and plot.suffix.lower() != ".svg":

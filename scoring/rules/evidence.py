@@ -30,23 +30,25 @@ FINDINGS: Final = (
     Finding(
         ("drop-misaligned",),
         "With text-only samples kept: 4.5 ± 1.0 points above all data when dropping below -0.05, "
-        "with no loss elsewhere shown; 6.5 ± 1.7 when dropping below 0, where questions that need "
-        "no image lose 6. With weaker scorers, below -0.05: 1.5 ± 0.5 for the model trained on "
-        "the data itself, 1.3 ± 3.7 for one that has seen little, not shown (three seeds).",
+        "with no significant loss elsewhere; 6.5 ± 1.7 when dropping below 0, where questions "
+        "that need no image lose 6. With weaker scorers, below -0.05: 1.5 ± 0.5 for the model "
+        "trained on the data itself, 1.3 ± 3.7 for one that has seen little, not significant "
+        "(three seeds).",
     ),
     Finding(
         ("weights",),
         "With text-only samples kept, temperature 0.5, at most 4: 13.4 ± 1.5 points above all "
         "data at equal weight. Questions that text answers lose 9. With weaker scorers 3.0 ± 1.0 "
         "for the model trained on the data itself, 2.0 ± 2.2 for one that has seen little, not "
-        "shown (three seeds).",
+        "significant (three seeds).",
     ),
     Finding(
         ("band",),
-        "15 % drawn from 0.25: 9.5 ± 2.6 points above a random 15 %, and no difference from all "
-        "data shown (-0.2 ± 2.2). Questions that need no image fall from 53 % to 20 % right. With "
-        "weaker scorers 4.7 ± 2.5 and 3.0 ± 2.5, not shown after correction. 30 %: 12.6 ± 2.7 "
-        "above a random 30 % and 7.6 ± 3.4 above all data (three seeds).",
+        "15 % drawn from 0.25: 9.5 ± 2.6 points above a random 15 %, and no significant "
+        "difference from all data (-0.2 ± 2.2). Questions that need no image fall from 53 % to "
+        "20 % right. With weaker scorers 4.7 ± 2.5 and 3.0 ± 2.5, not significant after "
+        "correction. 30 %: 12.6 ± 2.7 above a random 30 % and 7.6 ± 3.4 above all data (three "
+        "seeds).",
     ),
     Finding(
         ("threshold", "answer-threshold"),
@@ -62,18 +64,18 @@ FINDINGS: Final = (
     ),
     Finding(
         ("relative",),
-        "15 %, three seeds: 5.6 ± 6.8 points above a random 15 %, not shown; 4.0 ± 1.5 below a "
-        "random draw from the band.",
+        "15 %, three seeds: 5.6 ± 6.8 points above a random 15 %, not significant; 4.0 ± 1.5 "
+        "below a random draw from the band.",
     ),
     Finding(
         ("length-corrected",),
-        "15 %, three seeds: 1.8 ± 6.9 points above a random 15 %, not shown; 7.9 ± 2.6 below a "
-        "random draw from the band.",
+        "15 %, three seeds: 1.8 ± 6.9 points above a random 15 %, not significant; 7.9 ± 2.6 "
+        "below a random draw from the band.",
     ),
     Finding(
         ("top-share", "top-count", "top-tokens"),
-        "15 %: 1.5 ± 3.1 points above a random 15 %, not shown; 8.0 ± 1.2 below a random draw "
-        "from the band. The score grows with the number of possible answers, so the highest "
+        "15 %: 1.5 ± 3.1 points above a random 15 %, not significant; 8.0 ± 1.2 below a random "
+        "draw from the band. The score grows with the number of possible answers, so the highest "
         "scores are a choice of question types.",
     ),
     Finding(
@@ -87,9 +89,10 @@ FINDINGS: Final = (
     ),
     Finding(
         ("paper", "paper-code"),
-        "As published. 15 %: 0.9 ± 2.9 points below a random 15 %, not shown; 10.4 ± 2.0 below a "
-        "random draw from the band. Small shares lose question types with few possible answers, "
-        "such as yes/no and left/right. 50 %: 9.8 ± 3.1 above a random 50 % (three seeds).",
+        "As published. 15 %: 0.9 ± 2.9 points below a random 15 %, not significant; 10.4 ± 2.0 "
+        "below a random draw from the band. Small shares lose question types with few possible "
+        "answers, such as yes/no and left/right. 50 %: 9.8 ± 3.1 above a random 50 % (three "
+        "seeds).",
     ),
     Finding(
         ("random",),

@@ -23,8 +23,8 @@ _MAX_LABEL = 28
 def draw_report(report: Report) -> bytes:
     """Return an SVG of the arms by the plan's measure, with their own 95 % intervals.
 
-    Intervals of two arms may overlap although their paired difference is shown; conclusions are in
-    the report.
+    Intervals of two arms may overlap although their paired difference is significant; conclusions
+    are in the report.
     """
     shapes = [draw_text(16, 20, f"Trial {report.trial}: mean and 95 % interval over seeds")]
     y = 34.0

@@ -39,8 +39,8 @@ _Values = Mapping[tuple[str, str, Measure], Mapping[int, float]]
 class ArmValue:
     """The mean of an arm on an evaluation set over its seeds, with its own 95 % t-interval.
 
-    Intervals of two arms may overlap although their paired difference is shown. ``sd``, ``low``
-    and ``high`` are NaN for a single seed.
+    Intervals of two arms may overlap although their paired difference is significant. ``sd``,
+    ``low`` and ``high`` are NaN for a single seed.
     """
 
     arm: str

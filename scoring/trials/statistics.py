@@ -11,11 +11,11 @@ Three rules keep the error rates, and make the printed interval agree with the c
 * ``as good as``: the one-sided test of a difference below -margin at 2.5 %, corrected by Holm over
   the comparisons with a control that is named for it (all data). The chance that any of them is
   wrong is at most 2.5 %. Without other such comparisons it is the same as a 95 % interval above
-  -margin. ``better`` goes before it, and it goes before ``worse``: a loss that is shown but surely
-  within the margin counts as equally good, as the plan declared.
+  -margin. ``better`` goes before it, and it goes before ``worse``: a significant loss that is
+  surely within the margin counts as equally good, as the plan declared.
 * The interval is always the plain 95 % one. A corrected conclusion is stricter than it, so
   ``better`` has an interval above zero, and ``as good as`` one above -margin. An interval above
-  zero may be ``not shown`` after correction; its text then has the corrected p-value.
+  zero may be ``not significant`` after correction; its text then has the corrected p-value.
 
 The two rates hold for a finished plan. A comparison that waits for results counts in the
 correction, and conclusions before the last planned seed are marked ``so far``.
@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -35,10 +35,11 @@ from scoring.trials.plan import Measure
 MIN_SEEDS = 3
 """Fewer seeds give no conclusion: with two, the 95 % interval is nine times the spread."""
 
-ConclusionKind = Literal["better", "worse", "as_good", "not_shown", "none"]
+ConclusionKind = Literal["better", "worse", "as_good", "not_significant", "none"]
 Comparison = tuple[str, str]
 """A subset and the control that it is compared with."""
 
+DIFFERENCE_UNITS: Final[Mapping[Measure, str]] = {"accuracy": "points", "loss": "nats"}
 _ALPHA = 0.05
 _MAX_SEEDS = 10_000
 _GAIN_SIGN: Mapping[Measure, int] = {"accuracy": 1, "loss": -1}
@@ -136,7 +137,7 @@ def draw_conclusions(
     )
     conclusions = {}
     for key, each in differences.items():
-        kind: ConclusionKind = "not_shown"
+        kind: ConclusionKind = "not_significant"
         if key not in testable:
             kind = "none"
         elif different[key] <= _ALPHA and gain_sign * each.mean > 0:
@@ -163,7 +164,7 @@ def describe_conclusion(
     n_planned: int = MIN_SEEDS,
     advice: str = "Check that the seeds are separate trainings",
 ) -> str:
-    """Return a conclusion as it is printed, such as ``not shown: +1.9 (-0.8 to 4.6)``.
+    """Return a conclusion as it is printed, such as ``not significant: +1.9 (-0.8 to 4.6)``.
 
     ``advice`` follows a difference that is the same in every seed.
     """
@@ -180,9 +181,9 @@ def describe_conclusion(
         "better": f"better {interval}",
         "worse": f"worse {interval}",
         "as_good": f"as good as {control} (margin {float(margin)}): {interval}",
-        "not_shown": f"not shown: {interval}",
+        "not_significant": f"not significant: {interval}",
     }[conclusion.kind]
-    if conclusion.kind == "not_shown" and difference.p_value <= _ALPHA:
+    if conclusion.kind == "not_significant" and difference.p_value <= _ALPHA:
         text += f", p {conclusion.adjusted_p:.3f} after correction"
     prefix = "" if conclusion.is_final else f"so far, {difference.n_seeds} of {n_planned} seeds: "
     return prefix + text
@@ -242,10 +243,8 @@ def describe_precision(sd: float, n_seeds: int, measure: Measure = "accuracy") -
     ``sd`` is the spread of the paired difference over seeds. Of a single arm, pass its own spread
     times the square root of 2, which is what two independent arms would have.
     """
-    wanted, unit, one_unit = {
-        "accuracy": (1.0, "points", "1 point"),
-        "loss": (0.01, "nats", "0.01 nats"),
-    }[measure]
+    unit = DIFFERENCE_UNITS[measure]
+    wanted, one_unit = {"accuracy": (1.0, "1 point"), "loss": (0.01, "0.01 nats")}[measure]
     width = half_width(sd, n_seeds)
     reach = f"{n_seeds} seeds: ± {format_value(width, measure)} {unit}"
     if n_seeds < 2:

@@ -64,7 +64,7 @@ def test_a_subset_is_tried_stopped_and_resumed(trialled: tuple[Served, Watched])
     assert 1 <= len(before) < 9
 
     page.get_by_role("button", name="Resume").click()
-    conclusion = re.compile(r"(better|worse|not shown|as good as all|no conclusion)")
+    conclusion = re.compile(r"(better|worse|not significant|as good as all|no conclusion)")
     expect(page.get_by_role("button", name="Resume")).to_have_count(0)
     expect(  # after up to eight trainings
         page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True)

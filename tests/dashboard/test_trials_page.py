@@ -143,3 +143,12 @@ def test_figures_mark_controls_and_leave_out_unknown_intervals() -> None:
 
 def test_a_minus_sign_replaces_hyphens_before_numbers_only() -> None:
     assert formatting.typeset_minus("-4.1 (-7.7 to -0.5) keep-15") == "−4.1 (−7.7 to −0.5) keep-15"
+
+
+def test_axes_of_a_bounded_measure_end_with_it() -> None:
+    points = [ArmPoint("a", False, 0.15, 100.0, None, None, (100.0,))]
+    assert arms_figure(points, "accuracy (%)", False, 100).layout.xaxis.maxallowed == 100
+    assert retention_figure(points, "accuracy (%)", False, 100).layout.yaxis.maxallowed == 100
+    assert arms_figure(points, "loss", False).layout.xaxis.maxallowed is None
+    wide = [ArmPoint("a", False, 0.15, 99.0, 97.0, 101.0, (98.0, 100.0))]
+    assert arms_figure(wide, "accuracy (%)", False, 100).layout.xaxis.maxallowed == 101

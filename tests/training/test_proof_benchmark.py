@@ -190,7 +190,7 @@ def test_the_report_concludes_by_the_statistics_of_trials() -> None:
     report = write_report(simulate(5, {"band": 12, "all": 20}), STAGES)
     lines = {line.split(" | ")[0]: line for line in report.splitlines()}
     assert "| better +1" in lines["| band - random"]
-    assert "| not shown: " in lines["| top - random"]
+    assert "| not significant: " in lines["| top - random"]
     assert "| worse -" in lines["| paper - all"]
     assert "5 trainings" not in report
     assert "80 trainings" in report
@@ -222,4 +222,4 @@ def test_the_command_reports_raw_results(
     raw = tmp_path / "proof.jsonl"
     raw.write_text("".join(json.dumps(result) + "\n" for result in simulate(3, {})))
     proof.main(["report", "--raw", str(raw)])
-    assert "so far, 3 of 5 seeds: not shown" in capsys.readouterr().out
+    assert "so far, 3 of 5 seeds: not significant" in capsys.readouterr().out

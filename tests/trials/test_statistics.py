@@ -91,15 +91,15 @@ def conclude(
     [
         ((13, 14, 15), {}, "better", "better +14.0 (11.5 to 16.5)"),
         ((-13, -14, -15), {}, "worse", "worse -14.0 (-16.5 to -11.5)"),
-        ((1, 2, 3), {}, "not_shown", "not shown: +2.0 (-0.5 to 4.5)"),
+        ((1, 2, 3), {}, "not_significant", "not significant: +2.0 (-0.5 to 4.5)"),
         ((0.2, 0, -0.2), {"margin": 1}, "as_good",
          "as good as all (margin 1.0): +0.0 (-0.5 to 0.5)"),
         ((-0.7, -0.6, -0.5), {"margin": 1}, "as_good",
          "as good as all (margin 1.0): -0.6 (-0.8 to -0.4)"),
         ((-0.7, -0.6, -0.5), {"margin": 0.75}, "worse", "worse -0.6 (-0.8 to -0.4)"),
         ((-0.7, -0.6, -0.5), {}, "worse", "worse -0.6 (-0.8 to -0.4)"),
-        ((0.2, 0, -0.2), {"margin": 1, "control": "random"}, "not_shown",
-         "not shown: +0.0 (-0.5 to 0.5)"),
+        ((0.2, 0, -0.2), {"margin": 1, "control": "random"}, "not_significant",
+         "not significant: +0.0 (-0.5 to 0.5)"),
         ((-0.35, -0.36, -0.34), {"measure": "loss"}, "better",
          "better -0.350 (-0.375 to -0.325)"),
         ((0.35, 0.36, 0.34), {"measure": "loss"}, "worse", "worse +0.350 (0.325 to 0.375)"),
@@ -132,7 +132,7 @@ def test_correction_counts_comparisons_without_results() -> None:
     both = draw_conclusions({("a", "all"): pair, ("a", "random"): missing})
     assert alone["a", "all"].kind == "better"
     conclusion = both["a", "all"]
-    assert conclusion.kind == "not_shown"
+    assert conclusion.kind == "not_significant"
     assert conclusion.adjusted_p == pytest.approx(2 * pair.p_value)
     assert f"p {2 * pair.p_value:.3f} after correction" in describe_conclusion(conclusion, pair)
     assert both["a", "random"] == Conclusion("none", None, False)
@@ -152,7 +152,7 @@ def test_conclusions_agree_with_the_printed_interval() -> None:
             assert conclusion.kind != "better" or low > 0
             assert conclusion.kind != "worse" or high < 0
             assert conclusion.kind != "as_good" or low > -margin
-    assert min(n_each[kind] for kind in ("better", "worse", "as_good", "not_shown")) > 20
+    assert min(n_each[kind] for kind in ("better", "worse", "as_good", "not_significant")) > 20
 
 
 def simulate(
@@ -186,20 +186,20 @@ SD = 1.5 * math.sqrt(2)  # of the difference of two arms in the simulation
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5])
-def test_equal_arms_are_not_shown(n_seeds: int) -> None:
-    """In at least 95 % of the trials, and in about 95 % none of three comparisons is shown."""
+def test_equal_arms_are_not_significant(n_seeds: int) -> None:
+    """In at least 95 % of the trials, and in about 95 % none of three is significant."""
     trials = simulate({"random": 0, "band": 0, "all": 0}, 15, n_seeds)
     for control in ("random", "band", "all"):
-        assert sum(trial[control] == "not_shown" for trial in trials) >= 0.95 * REPETITIONS
-    n_silent = sum(set(trial.values()) == {"not_shown"} for trial in trials)
+        assert sum(trial[control] == "not_significant" for trial in trials) >= 0.95 * REPETITIONS
+    n_silent = sum(set(trial.values()) == {"not_significant"} for trial in trials)
     standard_error = math.sqrt(0.05 * 0.95 * REPETITIONS)
     assert n_silent >= 0.95 * REPETITIONS - 2 * standard_error
 
 
 def test_a_true_difference_does_not_raise_the_rate_of_false_ones() -> None:
-    """Of two equal comparisons next to a large difference, none is shown in about 95 %."""
+    """Of two equal comparisons next to a large difference, none is significant in about 95 %."""
     trials = simulate({"random": 30, "band": 0, "all": 0}, 22)
-    n_false = sum(trial["band"] != "not_shown" or trial["all"] != "not_shown" for trial in trials)
+    n_false = sum({trial["band"], trial["all"]} != {"not_significant"} for trial in trials)
     assert all(trial["random"] == "better" for trial in trials)
     assert n_false <= 0.05 * REPETITIONS + 2 * math.sqrt(0.05 * 0.95 * REPETITIONS)
 
@@ -207,7 +207,7 @@ def test_a_true_difference_does_not_raise_the_rate_of_false_ones() -> None:
 def test_two_equal_arms_are_shown_as_often_as_the_interval_promises() -> None:
     """A single comparison uses the whole 5 %; 1,000 trials have a standard error of 0.7 %."""
     trials = simulate({"random": 0}, 16)
-    rate = sum(trial["random"] != "not_shown" for trial in trials) / REPETITIONS
+    rate = sum(trial["random"] != "not_significant" for trial in trials) / REPETITIONS
     assert 0.03 < rate < 0.07
 
 

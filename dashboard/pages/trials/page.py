@@ -19,11 +19,12 @@ from dashboard.widgets.figures import Cell
 from scoring.errors import VisnecError
 from scoring.trials.plan import TrainingSettings, list_trials, read_plan
 from scoring.trials.report import ComparisonReport, describe_missing, describe_unused
-from scoring.trials.statistics import format_difference
+from scoring.trials.statistics import DIFFERENCE_UNITS, format_difference
 
 _UNITS = {"accuracy": "accuracy (%)", "loss": "loss (nats per answer token)"}
+_MOST = {"accuracy": 100.0}
 _HELD_NAMES = {Held.KIND: "Answer type", Held.SOURCE: "Source", Held.CATEGORY: "Category"}
-_MARKS = {"better": "▲", "as_good": "≈", "worse": "▼", "not_shown": "○", "none": "…"}
+_MARKS = {"better": "▲", "as_good": "≈", "worse": "▼", "not_significant": "○", "none": "…"}
 
 
 def render() -> None:
@@ -91,7 +92,10 @@ def _show_conclusions(trial: TrialResults) -> None:
         (each.subset, each.control, _conclude(each), *_list_others(each, others))
         for each in report.comparisons
     ]
-    columns = ("Subset", "Compared with", f"On {plan.primary}", *(f"On {o}" for o in others))
+    measures = {each.evaluation_set: each.measure for c in report.comparisons for each in c.others}
+    units = {name: DIFFERENCE_UNITS[measures.get(name, plan.measure)] for name in others}
+    units = {plan.primary: DIFFERENCE_UNITS[plan.measure], **units}
+    columns = ("Subset", "Compared with", *(f"On {name}, {unit}" for name, unit in units.items()))
     figures.show_table(columns, rows)
     missing = describe_missing(report) if plan.training is None else ()
     for remark in (*missing, *report.notes):
@@ -116,7 +120,7 @@ def _list_others(comparison: ComparisonReport, names: Sequence[str]) -> list[str
 def _show_results(trial: TrialResults, points: dict[str, list[ArmPoint]]) -> None:
     """Show the arms on each evaluation set, and the primary result by share of the dataset."""
     plan, dark = trial.plan, figures.use_dark_theme()
-    unit = _UNITS[plan.measure]
+    unit, most = _UNITS[plan.measure], _MOST.get(plan.measure)
     shown = [plan.primary, *(name for name in points if name != plan.primary)]
     shown = [name for name in shown if points[name]]
     left, right = figures.pair_columns("trial-results")
@@ -124,18 +128,18 @@ def _show_results(trial: TrialResults, points: dict[str, list[ArmPoint]]) -> Non
         figures.show_heading(
             "Results",
             "Mean over seeds with a 95 % interval; a tick per seed. Filled: subsets, open: "
-            "controls. Intervals of two arms may overlap although their difference is shown.",
+            "controls. Intervals of two arms may overlap although their difference is significant.",
         )
         for name in shown:
             figures.show_caption(f"{name} (primary)" if name == plan.primary else name)
-            figure = trial_plots.arms_figure(points[name], unit, dark)
+            figure = trial_plots.arms_figure(points[name], unit, dark, most)
             figures.show_chart(figure, f"arms-{name}")
     with right:
         figures.show_heading(
             "Result by share of the dataset",
             f"On {plan.primary}. The dotted line connects controls.",
         )
-        figure = trial_plots.retention_figure(points[plan.primary], unit, dark)
+        figure = trial_plots.retention_figure(points[plan.primary], unit, dark, most)
         figures.show_chart(figure, "retention")
 
 
@@ -144,7 +148,7 @@ def _show_arms(context: Context, view: View, trial: TrialResults) -> None:
     """Show how many samples each arm holds, and of which kinds."""
     plan = trial.plan
     figures.show_heading(
-        "What each arm holds", "Share of its samples, by training weight, in the first seed."
+        "Contents of each arm", "Share of its samples, by training weight, in the first seed."
     )
     by = url_widgets.choose_segment("held", "Group", list(Held), view.held, _HELD_NAMES.__getitem__)
     try:
