@@ -13,7 +13,7 @@ from scoring.database.connection import Store
 from scoring.database.queries.edited_scores import EditedScore, find_current_scores
 from scoring.database.values import Scope
 from scoring.errors import InputError
-from scoring.exports.editing import set_text, turns_now
+from scoring.exports.editing import name_turns, set_text, turns_now
 from scoring.readers.conversation import insert_placeholders
 from scoring.readers.turn_removal import EditError
 from scoring.reviews.decisions import read_edits
@@ -91,18 +91,6 @@ def _describe_edit(sample: Sample, current: SampleEdit) -> dict[str, Any]:
 def name_reason(reason: str) -> str:
     """Return a reason code in words."""
     return reason.replace("_", " ")
-
-
-def name_turns(sample: Sample) -> dict[int, str]:
-    """Return position -> name of each turn, such as "answer 2"; without number if there is one."""
-    names, n_answers = {}, 0
-    several = sample.n_turns > 1
-    for position, turn in enumerate(sample.turns):
-        number = f" {n_answers + 1}" if several else ""
-        kind = {Role.HUMAN: "question", Role.ASSISTANT: "answer"}.get(turn.role, "system prompt")
-        names[position] = kind + (number if turn.role is not Role.SYSTEM else "")
-        n_answers += turn.role is Role.ASSISTANT
-    return names
 
 
 def list_changes(sample: Sample, after: Mapping[int, Turn]) -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ from dashboard.data.edits import (
     list_changes,
     list_image_choices,
     name_reason,
-    name_turns,
     plan_operations,
 )
 from dashboard.text import formatting
@@ -25,7 +24,7 @@ from dashboard.widgets import figures, notices
 from scoring.database.queries.detail import fetch_predictions
 from scoring.dataset.records import read_sample
 from scoring.errors import InputError
-from scoring.exports.editing import save_edit, turns_now, undo_edit
+from scoring.exports.editing import name_turns, save_edit, turns_now, undo_edit
 from scoring.readers.conversation import insert_placeholders
 from scoring.reviews.decisions import read_edits
 from scoring.reviews.edits import Operation, digest_conversation

@@ -149,7 +149,7 @@ def edits(
         (
             each["row_idx"],
             each["reviewer"],
-            each["edited_at"][:19],
+            each["edited_at"][:16].replace("T", " "),
             each["reason"],
             ", ".join(operation["op"] for operation in each["operations"]) or "restored",
             each["state"],
@@ -161,10 +161,13 @@ def edits(
     n_conflicts = sum(each.is_conflict for each in current)
     headers = ["row", "reviewer", "edited at (UTC)", "reason", "operations", "state", "score"]
     headers.append("note")
-    console.show_table("Edits", headers, rows)
+    if rows:
+        console.show_table("Edits", headers, rows)
+    else:
+        console.show_message("No edits yet" if row is None and not conflicts else "No such edits")
     if n_conflicts and not conflicts:
         console.show_warning(
-            f"Reviewers edited {n_conflicts:,} samples differently; the newest edit is current"
+            f"Samples that reviewers edited differently: {n_conflicts:,}; the newest edit counts"
         )
     if json:
         console.print_json(listed)
@@ -240,19 +243,20 @@ def _read_numbers(option: str, text: str, separator: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _list_changes(sample: Sample, event: DecisionEvent) -> list[tuple[int, str, str]]:
-    """Return the turns that an edit changes: position from 1, text before and after."""
+def _list_changes(sample: Sample, event: DecisionEvent) -> list[tuple[str, str, str]]:
+    """Return the turns that an edit changes: name, text before and after."""
+    from scoring.exports.editing import name_turns
     from scoring.readers.conversation import insert_placeholders
     from scoring.reviews.edits import apply_edit, parse_edit
 
     after = apply_edit(sample, parse_edit(str(event.edit))).turns
     return [
         (
-            position + 1,
+            name,
             insert_placeholders(turn),
             insert_placeholders(after[position]) if position in after else "(dropped)",
         )
-        for position, turn in enumerate(sample.turns)
+        for (position, name), turn in zip(name_turns(sample).items(), sample.turns, strict=True)
         if after.get(position) != turn
     ]
 

@@ -105,7 +105,8 @@ def export(
             f"visnec build -w {quote(str(workspace))}"
         )
     if not result.manifest.n_listed:
-        console.show_warning(f"The export is empty: {result.manifest.describe_content()}")
+        reason = ", for no edited sample is in the subset" if options.edits == "only" else ""
+        console.show_warning(f"The export is empty: {result.manifest.describe_content()}{reason}")
     console.show_message(
         f"Written: {result.manifest.describe_content()}; check the export at any time with:"
     )

@@ -146,6 +146,18 @@ def question_position(sample: Sample, number: int) -> int:
     return position
 
 
+def name_turns(sample: Sample) -> dict[int, str]:
+    """Return position -> name of each turn, such as "answer 2"; without number if there is one."""
+    names, n_answers = {}, 0
+    several = sample.n_turns > 1
+    for position, turn in enumerate(sample.turns):
+        number = f" {n_answers + 1}" if several else ""
+        kind = {Role.HUMAN: "question", Role.ASSISTANT: "answer"}.get(turn.role, "system prompt")
+        names[position] = kind + (number if turn.role is not Role.SYSTEM else "")
+        n_answers += turn.role is Role.ASSISTANT
+    return names
+
+
 def turns_now(sample: Sample, operations: Sequence[Operation]) -> dict[int, Turn]:
     """Return the turns by position after these operations. Raises InputError."""
     try:
