@@ -192,8 +192,8 @@ def check_leakage(
         console.print_json(report.as_json())
     above = [each for each in report.benchmarks if max_share is not None and each.share > max_share]
     if above:
-        names = ", ".join(f"{each.name} ({each.share:.2%})" for each in above)
-        console.show_warning(f"More than {max_share:.2%} is in the dataset: {names}")
+        names = ", ".join(f"{each.name} ({100 * each.share:.2f} %)" for each in above)
+        console.show_warning(f"More than {100 * max_share:.2f} % is in the dataset: {names}")
         raise typer.Exit(1)
 
 

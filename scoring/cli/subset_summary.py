@@ -63,7 +63,7 @@ def show_subset(resolved: ResolvedSubset, bands: Bands, noise: Noise | None) -> 
     elif subset.weights is not None:
         share = effective_share(subset.weights)
         console.show_message(
-            f"The weights are equivalent to {share:.1%} of the samples at equal weight"
+            f"The weights are equivalent to {100 * share:.1f} % of the samples at equal weight"
         )
     _show_composition(resolved, bands)
     near = format_near_threshold(definition.rule, resolved.candidates, noise)

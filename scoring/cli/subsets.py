@@ -208,7 +208,7 @@ def stability(
     console.show_message(
         f"Of {n_selected:,} samples that the rule selects, {result.n_firm:,} are firm (selected "
         f"with a probability of at least 95 %); {result.n_open:,} samples are open. Expected "
-        f"overlap with the subset of a draw: {result.overlap:.1%}"
+        f"overlap with the subset of a draw: {100 * result.overlap:.1f} %"
     )
     console.show_message(f"Based on {format_basis(result)}")
     if options.to is not None:
@@ -258,7 +258,7 @@ def diff(
     console.show_frame("Samples by source", result.by_source)
     console.show_message(
         f"{len(result.both):,} samples are in both, {len(result.only_a):,} only in a, "
-        f"{len(result.only_b):,} only in b; overlap (Jaccard) {result.jaccard:.1%}"
+        f"{len(result.only_b):,} only in b; overlap (Jaccard) {100 * result.jaccard:.1f} %"
     )
     if json:
         values: dict[str, Any] = {"a": a, "b": b, "n_a": result.n_a, "n_b": result.n_b}

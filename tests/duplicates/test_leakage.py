@@ -151,7 +151,7 @@ def test_the_command(workspace: Workspace, tmp_path: Path) -> None:
     assert "3 questions about images have fewer than 13 words" in done.stderr
     above = visnec(*command, "--questions-only", "--max", "0.4")
     assert above.returncode == 1
-    assert "More than 40.00% is in the dataset: bench (50.00%)" in above.stderr
+    assert "More than 40.00 % is in the dataset: bench (50.00 %)" in above.stderr
     twice = visnec(*command, "--benchmark", tmp_path / "bench.json")
     assert twice.returncode == 2
     assert "Two benchmarks have the name bench" in twice.stderr
