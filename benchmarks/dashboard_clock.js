@@ -16,12 +16,11 @@ window.VNB = {
     return found;
   },
   one(selector) { return this.all(selector)[0] ?? null; },
-  // The threshold whose exact counts are shown below the histogram and in the figures, or null.
+  // The threshold whose exact counts are shown below the histogram, or null.
   exact() {
     const live = this.one(".live"), cut = this.one('[data-limit="cut"]');
     if (!live || !cut || live.dataset.exact !== "yes") return null;
-    const figure = this.all(".vn-figure").find((one) => one.textContent.startsWith("Kept samples"));
-    const said = figure?.querySelector(".vn-value")?.textContent.replaceAll(",", "");
+    const said = live.querySelector("b")?.textContent.replaceAll(",", "");
     return said === live.dataset.kept ? Number(cut.getAttribute("aria-valuenow")) : null;
   },
   loaded: (image) => image.complete && image.naturalWidth > 0,

@@ -190,8 +190,9 @@ def check_leakage(
     _show_leaks(report)
     if json:
         console.print_json(report.as_json())
-    above = [each for each in report.benchmarks if max_share is not None and each.share > max_share]
-    if above:
+    if max_share is None:
+        return
+    if above := [each for each in report.benchmarks if each.share > max_share]:
         names = ", ".join(f"{each.name} ({100 * each.share:.2f} %)" for each in above)
         console.show_warning(f"More than {100 * max_share:.2f} % is in the dataset: {names}")
         raise typer.Exit(1)

@@ -69,7 +69,7 @@ def expect_kept(watched: Watched, n: int) -> None:
     live = editor(watched).locator(".live")
     expect(live).to_have_attribute("data-exact", "yes")
     expect(live).to_have_attribute("data-kept", str(n))
-    expect(live).to_contain_text(f"kept {n:,}")
+    expect(live).to_contain_text(f"kept {n:,} ")
 
 
 def test_a_typed_threshold_on_a_column_opens_what_it_keeps(visited: Watched) -> None:
