@@ -139,7 +139,7 @@ def test_without_columns_there_is_no_panel(root: Path, draw: Draw) -> None:
     app = draw("overview", {"column": "clip", "column_cut": "0.5"})
     assert not app.exception
     assert "column" not in data_of(app, "threshold_editor")
-    assert "Imported column" not in written(app)
+    assert "Values of a column" not in written(app)
     app = draw("overview", {"group": "column"})
     assert "No columns to group by" in written(app)
 

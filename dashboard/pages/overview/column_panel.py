@@ -43,7 +43,7 @@ def show_columns(context: Context, view: View) -> None:
     title, choice = st.columns([3, 2], vertical_alignment="bottom")
     with title:
         figures.show_heading(
-            "Imported column",
+            "Values of a column",
             "Drag the threshold, move it with the arrow keys, or type it. Drag across the "
             "histogram to filter by value.",
         )
