@@ -275,6 +275,6 @@ def test_the_overview_warns_of_a_run_that_ignores_the_images(
 
 
 def test_the_list_names_its_scores_where_they_are_the_order(root: Path, draw: Draw) -> None:
-    shown = re.compile(r"\+\d\.\d\d to [+−]\d\.\d\d here")
+    shown = re.compile(r"this page: \+\d\.\d\d to [+−]\d\.\d\d")
     assert shown.search(well(draw("explore")))
     assert not shown.search(well(draw("explore", {"sort": "row_idx"})))

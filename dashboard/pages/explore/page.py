@@ -97,8 +97,8 @@ def _show_page(context: Context, view: View) -> None:
 
 def _show_list_line(context: Context, view: View, page: Page) -> None:
     with _open_list_line():
-        scores = _name_range(read_tiles(context, page), view.sort)
-        figures.show_inline_figure(formatting.plural(page.total, "sample"), scores)
+        total = formatting.plural(page.total, "sample")
+        figures.show_inline_figure(total, _name_range(page, view.sort))
         _choose_layout(view)
         _choose_order(context, view.sort)
         _choose_sizes(view, "per page")
@@ -120,12 +120,12 @@ def _show_pictures(context: Context, view: View, page: Page) -> None:
         notices.show_empty("The dataset is empty", "There are no samples to show.")
 
 
-def _name_range(tiles: Sequence[Card], order: Order) -> str:
+def _name_range(page: Page, order: Order) -> str:
     """Return the scores from the first to the last sample of a page in the order of the scores."""
-    scores = [tile["visnec"] for tile in tiles if tile["visnec"] is not None]
+    scores = [row["visnec"] for row in page.records if row["visnec"] is not None]
     if not scores or order not in (Sort.VISNEC_DESC, Sort.VISNEC_ASC):
         return ""
-    return f"{formatting.score(scores[0], 2)} to {formatting.score(scores[-1], 2)} here"
+    return f"this page: {formatting.score(scores[0], 2)} to {formatting.score(scores[-1], 2)}"
 
 
 def _choose_order(context: Context, order: Order) -> None:
