@@ -26,6 +26,7 @@ def test_a_subset_is_saved_exported_and_verified(demo: Watched) -> None:
     records = json.loads((folder / "samples.json").read_text("utf-8"))
     assert len(records) == report.n_samples > 0
     export = page.locator(".st-key-export-of-quarter")
+    demo.settle()
     export.get_by_role("button", name="Verify").click()
     expect(export.get_by_text("all bytes identical")).to_be_visible()
     export.get_by_role("button", name="Files").click()

@@ -196,27 +196,34 @@ def _show_export(workspace: Workspace, export: ExportSummary) -> None:
             details.append("derived: " + ", ".join(manifest.name_derived()))
         figures.show_entry(name, " · ".join(details), str(export.folder))
     with buttons, st.container(horizontal=True, horizontal_alignment="right"):
-        pressed = st.button(
+        st.button(
             "Verify",
             key=f"verify-{name}",
             icon=":material/verified:",
             help="Rebuilds the export from the workspace and compares every byte",
+            on_click=_request_verification,
+            args=(export,),
         )
         with st.popover("Files", icon=":material/folder_open:"):
             _show_files(name, export)
         with st.popover("Push", icon=":material/cloud_upload:"):
             show_push(workspace, export)
-    # An outcome belongs to this session and this version of the export. It is None until the
-    # verification ends: if another action aborts it, it starts again.
     verified = st.session_state.setdefault(Key.VERIFIED, {})
-    if pressed:
-        verified[export.folder] = (export.version, None)
     version, outcome = verified.get(export.folder, ("", None))
     if version == export.version:
         if outcome is None:
             outcome = _verify_export(workspace, export)
             verified[export.folder] = (version, outcome)
         notices.show_notice(*outcome)
+
+
+def _request_verification(export: ExportSummary) -> None:
+    """Note that an export is to be verified.
+
+    The outcome belongs to this session and this version of the export. It is None until the
+    verification ends: if another action aborts it, it starts again.
+    """
+    st.session_state.setdefault(Key.VERIFIED, {})[export.folder] = (export.version, None)
 
 
 def _show_files(name: str, export: ExportSummary) -> None:
