@@ -23,3 +23,12 @@ function describeSaved({ waiting, problem, isAway, isDurable }) {
   const warning = isDurable ? "" : " (this browser stores nothing: do not close the page yet)";
   return waiting ? `saving ${waiting} …${warning}` : "all saved";
 }
+
+// How many samples of a queue are decided, and how often each decision was made.
+function countDecisions(queue, decided) {
+  const counts = { keep: 0, drop: 0, unsure: 0 };
+  for (const row of queue) if (decided.has(row)) counts[decided.get(row)] += 1;
+  const here = counts.keep + counts.drop + counts.unsure;
+  const tally = Object.entries(counts).map(([name, n]) => `${VN.count(n)} ${name}`).join(", ");
+  return { here, tally: here ? `: ${tally}` : "" };
+}

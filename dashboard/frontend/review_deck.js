@@ -361,12 +361,11 @@ class ReviewDeck extends Widget {
     if (!this.data) return;
     const { queue, index, pending } = this.state;
     const { decided, stack } = this.state.resolve();
-    const made = queue.map((row) => decided.get(row)).filter(Boolean), here = made.length;
-    const tally = Object.keys(MARKS).map((name) => `${VN.count(made.filter((each) => each === name).length)} ${name}`);
+    const { here, tally } = countDecisions(queue, decided);
     const position = VN.count(Math.min(index + 1, queue.length));
     const coverage = this.data.said ? ` (${this.data.said})` : "";
     const total = `${VN.count(this.data.n_decided)} by ${this.data.reviewer} in total`;
-    const totals = ` · ${VN.count(here)} decided here${here ? `: ${tally.join(", ")}` : ""} · ${total}`;
+    const totals = ` · ${VN.count(here)} decided here${tally} · ${total}`;
     this.count.replaceChildren(el("b", {}, position), ` of ${VN.count(queue.length)}${coverage}`,
       quiet(totals + this.pace.describe(queue.length - here)));
     this.filled.style.width = queue.length ? `${(100 * here) / queue.length}%` : "0";
