@@ -14,10 +14,8 @@ from scoring.database.connection import Store
 from scoring.database.queries import overview
 from scoring.database.queries.column_groups import group_columns
 from scoring.database.queries.column_rows import numeric_columns, sortable_columns
-from scoring.database.queries.map_points import list_maps
+from scoring.database.queries.map_points import INSTRUCTION_MAP, list_maps
 from scoring.dataset.records import read_dataset_info
-
-INSTRUCTION_MAP, IMAGE_MAP = "map", "image_map"
 
 T = TypeVar("T")
 

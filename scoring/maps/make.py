@@ -23,7 +23,7 @@ from scoring.clustering.projection import DEFAULT_SEED, PCA, check_method, descr
 from scoring.columns.computed import ComputedColumn, check_names, write_computed
 from scoring.columns.parts import NUMBER, ColumnRecord
 from scoring.database.build.build import build_database
-from scoring.database.queries.column_rows import MAP_COMMAND
+from scoring.database.queries.map_points import IMAGE_MAP, INSTRUCTION_MAP, MAP_COMMAND
 from scoring.dataset.image_index import index_images
 from scoring.dataset.records import read_columns
 from scoring.duplicates.contents import ImageContents
@@ -32,9 +32,6 @@ from scoring.workspace import Workspace, check_name
 
 if TYPE_CHECKING:
     from scoring.clustering.image_embedder import ImageModel
-
-MAP, IMAGE_MAP = "map", "image_map"
-"""The names of maps by instructions and by images, unless another is given."""
 
 OnProgress = Callable[[int, int], None]
 OnPhase = Callable[[str], None]
@@ -92,7 +89,7 @@ def make_map(
     origin; ModelError for a model or package that cannot be used.
     """
     check_method(method)
-    name = check_name(name or (MAP if images_by is None else IMAGE_MAP), "map")
+    name = check_name(name or (INSTRUCTION_MAP if images_by is None else IMAGE_MAP), "map")
     names = f"{name}_x", f"{name}_y"
     check_names(workspace, MAP_COMMAND, names)
     start_phase = on_phase or (lambda _: None)

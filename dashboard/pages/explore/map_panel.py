@@ -8,7 +8,7 @@ from typing import Any, Final
 import streamlit as st
 
 from dashboard.data.context import Context, open_view_context
-from dashboard.data.facts import IMAGE_MAP, INSTRUCTION_MAP, choose_map, read_maps
+from dashboard.data.facts import choose_map, read_maps
 from dashboard.data.sample_map import (
     MAX_SIDE,
     describe_legend,
@@ -25,7 +25,13 @@ from dashboard.view.navigation import Fragment, change_filter, rerun_fragments
 from dashboard.view.state import MapColour, View, current_view
 from dashboard.widgets import figures, notices
 from scoring.database.areas import Area
-from scoring.database.queries.map_points import MAP_COMMAND, MAP_SIZE, describe_clusters_on_map
+from scoring.database.queries.map_points import (
+    IMAGE_MAP,
+    INSTRUCTION_MAP,
+    MAP_COMMAND,
+    MAP_SIZE,
+    describe_clusters_on_map,
+)
 
 _KEY: Final = "map"
 _NAMES: Final = {INSTRUCTION_MAP: "Instructions", IMAGE_MAP: "Images"}

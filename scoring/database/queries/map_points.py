@@ -14,6 +14,9 @@ from scoring.database.queries.column_rows import MAP_COMMAND as MAP_COMMAND
 from scoring.database.queries.column_rows import column_numbers, numeric_columns
 from scoring.errors import FilterError
 
+INSTRUCTION_MAP, IMAGE_MAP = "map", "image_map"
+"""The names of maps by instructions and by images, unless another is given."""
+
 _MAPS = """
     SELECT left(x.name, -2) AS name
     FROM columns x JOIN columns y ON left(x.name, -2) = left(y.name, -2)
