@@ -13,8 +13,10 @@ from dashboard.data.context import Context, cached_query, cached_read
 from dashboard.data.edits import read_card_edits
 from dashboard.text import formatting
 from dashboard.view.state import View
+from scoring.database.filters import Range
 from scoring.database.queries.browse import (
     FirstHits,
+    fetch_first_pages,
     fetch_page,
     first_hits,
     is_slow_search,
@@ -23,7 +25,7 @@ from scoring.database.queries.browse import (
 from scoring.database.queries.column_rows import sort_values
 from scoring.database.queries.detail import sample_details, token_scores_of
 from scoring.database.queries.overview import sample_count, score_noise
-from scoring.database.values import ColumnSort, Cursor, Order, Page
+from scoring.database.values import ColumnSort, Cursor, Order, Page, Sort
 from scoring.dataset.records import read_dataset_info, read_sample, read_samples
 from scoring.duplicates.members import DuplicateGroup, read_groups
 from scoring.errors import FilterError, InputError
@@ -61,6 +63,16 @@ def read_page(context: Context, view: View) -> Page:
 def read_page_at(context: Context, sort: Order, cursor: Cursor | None, limit: int) -> Page:
     """Return at most ``limit`` samples from a position in an order."""
     return fetch_page(context.selection, sort, cursor, limit)
+
+
+@cached_read()
+def read_sides(context: Context, sides: tuple[tuple[Range, Sort], ...], limit: int) -> list[Page]:
+    """Return the first samples of each range of scores under the filter, in its order."""
+    selections = [
+        (replace(context.selection, where=replace(context.filter, visnec=scores)), sort)
+        for scores, sort in sides
+    ]
+    return fetch_first_pages(selections, limit)
 
 
 def read_first_hits(context: Context, limit: int) -> FirstHits | None:

@@ -11,7 +11,12 @@ import pytest
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, parse_filter
-from scoring.database.queries.browse import fetch_page, matching_rows, read_candidates
+from scoring.database.queries.browse import (
+    fetch_first_pages,
+    fetch_page,
+    matching_rows,
+    read_candidates,
+)
 from scoring.database.queries.detail import sample_detail, sample_details
 from scoring.database.queries.overview import sample_count
 from scoring.database.queries.review_queues import review_queue
@@ -116,15 +121,26 @@ def test_page_has_total_and_ends(store: Store) -> None:
     assert page.total == 4
     assert page.next == Cursor(0.5, 0)
     assert page.previous is None
-    last = fetch_page(
-        store.selection(SCOPE, Filter(source=("scenes",))), "visnec", page.next, 2, total=4
-    )
+    last = fetch_page(store.selection(SCOPE, Filter(source=("scenes",))), "visnec", page.next, 2)
     assert row_indices(last) == [6, 3]
     assert (last.total, last.next) == (4, None)
     assert last.previous == Cursor(0.5, 6, backward=True)
     none = fetch_page(store.selection(SCOPE, Filter(source=("nowhere",))))
     assert none.records == []
     assert (none.total, none.next, none.previous) == (0, None, None)
+
+
+def test_first_pages_of_several_selections_equal_single_ones(store: Store) -> None:
+    parts = [
+        (store.selection(SCOPE, parse_filter("visnec:..0.3")), Sort.VISNEC_DESC),
+        (store.selection(SCOPE, Filter(source=("nowhere",))), Sort.VISNEC_ASC),
+        (store.selection(SCOPE, parse_filter("visnec:0.3..")), Sort.VISNEC_ASC),
+        (store.selection(SCOPE), Sort.ROW_IDX),
+    ]
+    pages = fetch_first_pages(parts, limit=3)
+    assert pages == [fetch_page(selection, order, limit=3) for selection, order in parts]
+    assert [len(page.records) for page in pages] == [3, 0, 3, 3]
+    assert fetch_first_pages([]) == []
 
 
 def test_cursor_may_be_between_samples(store: Store) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -15,7 +14,7 @@ from dashboard.data.facts import read_sortable_columns
 from dashboard.data.samples import (
     read_first_hits,
     read_page,
-    read_page_at,
+    read_sides,
     read_tiles,
     resolve_order,
 )
@@ -237,22 +236,28 @@ def _show_both_sides(context: Context, view: View) -> None:
         reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
     limits = context.filter.visnec
     low, high = (limits.min, limits.max) if limits else (None, None)
-    sides = (
-        ("dropped", low, threshold if high is None else min(high, threshold), Sort.VISNEC_DESC),
-        ("kept", threshold if low is None else max(low, threshold), high, Sort.VISNEC_ASC),
-    )
+    sides = {
+        "dropped": (low, threshold if high is None else min(high, threshold), Sort.VISNEC_DESC),
+        "kept": (threshold if low is None else max(low, threshold), high, Sort.VISNEC_ASC),
+    }
+    possible = {
+        side: (Range(start, end), sort)
+        for side, (start, end, sort) in sides.items()
+        if start is None or end is None or start < end
+    }
+    nearest = read_sides(context, tuple(possible.values()), view.size)
+    pages = dict(zip(possible, nearest, strict=True))
     focus = _pop_focus()
-    for column, (side, start, end, sort) in zip(st.columns(2, gap="large"), sides, strict=True):
+    for column, side in zip(st.columns(2, gap="large"), sides, strict=True):
         with column:
-            if start is not None and end is not None and start >= end:
+            page = pages.get(side)
+            if page is None:
                 reason = "The filter's scores are on the other side of the threshold."
                 notices.show_empty(f"No {side} samples here", reason)
                 continue
-            on_side = replace(context, filter=replace(context.filter, visnec=Range(start, end)))
-            page = read_page_at(on_side, sort, None, view.size)
             figures.show_inline_figure(formatting.plural(page.total, "sample"), side)
             if page.records:
-                _show_gallery(f"gallery-{side}", read_tiles(on_side, page), view, focus)
+                _show_gallery(f"gallery-{side}", read_tiles(context, page), view, focus)
             else:
                 remedy = "Move the threshold, or remove part of the filter."
                 notices.show_empty(f"No {side} samples", remedy)
