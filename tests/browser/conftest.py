@@ -163,6 +163,20 @@ class Watched:
         app = self.page.locator('[data-testid="stApp"]')
         expect(app).to_have_attribute("data-test-script-state", "notRunning")
 
+    def type_into_cell(self, row: int, column: int, n_columns: int, value: str) -> None:
+        """Type into a cell of the editable table, counted from 0; its rows are 35 pixels high."""
+        table = self.page.locator('[data-testid="stDataFrame"]')
+        table.scroll_into_view_if_needed()
+        box = table.bounding_box()
+        assert box is not None
+        place = {"x": box["width"] * (column + 0.5) / n_columns, "y": 35 * (row + 1.5)}
+        table.click(position=place)
+        self.page.keyboard.press("Enter")  # opens the field
+        field = self.page.locator("#portal input")
+        field.fill(value)
+        self.page.keyboard.press("Enter")
+        expect(field).to_have_count(0)
+
     def assert_sound(self) -> None:
         """Check that nothing failed on the page and no other host was requested."""
         expect(self.page.locator('[data-testid="stException"]')).to_have_count(0)

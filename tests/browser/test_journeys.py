@@ -96,6 +96,7 @@ def test_a_subset_is_saved_exported_and_rebuilt_byte_for_byte(demo: Watched) -> 
     page.get_by_label("Save as").fill("browser-choice")
     page.get_by_role("button", name="Save", exact=False).first.click()
     expect(page.get_by_text("Saved as browser-choice")).to_be_visible()
+    demo.settle()  # until then the new row shows the buttons of the one that was there
     saved = page.locator(".st-key-saved-browser-choice")
     saved.get_by_role("button", name="Export").click()
     page.get_by_role("button", name="Export now").click()

@@ -22,21 +22,6 @@ def targets(page: Page) -> dict[str, float]:
     return dict(json.loads(parse_qs(urlsplit(page.url).query)["target"][0]))
 
 
-def type_target(page: Page, row: int, value: str) -> None:
-    """Type into a cell of the last of three columns; rows are 35 pixels high."""
-    table = page.locator('[data-testid="stDataFrame"]')
-    table.scroll_into_view_if_needed()
-    box = table.bounding_box()
-    assert box is not None
-    table.click(position={"x": box["width"] * 0.8, "y": 35 * (row + 1.5)})
-    page.keyboard.type(value[0])  # opens the field
-    field = page.locator("#portal input")
-    expect(field).to_have_value(value[0])
-    field.fill(value)
-    page.keyboard.press("Enter")
-    expect(field).to_have_count(0)
-
-
 def cells(page: Page, group: str) -> list[str]:
     """The cells of a group before and after; those of bars are empty."""
     row = page.locator(".st-key-pair-mixture .vn-table tr", has_text=group)
@@ -63,7 +48,7 @@ def test_targets_are_typed_normalized_saved_and_exported(demo: Watched) -> None:
     assert set(targets(page).values()) == {0.25}
     assert cells(page, "charts")[5] == "25.0 %"
 
-    type_target(page, 0, "75")  # the largest source
+    demo.type_into_cell(0, 2, 3, "75")  # the largest source
     expect(page.get_by_text("The targets add up to 150 %")).to_be_visible()
     expect(page.get_by_text("This rule cannot be applied")).to_be_visible()
     demo.settle()
@@ -107,6 +92,7 @@ def test_groups_below_their_target_are_named_and_repeats_exported(demo: Watched)
     page.get_by_label("Save as").fill("upsampled")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Saved as upsampled")).to_be_visible()
+    demo.settle()  # until then the new row shows the buttons of the one that was there
     page.locator(".st-key-saved-upsampled").get_by_role("button", name="Export").click()
     choose(page, "Weights", "as repeated records")
     demo.settle()

@@ -17,10 +17,12 @@ def test_a_subset_is_saved_exported_and_verified(demo: Watched) -> None:
     page.get_by_label("Save as").fill("quarter")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Saved as quarter")).to_be_visible()
+    demo.settle()  # until then the new row shows the buttons of the one that was there
     saved = page.locator(".st-key-saved-quarter")
     saved.get_by_role("button", name="Export").click()
     page.get_by_role("button", name="Export now").click()
     expect(page.get_by_text(re.compile(r"^Exported \d+ samples of quarter"))).to_be_visible()
+    page.keyboard.press("Escape")  # closes the options
     folder = demo.server.root / "exports" / "quarter"
     report = verify_manifest(folder / "manifest.json")
     records = json.loads((folder / "samples.json").read_text("utf-8"))
@@ -88,10 +90,10 @@ def test_limits_of_one_source_are_typed_into_the_table(demo: Watched) -> None:
     page.get_by_text("Limits by source").click()
     expect(page.get_by_text("Empty cells use the common limits above.")).to_be_visible()
     demo.settle()
-    _type_into(page, 1, 3, "4")
+    demo.type_into_cell(1, 3, 4, "4")
     expect(page.get_by_text("Limits by source: 1 source")).to_be_visible()
     demo.settle()
-    _type_into(page, 2, 2, "1")
+    demo.type_into_cell(2, 2, 4, "1")
     expect(page.get_by_text("Limits by source: 2 sources")).to_be_visible()
     expect(page).to_have_url(re.compile(r"source_limits=.+%5D%2C%5B"))
     limits = json.loads(parse_qs(urlsplit(page.url).query)["source_limits"][0])
@@ -100,17 +102,3 @@ def test_limits_of_one_source_are_typed_into_the_table(demo: Watched) -> None:
     demo.settle()
     expect(page.get_by_text("Limits by source: 2 sources")).to_be_visible()
     demo.assert_sound()
-
-
-def _type_into(page: Page, row: int, column: int, value: str) -> None:
-    """Type into a cell of the table, counted from 0; its rows are 35 pixels high."""
-    table = page.locator('[data-testid="stDataFrame"]')
-    table.scroll_into_view_if_needed()
-    box = table.bounding_box()
-    assert box is not None
-    table.click(position={"x": box["width"] * (column + 0.5) / 4, "y": 35 * (row + 1.5)})
-    page.keyboard.type(value)
-    field = page.locator("#portal input")
-    expect(field).to_have_value(value)
-    page.keyboard.press("Enter")
-    expect(field).to_have_count(0)

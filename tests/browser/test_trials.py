@@ -42,6 +42,7 @@ def test_a_subset_is_tried_stopped_and_resumed(trialled: tuple[Served, Watched])
     page.get_by_label("Save as").fill("tried")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Saved as tried")).to_be_visible()
+    watched.settle()  # until then the new row shows the buttons of the one that was there
 
     page.locator(".st-key-saved-tried").get_by_role("button", name="Try").click()
     page.get_by_role("textbox", name="Model").fill(str(bundled_folder("tiny-vlm")))
