@@ -11,6 +11,7 @@ const MODES = {
   lasso: ["Lasso", "Draw around points to filter by them (L, or Shift and drag)"],
 };
 const KEYS = { v: "move", b: "box", l: "lasso" };
+const writePoints = (points) => points.map((point) => point.map((x) => x.toFixed(1)).join());
 
 class SampleMap extends Widget {
   static views = new Map(); // last view of each map, for when the page shows it again
@@ -178,15 +179,20 @@ class SampleMap extends Widget {
       this.canvas.style.transform = `translate(${x}px, ${y}px) scale(${stretch})`;
     }
     const drawn = this.drawn && this.renderShape(this.drawn, "area drawn");
-    const areas = this.data.areas.map((corners) =>
-      this.renderShape(corners.map(([x, y]) => this.toStage(x, y)), "area"));
-    this.shapes.replaceChildren(...areas, ...(drawn ? [drawn] : []));
+    const areas = this.data.areas.map((corners) => corners.map(([x, y]) => this.toStage(x, y)));
+    this.shapes.replaceChildren(...areas.map((points) => this.renderOutside(points)),
+      ...areas.map((points) => this.renderShape(points, "area")), ...(drawn ? [drawn] : []));
     this.placeNames();
   }
 
   renderShape(points, kind) {
-    const texts = points.map((point) => point.map((x) => x.toFixed(1)).join());
-    return svg("polygon", { class: kind, points: texts.join(" ") });
+    return svg("polygon", { class: kind, points: writePoints(points).join(" ") });
+  }
+
+  // The stage without an area: what the filter leaves out is dimmed.
+  renderOutside(points) {
+    const { clientWidth: width, clientHeight: height } = this.stage;
+    return svg("path", { class: "outside", d: `M0,0H${width}V${height}H0ZM${writePoints(points).join("L")}Z` });
   }
 
   renderName({ id, name, chosen }) {

@@ -101,10 +101,12 @@ def test_a_box_filters_and_its_chip_removes_it(visited: Watched) -> None:
     assert sorted({y for _, y in area.corners}) == pytest.approx([low, high], abs=3)
     expect_filtered(visited, filter_in_url(visited))
     expect(page.locator("polygon.area")).to_have_count(1)
+    expect(page.locator("path.outside")).to_have_count(1)  # dimmed
     page.get_by_role("button", name="area 4 corners on map").click()
     expect(page).not_to_have_url(re.compile("filter="))
     expect(page.get_by_text(f"{N_ROWS} samples").first).to_be_visible()
     expect(page.locator("polygon.area")).to_have_count(0)
+    expect(page.locator("path.outside")).to_have_count(0)
     visited.assert_sound()
 
 
@@ -126,6 +128,22 @@ def test_a_lasso_and_a_cluster_are_joined(visited: Watched) -> None:
     assert len(where.cluster) == 1
     expect_filtered(visited, where)
     expect(page.get_by_role("list", name="Colours")).to_contain_text("outside the filter")
+    visited.assert_sound()
+
+
+def test_a_box_may_begin_on_a_name(visited: Watched) -> None:
+    page, stage = visited.page, open_map(visited)
+    name = page.locator("button.name:not(.covered)").first.bounding_box()
+    box = stage.bounding_box()
+    assert name is not None
+    assert box is not None
+    x = (name["x"] + name["width"] / 2 - box["x"]) / box["width"]
+    y = (name["y"] + name["height"] / 2 - box["y"]) / box["height"]
+    page.get_by_role("button", name="Drag a box").click()
+    drag(visited, stage, [(x, y), (0.05, 0.95)])
+    expect(page).to_have_url(re.compile("filter=area%3Amap"))
+    visited.settle()
+    assert filter_in_url(visited).cluster == ()
     visited.assert_sound()
 
 
