@@ -14,11 +14,12 @@ from typing import Any
 
 import duckdb
 
-from scoring.database.connection import Match, Reader, Selection, Snapshot
+from scoring.database.connection import Match, Selection, Snapshot
 from scoring.database.filters import DECISIONS, Filter, Range
 from scoring.database.queries.column_rows import column_query
 from scoring.database.queries.map_points import match_area
 from scoring.database.queries.prediction_correctness import correctness_query
+from scoring.database.reader import Reader
 from scoring.database.values import Scope
 from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE

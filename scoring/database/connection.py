@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 import secrets
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -31,7 +29,8 @@ from scoring.database.build import schema
 from scoring.database.build.build import decisions_table, list_parts
 from scoring.database.cache import QueryCache
 from scoring.database.filters import EVERYTHING, Filter
-from scoring.database.values import BuildState, Record, Scope
+from scoring.database.reader import Reader, select_values
+from scoring.database.values import BuildState, Scope
 from scoring.errors import OutdatedError
 from scoring.necessity import Bands
 from scoring.precision import noise_of
@@ -47,8 +46,6 @@ _MAX_THREADS = 8
 # No query may reach the disk or the network, no matter which values it gets.
 _RESTRICT_ACCESS = ("SET enable_external_access = false", "SET lock_configuration = true")
 _FINAL_DECISIONS = pa.schema([("row_idx", pa.int64()), ("decision", pa.string())])
-Values = Mapping[str, Any] | None
-_PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 
 
 class Match:
@@ -68,7 +65,7 @@ class Match:
         with closing(con.cursor()) as cursor:
             if rows is not None:
                 cursor.register("given_rows", pa.table({"row_idx": rows}))
-            cursor.execute(f"CREATE TABLE {self.table} AS {query}", _used(query, values))
+            cursor.execute(f"CREATE TABLE {self.table} AS {query}", select_values(query, values))
             counted = cursor.execute(f"SELECT count(*) FROM {self.table}").fetchall()
         self.n_rows = int(counted[0][0])
         weakref.finalize(self, self._drop, con, self.table)
@@ -77,70 +74,6 @@ class Match:
     def _drop(con: duckdb.DuckDBPyConnection, table: str) -> None:
         with suppress(duckdb.Error), closing(con.cursor()) as cursor:
             cursor.execute(f"DROP TABLE IF EXISTS {table}")
-
-
-@dataclass(eq=False)
-class Reader:
-    """Runs statements with named parameters (``$run_id``) on a connection of its own.
-
-    ``relations`` is put before each statement; ``values`` are those of its parameters. Values that
-    a statement does not name are ignored.
-    """
-
-    connection: duckdb.DuckDBPyConnection
-    relations: str = ""
-    values: Record = field(default_factory=dict)
-
-    def _complete(self, query: str, values: Values) -> tuple[str, Record]:
-        statement = self.relations + query
-        return statement, _used(statement, self.values | dict(values or {}))
-
-    def fetch_rows(self, query: str, values: Values = None) -> list[tuple[Any, ...]]:
-        """Return all rows as tuples."""
-        with closing(self.connection.cursor()) as cursor:
-            return cursor.execute(*self._complete(query, values)).fetchall()
-
-    def fetch_value(self, query: str, values: Values = None) -> Any:
-        """Return the first column of the first row."""
-        return self.fetch_rows(query, values)[0][0]
-
-    def fetch_records(self, query: str, values: Values = None) -> list[Record]:
-        """Return all rows by column name."""
-        with closing(self.connection.cursor()) as cursor:
-            rows = cursor.execute(*self._complete(query, values)).fetchall()
-            names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in rows]
-
-    def fetch_frame(self, query: str, values: Values = None) -> pd.DataFrame:
-        """Return a frame; NULL is NaN in float columns and None everywhere else."""
-        with closing(self.connection.cursor()) as cursor:
-            frame: pd.DataFrame = cursor.execute(*self._complete(query, values)).df()
-        for name, column in frame.items():
-            if isinstance(column.dtype, pd.StringDtype) or (
-                isinstance(column.dtype, pd.api.extensions.ExtensionDtype) and column.hasnans
-            ):
-                frame[name] = column.astype(object).where(column.notna(), None)
-            elif isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
-                frame[name] = column.to_numpy(column.dtype.type)
-        return frame
-
-    def fetch_arrays(self, query: str, values: Values = None) -> dict[str, NDArray[Any]]:
-        """Return one array per column; only float columns may contain NULL, as NaN."""
-        with closing(self.connection.cursor()) as cursor:
-            columns = cursor.execute(*self._complete(query, values)).fetchnumpy()
-        return {name: np.ma.filled(column, np.nan) for name, column in columns.items()}
-
-    def fetch_batches(
-        self, query: str, values: Values = None, size: int = 1 << 18
-    ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield arrays of ``size`` rows at a time, for results too large to have in two copies."""
-        statement, used = self._complete(query, values)
-        with closing(self.connection.cursor()) as cursor:
-            for batch in cursor.sql(statement, params=used).to_arrow_reader(size):
-                yield {
-                    name: column.to_numpy(zero_copy_only=False)
-                    for name, column in zip(batch.schema.names, batch.columns, strict=True)
-                }
 
 
 class Snapshot(Reader):
@@ -302,14 +235,8 @@ _REPLACE_SOME = (
 )
 
 
-def _used(query: str, values: Values) -> dict[str, Any]:
-    """The values of the parameters in a query; DuckDB refuses others."""
-    named = _PARAMETER.findall(query)
-    return {name: value for name, value in (values or {}).items() if name in named}
-
-
 def _match_key(query: str, values: Mapping[str, Any]) -> tuple[object, ...]:
-    return "match", query, tuple(sorted(_used(query, values).items()))
+    return "match", query, tuple(sorted(select_values(query, values).items()))
 
 
 @dataclass(frozen=True, slots=True)
