@@ -66,13 +66,25 @@ def read_page_at(context: Context, sort: Order, cursor: Cursor | None, limit: in
 
 
 @cached_read()
-def read_sides(context: Context, sides: tuple[tuple[Range, Sort], ...], limit: int) -> list[Page]:
-    """Return the first samples of each range of scores under the filter, in its order."""
-    selections = [
-        (replace(context.selection, where=replace(context.filter, visnec=scores)), sort)
-        for scores, sort in sides
-    ]
-    return fetch_first_pages(selections, limit)
+def read_sides(context: Context, threshold: float, limit: int) -> tuple[Page | None, Page | None]:
+    """Return the samples nearest to a threshold, dropped and kept.
+
+    None is a side without a score that the filter allows.
+    """
+    limits = context.filter.visnec
+    low, high = (limits.min, limits.max) if limits else (None, None)
+    ranges = {  # the nearest to the threshold come first
+        Sort.VISNEC_DESC: (low, threshold if high is None else min(high, threshold)),
+        Sort.VISNEC_ASC: (threshold if low is None else max(low, threshold), high),
+    }
+    parts = {
+        sort: replace(context.selection, where=replace(context.filter, visnec=Range(start, end)))
+        for sort, (start, end) in ranges.items()
+        if start is None or end is None or start < end
+    }
+    selections = [(selection, sort) for sort, selection in parts.items()]
+    pages = dict(zip(parts, fetch_first_pages(selections, limit), strict=True))
+    return pages.get(Sort.VISNEC_DESC), pages.get(Sort.VISNEC_ASC)
 
 
 def read_first_hits(context: Context, limit: int) -> FirstHits | None:

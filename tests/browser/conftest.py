@@ -163,7 +163,7 @@ class Watched:
         app = self.page.locator('[data-testid="stApp"]')
         expect(app).to_have_attribute("data-test-script-state", "notRunning")
 
-    def type_into_cell(self, row: int, column: int, n_columns: int, value: str) -> None:
+    def type_into_cell(self, value: str, *, row: int, column: int, n_columns: int) -> None:
         """Type into a cell of the editable table, counted from 0; its rows are 35 pixels high."""
         table = self.page.locator('[data-testid="stDataFrame"]')
         table.scroll_into_view_if_needed()

@@ -48,7 +48,7 @@ def test_targets_are_typed_normalized_saved_and_exported(demo: Watched) -> None:
     assert set(targets(page).values()) == {0.25}
     assert cells(page, "charts")[5] == "25.0 %"
 
-    demo.type_into_cell(0, 2, 3, "75")  # the largest source
+    demo.type_into_cell("75", row=0, column=2, n_columns=3)  # the largest source
     expect(page.get_by_text("The targets add up to 150 %")).to_be_visible()
     expect(page.get_by_text("This rule cannot be applied")).to_be_visible()
     demo.settle()

@@ -24,7 +24,6 @@ from dashboard.view import url_widgets
 from dashboard.view.navigation import Fragment, rerun_fragments
 from dashboard.view.state import PAGE_SIZES, Key, Layout, Tiles, View, change_view
 from dashboard.widgets import figures, gallery, notices, page_frame, reviewer
-from scoring.database.filters import Range
 from scoring.database.values import ColumnSort, Order, Page, Sort
 from scoring.reviews.decision_log import Decision
 
@@ -234,23 +233,12 @@ def _show_both_sides(context: Context, view: View) -> None:
         _choose_layout(view)
         _choose_sizes(view, "per side")
         reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
-    limits = context.filter.visnec
-    low, high = (limits.min, limits.max) if limits else (None, None)
-    sides = {
-        "dropped": (low, threshold if high is None else min(high, threshold), Sort.VISNEC_DESC),
-        "kept": (threshold if low is None else max(low, threshold), high, Sort.VISNEC_ASC),
-    }
-    possible = {
-        side: (Range(start, end), sort)
-        for side, (start, end, sort) in sides.items()
-        if start is None or end is None or start < end
-    }
-    nearest = read_sides(context, tuple(possible.values()), view.size)
-    pages = dict(zip(possible, nearest, strict=True))
     focus = _pop_focus()
-    for column, side in zip(st.columns(2, gap="large"), sides, strict=True):
+    pages = read_sides(context, threshold, view.size)
+    for column, side, page in zip(
+        st.columns(2, gap="large"), ("dropped", "kept"), pages, strict=True
+    ):
         with column:
-            page = pages.get(side)
             if page is None:
                 reason = "The filter's scores are on the other side of the threshold."
                 notices.show_empty(f"No {side} samples here", reason)
