@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from dashboard.data.cache import APP_CACHE
-from dashboard.data.context import Context
+from dashboard.data.context import open_store
 from scoring.errors import InputError, VisnecError
 from scoring.exports.export import ExportResult, OnWait, Progress, check_folder, export_subset
 from scoring.exports.manifest import Manifest, read_manifest
@@ -115,7 +115,7 @@ class ExportJob:
 
 
 def start_export(
-    context: Context,
+    workspace: Workspace,
     definition: SubsetDefinition,
     options: ExportOptions,
     folder: Path,
@@ -130,7 +130,7 @@ def start_export(
     if not folder.is_absolute():
         raise InputError(f"{folder} is not an absolute path; start it with /")
     check_folder(folder, overwrite)
-    workspace, store = context.workspace, context.store
+    store = open_store(workspace)
 
     def work(progress: Progress, on_wait: OnWait) -> ExportResult:
         return export_subset(

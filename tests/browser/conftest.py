@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import shutil
 import signal
 import socket
@@ -10,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.browser import hostile
 from tests.chromium import find_chromium, is_required
@@ -162,6 +164,19 @@ class Watched:
         expect(self.page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
         app = self.page.locator('[data-testid="stApp"]')
         expect(app).to_have_attribute("data-test-script-state", "notRunning")
+
+    def choose(self, label: str, option: str | re.Pattern[str]) -> None:
+        """Choose an option; open the list again if the page scrolls meanwhile, which closes it."""
+        wanted = self.page.get_by_role("option", name=option, exact=isinstance(option, str))
+        for _ in range(3):
+            self.settle()
+            box = self.page.get_by_label(label, exact=True)
+            # A list at the edge of its popover closes when the click scrolls it into view.
+            box.evaluate("element => element.scrollIntoView({ block: 'center' })")
+            box.click()
+            with suppress(PlaywrightTimeout):
+                return wanted.click(timeout=10_000)
+        pytest.fail(f"the list {label} does not stay open")
 
     def type_into_cell(self, value: str, *, row: int, column: int, n_columns: int) -> None:
         """Type into a cell of the editable table, counted from 0; its rows are 35 pixels high."""

@@ -65,11 +65,9 @@ def test_every_control_changes_the_figures(demo: Watched, tmp_path: Path) -> Non
     expect(page).to_have_url(re.compile("cut=1.5"))
     expect(part).not_to_have_text(said)
 
-    page.get_by_label("Model", exact=True).click()
-    page.get_by_role("option", name="oracle", exact=True).click()
+    demo.choose("Model", "oracle")
     expect(page).to_have_url(re.compile("model%3Aoracle"))
-    page.get_by_label("Correct if", exact=True).click()
-    page.get_by_role("option", name=re.compile("^strict")).click()
+    demo.choose("Correct if", re.compile("^strict"))
     expect(page).to_have_url(re.compile("measure"))
     expect(value(page, "Accuracy, all samples")).to_have_text("100.0 %")
     assert of_run != "100.0 %"

@@ -14,7 +14,6 @@ from scoring.rules import Mixture
 from scoring.subsets.definitions import read_subset
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched
-from tests.browser.test_subset_whole import choose
 
 
 def targets(page: Page) -> dict[str, float]:
@@ -31,8 +30,7 @@ def cells(page: Page, group: str) -> list[str]:
 def test_targets_are_typed_normalized_saved_and_exported(demo: Watched) -> None:
     # Without manual decisions, of which other tests of this workspace make some.
     page = demo.open("subset", "?rule=threshold&hand=0")
-    page.get_by_label("Select by").click()
-    page.get_by_role("option", name="Mixture of groups").click()
+    demo.choose("Select by", "Mixture of groups")
     expect(page).to_have_url(re.compile("rule=mixture(&|$)"))
     expect(page.get_by_text("The targets add up to 100 %.")).to_be_visible()
     for label, value in (("Repeats at most", "6"), ("Samples to keep", "100")):
@@ -82,7 +80,7 @@ def test_groups_below_their_target_are_named_and_repeats_exported(demo: Watched)
     note = page.get_by_text(re.compile(r"misaligned gets [\d,]+ of 1,800 samples"))
     expect(note).to_be_visible()
     expect(page.get_by_text("misaligned is repeated up to 6 times")).to_be_visible()
-    choose(page, "Targets by", "Answer type")
+    demo.choose("Targets by", "Answer type")
     expect(page).not_to_have_url(re.compile("target="))
     demo.settle()
     assert cells(page, "yes/no")
@@ -94,7 +92,7 @@ def test_groups_below_their_target_are_named_and_repeats_exported(demo: Watched)
     expect(page.get_by_text("Saved as upsampled")).to_be_visible()
     demo.settle()  # until then the new row shows the buttons of the one that was there
     page.locator(".st-key-saved-upsampled").get_by_role("button", name="Export").click()
-    choose(page, "Weights", "as repeated records")
+    demo.choose("Weights", "as repeated records")
     demo.settle()
     page.get_by_role("button", name="Export now").click()
     expect(page.get_by_text(re.compile("^Exported .* of upsampled"))).to_be_visible()

@@ -22,7 +22,7 @@ def test_a_subset_is_saved_exported_and_verified(demo: Watched) -> None:
     saved.get_by_role("button", name="Export").click()
     page.get_by_role("button", name="Export now").click()
     expect(page.get_by_text(re.compile(r"^Exported \d+ samples of quarter"))).to_be_visible()
-    page.keyboard.press("Escape")  # closes the options
+    expect(page.get_by_text("Folder on this machine")).to_have_count(0)  # the options are closed
     folder = demo.server.root / "exports" / "quarter"
     report = verify_manifest(folder / "manifest.json")
     records = json.loads((folder / "samples.json").read_text("utf-8"))
@@ -45,8 +45,7 @@ def _size(page: Page) -> str:
 
 def test_a_random_draw_from_a_band_is_set_up(demo: Watched) -> None:
     page = demo.open("subset", "?rule=threshold&minimum=0.25")
-    page.get_by_label("Select by").click()
-    page.get_by_role("option", name="Random draw from a band").click()
+    demo.choose("Select by", "Random draw from a band")
     expect(page).to_have_url(re.compile("rule=band"))
     expect(page.get_by_text("Evidence: 15 % drawn from 0.25")).to_be_visible()
     page.get_by_role("radio", name="Number", exact=True).click()
@@ -60,8 +59,7 @@ def test_a_random_draw_from_a_band_is_set_up(demo: Watched) -> None:
 
 def test_a_rule_is_chosen_changed_saved_and_compared(demo: Watched) -> None:
     page = demo.open("subset")
-    page.get_by_label("Select by").click()
-    page.get_by_role("option", name="Highest scores per group").click()
+    demo.choose("Select by", "Highest scores per group")
     expect(page).to_have_url(re.compile("rule=budget$"))
     page.get_by_role("radio", name="Per source", exact=True).click()
     expect(page).to_have_url(re.compile("rule=per-source"))

@@ -32,19 +32,6 @@ def fill(page: Page, label: str, value: str) -> None:
     field.press("Enter")
 
 
-def choose(page: Page, label: str, option: str) -> None:
-    """Choose an option once no script runs, which would close the open list.
-
-    A list at the edge of its popover closes when the click scrolls it into view, so it is centred.
-    """
-    app = page.locator('[data-testid="stApp"]')
-    expect(app).to_have_attribute("data-test-script-state", "notRunning")
-    box = page.get_by_label(label, exact=True)
-    box.evaluate("element => element.scrollIntoView({ block: 'center' })")
-    box.click()
-    page.get_by_role("option", name=option, exact=True).click()
-
-
 def save_as(page: Page, name: str) -> None:
     page.get_by_label("Save as").fill(name)
     page.get_by_role("button", name="Save", exact=True).click()
@@ -76,11 +63,11 @@ def test_a_weighted_mixture_is_exported_with_every_option(demo: Watched, tmp_pat
     save_as(page, "mixed")
 
     page.locator(".st-key-saved-mixed").get_by_role("button", name="Export").click()
-    choose(page, "Format", "jsonl")
-    choose(page, "Images", "copied next to the records")
-    choose(page, "Weights", "as repeated records")
+    demo.choose("Format", "jsonl")
+    demo.choose("Images", "copied next to the records")
+    demo.choose("Weights", "as repeated records")
     fill(page, "Records in total", "700")
-    choose(page, "Turns", "mask answers outside the limits")
+    demo.choose("Turns", "mask answers outside the limits")
     fill(page, "Key that is false in masked answers", "train_on")
     fill(page, "Answer score from", "")
     fill(page, "Folder on this machine", str(tmp_path / "out"))
@@ -136,7 +123,7 @@ def test_save_arms_stop_a_waiting_export_and_download_an_archive(demo: Watched) 
     exports.mkdir(exist_ok=True)
     with FileLock(exports / ".export.lock"):
         saved.get_by_role("button", name="Export").click()
-        choose(page, "Images", "copied next to the records")
+        demo.choose("Images", "copied next to the records")
         demo.settle()
         page.get_by_role("button", name="Export now").click()
         waits = page.get_by_role(
@@ -152,7 +139,7 @@ def test_save_arms_stop_a_waiting_export_and_download_an_archive(demo: Watched) 
 
     demo.open("subset")
     page.locator(".st-key-saved-armed").get_by_role("button", name="Export").click()
-    choose(page, "Images", "copied next to the records")
+    demo.choose("Images", "copied next to the records")
     demo.settle()
     page.get_by_role("button", name="Export now").click()
     export = page.locator(".st-key-export-of-armed")

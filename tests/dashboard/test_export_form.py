@@ -64,6 +64,7 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"turns": "mask", "turn_min": 0.0, "turn_max": 0.5, "mask_key": "train"},
     ),
 }
+OPENED = {"export-options-it": True}
 FIRST = ("trainer", "format", "weights", "turns", "card")  # others appear with them
 
 
@@ -78,7 +79,7 @@ def test_what_is_chosen_is_what_is_exported(
         import_columns(context.workspace, values)
     rule = RuleKind.WEIGHTS if "weights" in chosen else RuleKind.TOP_SHARE
     save_subset(context.workspace, read_definition(context, View(rule=rule), "it"))
-    app = draw("subset")
+    app = draw("subset", session=OPENED)
     for key in sorted(chosen, key=lambda one: one not in FIRST):
         find(app, f"{key}-it").set_value(chosen[key]).run()
     app.button("export-it").click().run()
@@ -101,11 +102,23 @@ def find(app: Any, key: str) -> Any:
     return found
 
 
-def test_an_export_for_a_trainer_shows_how_to_start(
+def test_options_are_drawn_once_opened_and_kept_when_closed(
     root: Path, context: Context, draw: Draw
 ) -> None:
     save_subset(context.workspace, read_definition(context, View(rule=RuleKind.TOP_SHARE), "it"))
     app = draw("subset")
+    assert "format-it" not in [one.key for one in app.selectbox]
+    app.session_state["export-options-it"] = True
+    find(app.run(), "license-it").set_value("cc0-1.0").run()
+    app.session_state["export-options-it"] = False
+    assert find(app.run(), "license-it").value == "cc0-1.0"
+
+
+def test_an_export_for_a_trainer_shows_how_to_start(
+    root: Path, context: Context, draw: Draw
+) -> None:
+    save_subset(context.workspace, read_definition(context, View(rule=RuleKind.TOP_SHARE), "it"))
+    app = draw("subset", session=OPENED)
     find(app, "trainer-it").set_value("trl").run()
     assert "mask" not in find(app, "turns-it:trl").options
     app.button("export-it").click().run()
@@ -124,7 +137,7 @@ def test_an_export_that_cannot_be_moved_reports_it(root: Path, context: Context)
     definition = read_definition(context, View(rule=RuleKind.TOP_COUNT, count=5, hand=False), "it")
     chosen = ExportOptions(trainer="llamafactory")
     folder = default_export_folder(context.workspace, "it", chosen.format)
-    job = start_export(context, definition, chosen, folder, allow_missing_images=True)
+    job = start_export(context.workspace, definition, chosen, folder, allow_missing_images=True)
     assert job.wait_for_end(60)
     title, text = describe_result(job)
     assert title == "Exported 5 samples of it"
@@ -136,7 +149,10 @@ def test_two_exports_side_by_side(root: Path, context: Context, draw: Draw) -> N
         view = View(rule=RuleKind.TOP_COUNT, count=count, hand=False)
         definition = read_definition(context, view, name)
         job = start_export(
-            context, definition, options(), default_export_folder(context.workspace, name, "llava")
+            context.workspace,
+            definition,
+            options(),
+            default_export_folder(context.workspace, name, "llava"),
         )
         assert job.wait_for_end(60)
     app = draw("subset")
@@ -165,7 +181,7 @@ def test_missing_images_are_counted_and_may_be_left_out(
     images = {image for one in read_samples(context.workspace, rows) for image in one.images}
     for image in images:
         (root / "images" / image).unlink()
-    app = draw("subset")
+    app = draw("subset", session=OPENED)
     find(app, "images-it").set_value("copy").run()
     app.button("export-it").click().run()
     said = written(app)

@@ -186,7 +186,7 @@ def export(
     context: Context, definition: SubsetDefinition, file_format: str, overwrite: bool = False
 ) -> None:
     folder = default_export_folder(context.workspace, definition.name, file_format)
-    job = start_export(context, definition, ExportOptions(file_format), folder, overwrite)
+    job = start_export(context.workspace, definition, ExportOptions(file_format), folder, overwrite)
     assert job.wait_for_end(60)
     assert job.state == "done", job.error
 

@@ -24,8 +24,9 @@ from dashboard.pages.subset import panels
 from dashboard.pages.subset.export_form import choose_options
 from dashboard.pages.subset.push import show_push
 from dashboard.text import formatting
-from dashboard.view.state import Key
-from dashboard.widgets import figures, notices, poller
+from dashboard.view.state import Key, View
+from dashboard.widgets import figures, notices, page_frame, poller
+from dashboard.widgets.lazy_popover import close_popover, lazy_popover
 from scoring.columns.parts import list_columns
 from scoring.errors import VisnecError
 from scoring.exports.options import MANIFEST, ExportOptions
@@ -50,40 +51,48 @@ _MIME = {
 # ---- the options of an export --------------------------------------------------------------------
 
 
-def show_export_button(context: Context, definition: SubsetDefinition, section: str) -> None:
+def show_export_popover(workspace: Workspace, definition: SubsetDefinition, section: str) -> None:
     """Show a button that unfolds the options; ``section`` shows the outcome of a short export."""
-    name, root = definition.name, context.workspace.root
-    with st.popover("Export", icon=":material/download:"):
-        columns = [column.name for column in list_columns(context.workspace)]
-        chosen = choose_options(definition, columns)
-        allow_missing = chosen.pop("allow_missing_images", False)
-        default = default_export_folder(context.workspace, name, chosen["format"])
-        typed = st.text_input(
-            "Folder on this machine",
-            key=f"export-to-{name}",
-            placeholder=str(default),
-            help="A new or empty folder, or an earlier export to replace",
-        )
-        folder = Path(typed).expanduser() if typed else default
-        st.code(str(folder), language=None, wrap_lines=True)
-        exists = (folder / MANIFEST).exists()
-        label = "Replace the existing export" if exists else "Export now"
-        if not st.button(label, key=f"export-{name}", type="primary"):
-            return
-        try:
-            options = ExportOptions(**chosen)
-            job = start_export(context, definition, options, folder, exists, allow_missing)
-        except (VisnecError, OSError) as error:
-            notices.show_problem(error, "The export was not started")
-            return
-        if job.wait_for_end(_WAIT_SECONDS) and job.state == "failed":
-            dismiss_export_job(root, job)
-            notices.show_notice("problem", "The export failed", job.error)
-            return
-        if job.state == "done":
-            dismiss_export_job(root, job)
-            notices.set_message("done", *describe_result(job), section)
-        st.rerun()
+    key = f"export-options-{definition.name}"
+    with lazy_popover("Export", key, icon=":material/download:") as is_drawn:
+        if is_drawn and _show_options(workspace, definition, section):
+            close_popover(key)
+            st.rerun()
+
+
+def _show_options(workspace: Workspace, definition: SubsetDefinition, section: str) -> bool:
+    """Show the options of an export; return whether one was started."""
+    name, root = definition.name, workspace.root
+    columns = [column.name for column in list_columns(workspace)]
+    chosen = choose_options(definition, columns)
+    allow_missing = chosen.pop("allow_missing_images", False)
+    default = default_export_folder(workspace, name, chosen["format"])
+    typed = st.text_input(
+        "Folder on this machine",
+        key=f"export-to-{name}",
+        placeholder=str(default),
+        help="A new or empty folder, or an earlier export to replace",
+    )
+    folder = Path(typed).expanduser() if typed else default
+    st.code(str(folder), language=None, wrap_lines=True)
+    exists = (folder / MANIFEST).exists()
+    label = "Replace the existing export" if exists else "Export now"
+    if not st.button(label, key=f"export-{name}", type="primary"):
+        return False
+    try:
+        options = ExportOptions(**chosen)
+        job = start_export(workspace, definition, options, folder, exists, allow_missing)
+    except (VisnecError, OSError) as error:
+        notices.show_problem(error, "The export was not started")
+        return False
+    if job.wait_for_end(_WAIT_SECONDS) and job.state == "failed":
+        dismiss_export_job(root, job)
+        notices.show_notice("problem", "The export failed", job.error)
+        return False
+    if job.state == "done":
+        dismiss_export_job(root, job)
+        notices.set_message("done", *describe_result(job), section)
+    return True
 
 
 # ---- all exports, and those in progress ----------------------------------------------------------
@@ -110,7 +119,7 @@ def show_exports(context: Context) -> None:
         notices.show_note("Unreadable export", problem)
     if len(exports) >= 2:
         with st.expander("Compare two exports"):
-            _compare_exports(context, exports)
+            _compare_exports(exports)
 
 
 @st.fragment
@@ -195,19 +204,8 @@ def _show_export(workspace: Workspace, export: ExportSummary) -> None:
         if manifest.derived:
             details.append("derived: " + ", ".join(manifest.name_derived()))
         figures.show_entry(name, " · ".join(details), str(export.folder))
-    with buttons, st.container(horizontal=True, horizontal_alignment="right"):
-        st.button(
-            "Verify",
-            key=f"verify-{name}",
-            icon=":material/verified:",
-            help="Rebuilds the export from the workspace and compares every byte",
-            on_click=_request_verification,
-            args=(export,),
-        )
-        with st.popover("Files", icon=":material/folder_open:"):
-            _show_files(name, export)
-        with st.popover("Push", icon=":material/cloud_upload:"):
-            show_push(workspace, export)
+    with buttons:
+        _show_actions(workspace, export)
     verified = st.session_state.setdefault(Key.VERIFIED, {})
     version, outcome = verified.get(export.folder, ("", None))
     if version == export.version:
@@ -215,6 +213,27 @@ def _show_export(workspace: Workspace, export: ExportSummary) -> None:
             outcome = _verify_export(workspace, export)
             verified[export.folder] = (version, outcome)
         notices.show_notice(*outcome)
+
+
+@st.fragment
+def _show_actions(workspace: Workspace, export: ExportSummary) -> None:
+    name = export.folder.name
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button(
+            "Verify",
+            key=f"verify-{name}",
+            icon=":material/verified:",
+            help="Rebuilds the export from the workspace and compares every byte",
+            on_click=_request_verification,
+            args=(export,),
+        ):
+            st.rerun()
+        with lazy_popover("Files", f"files-{name}", icon=":material/folder_open:") as is_drawn:
+            if is_drawn:
+                _show_files(name, export)
+        with lazy_popover("Push", f"push-form-{name}", icon=":material/cloud_upload:") as is_drawn:
+            if is_drawn:
+                show_push(workspace, export)
 
 
 def _request_verification(export: ExportSummary) -> None:
@@ -272,7 +291,8 @@ def _verify_export(workspace: Workspace, export: ExportSummary) -> tuple[str, st
     return "done", f"Verified: {content} rebuilt, all bytes identical", notes
 
 
-def _compare_exports(context: Context, exports: list[ExportSummary]) -> None:
+@page_frame.view_fragment()
+def _compare_exports(context: Context, _view: View, exports: list[ExportSummary]) -> None:
     """Show which facts of two manifests differ and how far their samples agree."""
     by_name = {export.folder.name: export for export in exports}
     left, right, button = st.columns([2, 2, 1], vertical_alignment="bottom")

@@ -15,6 +15,7 @@ from dashboard.pages.subset.try_subset import show_trial_form
 from dashboard.text import formatting
 from dashboard.view.state import View, change_view
 from dashboard.widgets import figures, notices
+from dashboard.widgets.lazy_popover import close_popover, lazy_popover
 from scoring.errors import VisnecError
 from scoring.rules import Ablation, Control, Mixture, RandomShare, Weights, ablation_arms
 from scoring.runs.record import utc_now
@@ -25,6 +26,7 @@ from scoring.subsets.definitions import (
     name_arm,
     save_subset,
 )
+from scoring.workspace import Workspace
 
 _SECTION: Final = "saved subsets"
 _SAVE: Final = "save form"
@@ -90,22 +92,34 @@ def _show_subset(context: Context, definition: SubsetDefinition) -> None:
         details += [] if definition.hand_wins else ["manual decisions ignored"]
         details += [f"saved {formatting.moment(definition.created_at)}"]
         figures.show_entry(name, summary, " · ".join(details))
-    with buttons, st.container(horizontal=True, horizontal_alignment="right"):
-        st.button(
+    with buttons:
+        _show_actions(context.workspace, definition)
+
+
+@st.fragment
+def _show_actions(workspace: Workspace, definition: SubsetDefinition) -> None:
+    name = definition.name
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button(
             "Open",
             key=f"open-{name}",
             icon=":material/visibility:",
             on_click=_open_subset,
             args=(definition,),
             help="Sets the controls above to this rule",
-        )
+        ):
+            st.rerun()
         if arms := read_arms(definition):
-            _show_arms(context, name, arms)
-        show_trial_form(context, definition)
-        exports.show_export_button(context, definition, _SECTION)
-        with st.popover("", icon=":material/delete:", help="Delete this subset"):
-            st.text(f"Delete {name}? Its exports are kept.")
-            st.button("Delete", key=f"forget-{name}", on_click=_delete_subset, args=(name,))
+            _show_arms(workspace, name, arms)
+        show_trial_form(workspace, definition)
+        exports.show_export_popover(workspace, definition, _SECTION)
+        with lazy_popover(
+            "", f"delete-{name}", icon=":material/delete:", tooltip="Delete this subset"
+        ) as is_drawn:
+            if is_drawn:
+                st.text(f"Delete {name}? Its exports are kept.")
+                if st.button("Delete", key=f"forget-{name}", on_click=_delete_subset, args=(name,)):
+                    st.rerun()
 
 
 def _open_subset(definition: SubsetDefinition) -> None:
@@ -127,28 +141,31 @@ def _delete_subset(name: str) -> None:
 # ---- arms ----------------------------------------------------------------------------------------
 
 
-def _show_arms(context: Context, name: str, arms: dict[str, SubsetDefinition]) -> None:
+def _show_arms(workspace: Workspace, name: str, arms: dict[str, SubsetDefinition]) -> None:
     """Show a button that lists the arms of a subset and saves them."""
-
-    def save_arms() -> None:
-        for arm in arms.values():
-            try:
-                save_subset(context.workspace, replace(arm, created_at=utc_now()))
-            except (VisnecError, OSError) as error:
-                title, problem = (
-                    f"The arm {arm.name} was not saved",
-                    formatting.describe_error(error),
-                )
-                notices.set_message("problem", title, problem, _SECTION)
-                return
-        names = ", ".join(arm.name for arm in arms.values())
-        notices.set_message("done", f"Saved {formatting.plural(len(arms), 'arm')}", names, _SECTION)
-
-    with st.popover("Arms", icon=":material/science:"):
+    key = f"arms-list-{name}"
+    with lazy_popover("Arms", key, icon=":material/science:") as is_drawn:
+        if not is_drawn:
+            return
         st.text("Subsets of the same size that show what scores and clusters contribute:")
-        rows = [(arm.name, _ARM_MEANINGS.get(key, str(arm.rule))) for key, arm in arms.items()]
+        rows = [(arm.name, _ARM_MEANINGS.get(kind, str(arm.rule))) for kind, arm in arms.items()]
         figures.show_table(("Saved as", "Selects"), rows)
-        st.button("Save arms", key=f"arms-{name}", type="primary", on_click=save_arms)
+        if st.button("Save arms", key=f"arms-{name}", type="primary"):
+            _save_arms(workspace, arms)
+            close_popover(key)
+            st.rerun()
+
+
+def _save_arms(workspace: Workspace, arms: dict[str, SubsetDefinition]) -> None:
+    for arm in arms.values():
+        try:
+            save_subset(workspace, replace(arm, created_at=utc_now()))
+        except (VisnecError, OSError) as error:
+            title, problem = f"The arm {arm.name} was not saved", formatting.describe_error(error)
+            notices.set_message("problem", title, problem, _SECTION)
+            return
+    names = ", ".join(arm.name for arm in arms.values())
+    notices.set_message("done", f"Saved {formatting.plural(len(arms), 'arm')}", names, _SECTION)
 
 
 def read_arms(definition: SubsetDefinition) -> dict[str, SubsetDefinition]:

@@ -6,13 +6,14 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from dashboard.data.context import Context
 from dashboard.data.trial_processes import plan_trial
 from dashboard.view.navigation import PageName, go_to
 from dashboard.widgets import figures, notices
+from dashboard.widgets.lazy_popover import close_popover, lazy_popover
 from scoring.errors import VisnecError
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.trials.plan import ControlKind, Measure
+from scoring.workspace import Workspace
 
 _DEFAULT_CONTROLS = ("random", "all")
 _CONTROL_NAMES = {
@@ -24,25 +25,34 @@ _CONTROL_NAMES = {
 }
 
 
-def show_trial_form(context: Context, definition: SubsetDefinition) -> None:
+def show_trial_form(workspace: Workspace, definition: SubsetDefinition) -> None:
     """Show a button that unfolds the form; a planned trial opens on the Trials page."""
-    name = definition.name
-    with st.popover("Try", icon=":material/science:", help="Plan a trial of this subset"):
-        st.text("Train a model on this subset and on controls, and compare them on questions.")
-        with st.form(f"try-{name}", border=False):
-            typed = st.text_input("Name of the trial", value=name, key=f"trial-name-{name}")
-            options = _choose_options(name)
-            pressed = st.form_submit_button("Plan this trial", type="primary")
-        figures.show_caption("Nothing is trained before you start it on the Trials page.")
-        if not pressed:
-            return
-        try:
-            with st.spinner("Comparing the dataset with the evaluation sets …"):
-                plan_trial(context.workspace, typed.strip(), ["--subset", name, *options])
-        except (VisnecError, OSError) as error:
-            notices.show_problem(error, "The trial was not planned")
-            return
-    go_to(PageName.TRIALS, trial=typed.strip())
+    key = f"trial-form-{definition.name}"
+    tooltip = "Plan a trial of this subset"
+    with lazy_popover("Try", key, icon=":material/science:", tooltip=tooltip) as is_drawn:
+        trial = _plan_trial(workspace, definition.name) if is_drawn else None
+    if trial is not None:
+        close_popover(key)
+        go_to(PageName.TRIALS, trial=trial)
+
+
+def _plan_trial(workspace: Workspace, name: str) -> str | None:
+    """Show the form; return the name of the trial once one was planned."""
+    st.text("Train a model on this subset and on controls, and compare them on questions.")
+    with st.form(f"try-{name}", border=False):
+        typed = st.text_input("Name of the trial", value=name, key=f"trial-name-{name}")
+        options = _choose_options(name)
+        pressed = st.form_submit_button("Plan this trial", type="primary")
+    figures.show_caption("Nothing is trained before you start it on the Trials page.")
+    if not pressed:
+        return None
+    try:
+        with st.spinner("Comparing the dataset with the evaluation sets …"):
+            plan_trial(workspace, typed.strip(), ["--subset", name, *options])
+    except (VisnecError, OSError) as error:
+        notices.show_problem(error, "The trial was not planned")
+        return None
+    return typed.strip()
 
 
 def _choose_options(name: str) -> list[str]:
