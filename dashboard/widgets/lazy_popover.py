@@ -6,6 +6,7 @@ page, they would cost more than everything else on it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,10 +23,9 @@ def lazy_popover(
 
     Closing it keeps what was typed. Use it in a fragment: opening it reruns what is around it.
     """
-    if st.session_state.pop(f"close-{key}", False):
-        st.session_state[key] = False
-    popover = st.popover(label, key=key, on_change="rerun", icon=icon, help=tooltip)
-    drawn: set[str] = st.session_state.setdefault("drawn popovers", set())
+    drawn: set[str] = st.session_state.setdefault("popovers drawn", set())
+    current = f"{key}-{_count_closings()[key]}"
+    popover = st.popover(label, key=current, on_change="rerun", icon=icon, help=tooltip)
     if popover.open:
         drawn.add(key)
     with popover:
@@ -35,5 +35,14 @@ def lazy_popover(
 
 
 def close_popover(key: str) -> None:
-    """Close a popover the next time that it is drawn."""
-    st.session_state[f"close-{key}"] = True
+    """Close a popover from the next time on that it is drawn.
+
+    It gets a new key: setting the state of the old one does not reach a browser that draws the
+    popover at another place of the page by then, and opens it again with the next rerun.
+    """
+    _count_closings()[key] += 1
+
+
+def _count_closings() -> Counter[str]:
+    closings: Counter[str] = st.session_state.setdefault("popovers closed", Counter())
+    return closings

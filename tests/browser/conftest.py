@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.browser import hostile
@@ -32,6 +32,16 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
+# Ends once nothing in the page has changed for 200 ms, or after 10 s.
+REST = """() => new Promise((done) => {
+  let timer = 0;
+  const observer = new MutationObserver(wait);
+  function end() { observer.disconnect(); done(); }
+  function wait() { clearTimeout(timer); timer = setTimeout(end, 200); }
+  observer.observe(document.body, { subtree: true, childList: true, attributes: true });
+  setTimeout(end, 10_000);
+  wait();
+})"""
 PAGES = ("overview", "explore", "compare", "evaluate", "review", "subset", "trials", "runs")
 # The first page has an empty address.
 ADDRESSES = {name: "" if name == "overview" else name for name in PAGES}
@@ -158,12 +168,33 @@ class Watched:
         return self.page
 
     def settle(self) -> None:
-        """Wait until Streamlit has drawn the page and no script runs."""
+        """Wait until no script runs and Streamlit has drawn the page.
+
+        It draws for up to half a second after the script has ended, and a script of some
+        milliseconds is never marked as running; so the page has to rest for a moment, too.
+        """
+        self._wait_until_idle()
+        self.page.evaluate(REST)
+        self._wait_until_idle()
+
+    def _wait_until_idle(self) -> None:
         expect(self.page.locator("h1").first).to_be_visible()
         expect(self.page.locator('[data-testid="stStatusWidget"]')).to_have_count(0)
         expect(self.page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
         app = self.page.locator('[data-testid="stApp"]')
         expect(app).to_have_attribute("data-test-script-state", "notRunning")
+
+    def press(self, button: Locator) -> None:
+        """Click a button of a page that is drawn: one that is just replaced loses the click."""
+        self.settle()
+        button.click()
+
+    def save_subset(self, name: str) -> None:
+        """Save the rule on the Subset page; until that is drawn, another row has the new place."""
+        self.page.get_by_label("Save as").fill(name)
+        self.page.get_by_role("button", name="Save", exact=True).click()
+        expect(self.page.get_by_text(f"Saved as {name}")).to_be_visible()
+        self.settle()
 
     def choose(self, label: str, option: str | re.Pattern[str]) -> None:
         """Choose an option; open the list again if the page scrolls meanwhile, which closes it."""

@@ -68,7 +68,7 @@ def test_explore_filters_and_opens_a_sample_with_its_image_and_predictions(demo:
     page = demo.open("explore")
     tiles = page.locator("button.tile")
     expect(tiles.first).to_be_visible()
-    page.get_by_role("button", name="Filter").click()
+    demo.press(page.get_by_role("button", name="Filter"))
     field = page.get_by_label("Text", exact=True)
     field.fill("colour")
     field.press("Enter")
@@ -93,13 +93,10 @@ def test_explore_filters_and_opens_a_sample_with_its_image_and_predictions(demo:
 
 def test_a_subset_is_saved_exported_and_rebuilt_byte_for_byte(demo: Watched) -> None:
     page = demo.open("subset", "?rule=top-share&share=0.4&hand=0")
-    page.get_by_label("Save as").fill("browser-choice")
-    page.get_by_role("button", name="Save", exact=False).first.click()
-    expect(page.get_by_text("Saved as browser-choice")).to_be_visible()
-    demo.settle()  # until then the new row shows the buttons of the one that was there
+    demo.save_subset("browser-choice")
     saved = page.locator(".st-key-saved-browser-choice")
-    saved.get_by_role("button", name="Export").click()
-    page.get_by_role("button", name="Export now").click()
+    demo.press(saved.get_by_role("button", name="Export"))
+    demo.press(page.get_by_role("button", name="Export now"))
     expect(page.get_by_text("Exported 221 samples of browser-choice")).to_be_visible()
     workspace = open_workspace(demo.server.root)
     report = verify_manifest(workspace.exports_dir / "browser-choice", workspace)

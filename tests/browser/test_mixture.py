@@ -35,12 +35,11 @@ def test_targets_are_typed_normalized_saved_and_exported(demo: Watched) -> None:
     expect(page.get_by_text("The targets add up to 100 %.")).to_be_visible()
     for label, value in (("Repeats at most", "6"), ("Samples to keep", "100")):
         if label == "Samples to keep":
-            page.get_by_role("radio", name="Number", exact=True).click()
+            demo.press(page.get_by_role("radio", name="Number", exact=True))
             demo.settle()
         page.get_by_label(label).fill(value)
         page.get_by_label(label).press("Enter")
-        demo.settle()
-    page.get_by_role("button", name="Equal").click()
+    demo.press(page.get_by_role("button", name="Equal"))
     expect(page).to_have_url(re.compile("target="))
     demo.settle()
     assert set(targets(page).values()) == {0.25}
@@ -49,8 +48,7 @@ def test_targets_are_typed_normalized_saved_and_exported(demo: Watched) -> None:
     demo.type_into_cell("75", row=0, column=2, n_columns=3)  # the largest source
     expect(page.get_by_text("The targets add up to 150 %")).to_be_visible()
     expect(page.get_by_text("This rule cannot be applied")).to_be_visible()
-    demo.settle()
-    page.get_by_role("button", name="Normalise to 100 %").click()
+    demo.press(page.get_by_role("button", name="Normalise to 100 %"))
     expect(page.get_by_text("The targets add up to 100 %.")).to_be_visible()
     demo.settle()
     shares = targets(page)
@@ -59,14 +57,12 @@ def test_targets_are_typed_normalized_saved_and_exported(demo: Watched) -> None:
     row = cells(page, largest)
     assert [row[3], row[5], row[7]] == ["50.0 %", "50.0 %", "50"]
 
-    page.get_by_label("Save as").fill("blend")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("Saved as blend")).to_be_visible()
+    demo.save_subset("blend")
     rule = read_subset(open_workspace(demo.server.root), "blend").rule
     assert rule == Mixture(tuple(shares.items()), count=100, max_repeat=6, seed=1)
     link = page.url
     demo.open("subset", "?rule=threshold")
-    page.locator(".st-key-saved-blend").get_by_role("button", name="Open").click()
+    demo.press(page.locator(".st-key-saved-blend").get_by_role("button", name="Open"))
     expect(page).to_have_url(re.compile("rule=mixture"))
     demo.settle()
     assert parse_qs(urlsplit(page.url).query).items() >= parse_qs(urlsplit(link).query).items()
@@ -87,14 +83,10 @@ def test_groups_below_their_target_are_named_and_repeats_exported(demo: Watched)
     page.go_back()
     expect(note).to_be_visible()
     demo.settle()
-    page.get_by_label("Save as").fill("upsampled")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("Saved as upsampled")).to_be_visible()
-    demo.settle()  # until then the new row shows the buttons of the one that was there
-    page.locator(".st-key-saved-upsampled").get_by_role("button", name="Export").click()
+    demo.save_subset("upsampled")
+    demo.press(page.locator(".st-key-saved-upsampled").get_by_role("button", name="Export"))
     demo.choose("Weights", "as repeated records")
-    demo.settle()
-    page.get_by_role("button", name="Export now").click()
+    demo.press(page.get_by_role("button", name="Export now"))
     expect(page.get_by_text(re.compile("^Exported .* of upsampled"))).to_be_visible()
     folder = demo.server.root / "exports" / "upsampled"
     manifest = read_manifest(folder)

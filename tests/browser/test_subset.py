@@ -14,13 +14,10 @@ from tests.browser.conftest import Watched
 
 def test_a_subset_is_saved_exported_and_verified(demo: Watched) -> None:
     page = demo.open("subset", "?rule=top-share&share=0.25")
-    page.get_by_label("Save as").fill("quarter")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("Saved as quarter")).to_be_visible()
-    demo.settle()  # until then the new row shows the buttons of the one that was there
+    demo.save_subset("quarter")
     saved = page.locator(".st-key-saved-quarter")
-    saved.get_by_role("button", name="Export").click()
-    page.get_by_role("button", name="Export now").click()
+    demo.press(saved.get_by_role("button", name="Export"))
+    demo.press(page.get_by_role("button", name="Export now"))
     expect(page.get_by_text(re.compile(r"^Exported \d+ samples of quarter"))).to_be_visible()
     expect(page.get_by_text("Folder on this machine")).to_have_count(0)  # the options are closed
     folder = demo.server.root / "exports" / "quarter"
@@ -28,12 +25,11 @@ def test_a_subset_is_saved_exported_and_verified(demo: Watched) -> None:
     records = json.loads((folder / "samples.json").read_text("utf-8"))
     assert len(records) == report.n_samples > 0
     export = page.locator(".st-key-export-of-quarter")
-    demo.settle()
-    export.get_by_role("button", name="Verify").click()
+    demo.press(export.get_by_role("button", name="Verify"))
     expect(export.get_by_text("all bytes identical")).to_be_visible()
-    export.get_by_role("button", name="Files").click()
+    demo.press(export.get_by_role("button", name="Files"))
     with page.expect_download() as download:
-        page.get_by_role("button", name="samples.json").click()
+        demo.press(page.get_by_role("button", name="samples.json"))
     assert download.value.path().read_bytes() == (folder / "samples.json").read_bytes()
     demo.assert_sound()
 
@@ -48,7 +44,7 @@ def test_a_random_draw_from_a_band_is_set_up(demo: Watched) -> None:
     demo.choose("Select by", "Random draw from a band")
     expect(page).to_have_url(re.compile("rule=band"))
     expect(page.get_by_text("Evidence: 15 % drawn from 0.25")).to_be_visible()
-    page.get_by_role("radio", name="Number", exact=True).click()
+    demo.press(page.get_by_role("radio", name="Number", exact=True))
     expect(page).to_have_url(re.compile("amount=count"))
     page.get_by_label("Samples to keep").fill("7")
     page.get_by_label("Samples to keep").press("Enter")
@@ -61,7 +57,7 @@ def test_a_rule_is_chosen_changed_saved_and_compared(demo: Watched) -> None:
     page = demo.open("subset")
     demo.choose("Select by", "Highest scores per group")
     expect(page).to_have_url(re.compile("rule=budget$"))
-    page.get_by_role("radio", name="Per source", exact=True).click()
+    demo.press(page.get_by_role("radio", name="Per source", exact=True))
     expect(page).to_have_url(re.compile("rule=per-source"))
     demo.settle()
     before = _size(page)
@@ -70,9 +66,7 @@ def test_a_rule_is_chosen_changed_saved_and_compared(demo: Watched) -> None:
     expect(page).to_have_url(re.compile("share=0.4"))
     demo.settle()
     assert int(_size(page).replace(",", "")) > int(before.replace(",", ""))
-    page.get_by_label("Save as").fill("by-source")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("Saved as by-source")).to_be_visible()
+    demo.save_subset("by-source")
 
     demo.open("subset", "?rule=per-source&share=0.2&panel=compare&subset_b=by-source")
     overlap = page.locator(".vn-figure", has_text="Overlap").locator(".vn-value").first

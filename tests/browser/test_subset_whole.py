@@ -32,14 +32,6 @@ def fill(page: Page, label: str, value: str) -> None:
     field.press("Enter")
 
 
-def save_as(page: Page, name: str) -> None:
-    page.get_by_label("Save as").fill(name)
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text(f"Saved as {name}")).to_be_visible()
-    app = page.locator('[data-testid="stApp"]')
-    expect(app).to_have_attribute("data-test-script-state", "notRunning")
-
-
 def test_a_weighted_mixture_is_exported_with_every_option(demo: Watched, tmp_path: Path) -> None:
     page = demo.open("subset", "?rule=weights")
     share = figure(page, "Effective share").inner_text()
@@ -49,7 +41,7 @@ def test_a_weighted_mixture_is_exported_with_every_option(demo: Watched, tmp_pat
     expect(page.get_by_text("Expected mixture by source")).to_be_visible()
 
     # Decisions of other tests on the same workspace do not count here.
-    page.locator("label", has_text="Manual decisions override the rule").click()
+    demo.press(page.locator("label", has_text="Manual decisions override the rule"))
     expect(page).to_have_url(re.compile("hand=0"))
     demo.settle()
     before = number(page, "Samples in the subset")
@@ -57,12 +49,12 @@ def test_a_weighted_mixture_is_exported_with_every_option(demo: Watched, tmp_pat
     n_text_only = int(re.findall(r"\((\d+)\)", switch.inner_text())[0])
     switch.click()
     expect(figure(page, "Samples in the subset")).to_have_text(str(before + n_text_only))
-    page.locator("label", has_text="Include other samples without a score").click()
+    demo.press(page.locator("label", has_text="Include other samples without a score"))
     expect(page).to_have_url(re.compile("unscored=1"))
     demo.settle()
-    save_as(page, "mixed")
+    demo.save_subset("mixed")
 
-    page.locator(".st-key-saved-mixed").get_by_role("button", name="Export").click()
+    demo.press(page.locator(".st-key-saved-mixed").get_by_role("button", name="Export"))
     demo.choose("Format", "jsonl")
     demo.choose("Images", "copied next to the records")
     demo.choose("Weights", "as repeated records")
@@ -71,18 +63,15 @@ def test_a_weighted_mixture_is_exported_with_every_option(demo: Watched, tmp_pat
     fill(page, "Key that is false in masked answers", "train_on")
     fill(page, "Answer score from", "")
     fill(page, "Folder on this machine", str(tmp_path / "out"))
-    demo.settle()
-    page.get_by_role("button", name="Export now").click()
+    demo.press(page.get_by_role("button", name="Export now"))
     expect(page.get_by_text("--turns mask needs --turn-min or --turn-max")).to_be_visible()
     fill(page, "below", "0.5")
-    demo.settle()
-    page.get_by_role("button", name="Export now").click()
+    demo.press(page.get_by_role("button", name="Export now"))
     refused = re.compile(r"^\d+ images are missing, so nothing was exported")
     expect(page.get_by_text(refused)).to_be_visible()
     assert not (tmp_path / "out").exists()
-    page.locator("label", has_text="Export without missing images").click()
-    demo.settle()
-    page.get_by_role("button", name="Export now").click()
+    demo.press(page.locator("label", has_text="Export without missing images"))
+    demo.press(page.get_by_role("button", name="Export now"))
     expect(page.get_by_text(re.compile("^Exported .* of mixed"))).to_be_visible()
     manifest = read_manifest(tmp_path / "out")
     n_missing = manifest.n_missing_images
@@ -109,10 +98,10 @@ def test_a_weighted_mixture_is_exported_with_every_option(demo: Watched, tmp_pat
 
 def test_save_arms_stop_a_waiting_export_and_download_an_archive(demo: Watched) -> None:
     page = demo.open("subset", "?rule=paper&share=0.3")
-    save_as(page, "armed")
+    demo.save_subset("armed")
     saved = page.locator(".st-key-saved-armed")
-    saved.get_by_role("button", name="Arms").click()
-    page.get_by_role("button", name="Save arms").click()
+    demo.press(saved.get_by_role("button", name="Arms"))
+    demo.press(page.get_by_role("button", name="Save arms"))
     expect(page.get_by_text("Saved 5 arms")).to_be_visible()
     names = {path.stem for path in (demo.server.root / "subsets").glob("armed*.json")}
     assert len(names) == 6
@@ -122,30 +111,29 @@ def test_save_arms_stop_a_waiting_export_and_download_an_archive(demo: Watched) 
     exports = demo.server.root / "exports"
     exports.mkdir(exist_ok=True)
     with FileLock(exports / ".export.lock"):
-        saved.get_by_role("button", name="Export").click()
+        demo.press(saved.get_by_role("button", name="Export"))
         demo.choose("Images", "copied next to the records")
-        demo.settle()
-        page.get_by_role("button", name="Export now").click()
+        expect(page.get_by_test_id("stPopoverBody")).to_have_count(1)  # the arms stay closed
+        demo.press(page.get_by_role("button", name="Export now"))
         waits = page.get_by_role(
             "img", name="armed is waiting for another export of this workspace"
         )
         expect(waits).to_be_visible()
         # Streamlit shows a button of this name, too, while a page runs.
-        page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True).click()
+        demo.press(page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True))
         expect(page.get_by_text("The export of armed was stopped")).to_be_visible()
     assert not (exports / "armed").exists()
-    page.get_by_role("button", name="Dismiss", exact=True).click()
+    demo.press(page.get_by_role("button", name="Dismiss", exact=True))
     expect(page.get_by_text("The export of armed was stopped")).to_have_count(0)
 
     demo.open("subset")
-    page.locator(".st-key-saved-armed").get_by_role("button", name="Export").click()
+    demo.press(page.locator(".st-key-saved-armed").get_by_role("button", name="Export"))
     demo.choose("Images", "copied next to the records")
-    demo.settle()
-    page.get_by_role("button", name="Export now").click()
+    demo.press(page.get_by_role("button", name="Export now"))
     export = page.locator(".st-key-export-of-armed")
-    export.get_by_role("button", name="Files").click()
+    demo.press(export.get_by_role("button", name="Files"))
     with page.expect_download() as download:
-        page.get_by_role("button", name=re.compile("^All files")).click()
+        demo.press(page.get_by_role("button", name=re.compile("^All files")))
     with zipfile.ZipFile(download.value.path()) as archive:
         inside = set(archive.namelist())
         content = archive.read("armed/samples.json")

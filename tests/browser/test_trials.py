@@ -39,32 +39,29 @@ def test_a_subset_is_tried_stopped_and_resumed(trialled: tuple[Served, Watched])
     served, watched = trialled
     workspace = open_workspace(served.root)
     page = watched.open("subset", "?rule=band&minimum=0.25&share=0.1")
-    page.get_by_label("Save as").fill("tried")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("Saved as tried")).to_be_visible()
-    watched.settle()  # until then the new row shows the buttons of the one that was there
+    watched.save_subset("tried")
 
-    page.locator(".st-key-saved-tried").get_by_role("button", name="Try").click()
+    watched.press(page.locator(".st-key-saved-tried").get_by_role("button", name="Try"))
     page.get_by_role("textbox", name="Model").fill(str(bundled_folder("tiny-vlm")))
     page.get_by_role("spinbutton", name="Seeds").fill("3")
-    page.get_by_role("button", name="Plan this trial").click()
+    watched.press(page.get_by_role("button", name="Plan this trial"))
     expect(page.get_by_text("at least one evaluation set")).to_be_visible()
     assert list_trials(workspace) == []
     page.get_by_role("textbox", name="Evaluation sets").fill(str(HELD_OUT / "text.json"))
-    page.get_by_role("button", name="Plan this trial").click()
+    watched.press(page.get_by_role("button", name="Plan this trial"))
     expect(page).to_have_url(re.compile(r"/trials\?.*trial=tried"))
     expect(page.get_by_text("0 of 9 trainings done")).to_be_visible()
     expect(page.get_by_text("No results yet")).to_be_visible()
 
-    page.get_by_role("button", name="Start").click()
+    watched.press(page.get_by_role("button", name="Start"))
     expect(page.get_by_text(re.compile("[1-8] of 9 trainings done"))).to_be_visible()
-    page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True).click()
+    watched.press(page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True))
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     plan = read_plan(workspace, "tried")
     before = {(result.arm, result.seed): result for result in read_results(workspace, plan)}
     assert 1 <= len(before) < 9
 
-    page.get_by_role("button", name="Resume").click()
+    watched.press(page.get_by_role("button", name="Resume"))
     conclusion = re.compile(r"(better|worse|not significant|as good as all|no conclusion)")
     expect(page.get_by_role("button", name="Resume")).to_have_count(0)
     expect(  # after up to eight trainings

@@ -64,7 +64,7 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"turns": "mask", "turn_min": 0.0, "turn_max": 0.5, "mask_key": "train"},
     ),
 }
-OPENED = {"export-options-it": True}
+OPENED = {"export-options-it-0": True}
 FIRST = ("trainer", "format", "weights", "turns", "card")  # others appear with them
 
 
@@ -108,9 +108,9 @@ def test_options_are_drawn_once_opened_and_kept_when_closed(
     save_subset(context.workspace, read_definition(context, View(rule=RuleKind.TOP_SHARE), "it"))
     app = draw("subset")
     assert "format-it" not in [one.key for one in app.selectbox]
-    app.session_state["export-options-it"] = True
+    app.session_state["export-options-it-0"] = True
     find(app.run(), "license-it").set_value("cc0-1.0").run()
-    app.session_state["export-options-it"] = False
+    app.session_state["export-options-it-0"] = False
     assert find(app.run(), "license-it").value == "cc0-1.0"
 
 

@@ -172,7 +172,7 @@ def test_the_page_pushes_an_export(
     monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     with running_hub() as hub:
         use_hub(hub, tmp_path / "home", monkeypatch)
-        app = draw("subset", session={"push-form-it": True})
+        app = draw("subset", session={"push-form-it-0": True})
         assert app.button("push-it").disabled
         app.text_input("push-to-it").set_value("it").run()
         app.button("push-it").click().run()

@@ -148,7 +148,7 @@ def test_subset_reports_limits_that_keep_nothing(root: Path, draw: Draw) -> None
 
 
 def test_subset_goes_from_a_rule_to_a_verified_export(root: Path, draw: Draw) -> None:
-    opened = {"export-options-best": True, "delete-best": True}
+    opened = {"export-options-best-0": True, "delete-best-0": True}
     app = draw("subset", {"rule": "top-count", "count": "20", "hand": "0"}, opened)
     app.text_input("subset_name").set_value("best")
     _press(app, "Save")
@@ -171,7 +171,7 @@ def test_subset_verifies_again_if_another_action_aborts_it(
     root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parameters = {"rule": "top-count", "count": "20", "hand": "0"}
-    app = draw("subset", parameters, {"export-options-best": True})
+    app = draw("subset", parameters, {"export-options-best-0": True})
     app.text_input("subset_name").set_value("best")
     _press(app, "Save")
     app.button("export-best").click().run()

@@ -397,7 +397,7 @@ def test_the_arms_of_a_subset_are_saved_with_one_click(
     root: Path, context: Context, draw: Draw
 ) -> None:
     save_subset(context.workspace, read_definition(context, View(rule=RuleKind.PAPER), "paper15"))
-    app = draw("subset", session={"arms-list-paper15": True})
+    app = draw("subset", session={"arms-list-paper15-0": True})
     app.button("arms-paper15").click().run()
     assert "Saved 5 arms" in written(app)
     saved = {one.name: one for one in list_subsets(context.workspace)}
