@@ -23,14 +23,17 @@ and the classes from ``FIRST_VALUE`` on compete for a pixel."""
 MAX_CLASSES: Final = 15
 _N_SHADES: Final = 17  # of opacity; with 15 classes and the clear colour at most 256 colours
 _LOWEST_ALPHA: Final = 0.5
-_DOT_SIZES: Final = ((2_000, 5), (20_000, 3), (100_000, 2))  # most points in view, pixels of each
+_DOT_SIZES: Final = ((2_000, 5), (20_000, 3), (100_000, 2))  # most points in view, width of each
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Viewport:
-    """The part of the map in view, in its units with ``y1`` at the top, and its size in pixels."""
+    """The part of the map in view, in its units with ``y1`` at the top, and its size in pixels.
+
+    ``density`` is the number of pixels per CSS pixel of the browser, in which dots are measured.
+    """
 
     x0: float
     x1: float
@@ -38,6 +41,7 @@ class Viewport:
     y1: float
     width: int
     height: int
+    density: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,10 +127,13 @@ def _find_pixels(
     shown = np.flatnonzero(in_view)
     column, row = across[shown].astype(np.int32), down[shown].astype(np.int32)
     size = next((size for most, size in _DOT_SIZES if len(shown) <= most), 1)
+    size = max(1, round(size * viewport.density))
     if size == 1:
         return shown, (row * width + column)[None]
-    down_by, right_by = np.indices((size, size), np.int32).reshape(2, -1, 1) - size // 2
-    is_in_dot = (down_by**2 + right_by**2 <= 6).ravel()  # the largest has no corners
-    rows = np.clip(row + down_by[is_in_dot], 0, height - 1)
-    columns = np.clip(column + right_by[is_in_dot], 0, width - 1)
+    down_by, right_by = np.indices((size, size), np.int32).reshape(2, -1) - size // 2
+    middle = (size - 1) / 2 - size // 2
+    is_in_dot = (down_by - middle) ** 2 + (right_by - middle) ** 2 <= (size / 2) ** 2  # round
+    down_by, right_by = down_by[is_in_dot, None], right_by[is_in_dot, None]
+    rows = np.clip(row + down_by, 0, height - 1)
+    columns = np.clip(column + right_by, 0, width - 1)
     return shown, rows * width + columns

@@ -34,7 +34,9 @@ from scoring.database.queries.browse import matching_rows
 from scoring.database.queries.map_points import read_map
 from scoring.errors import WorkspaceError
 
-MAX_SIDE: Final = 1200  # pixels of a picture
+MAX_SIDE: Final = 2800  # pixels of a picture
+MAX_DENSITY: Final = 3  # pixels of a picture per pixel of the page
+MAX_SIDE_MOVING: Final = 1200  # of one that is shown while the map moves
 _LARGEST: Final = 1e6  # coordinate
 _SMALLEST: Final = 1e-3  # width and height of what is shown
 
@@ -109,6 +111,7 @@ def read_viewport(request: Mapping[str, str]) -> Viewport:
     try:
         x0, x1, y0, y1 = (float(request[side]) for side in ("x0", "x1", "y0", "y1"))
         width, height = int(request["width"]), int(request["height"])
+        density = float(request.get("density", 1))
     except (KeyError, ValueError):
         raise InvalidRequest("a picture has numbers x0, x1, y0, y1, width and height") from None
     limits_are_valid = all(abs(limit) <= _LARGEST for limit in (x0, x1, y0, y1))
@@ -116,7 +119,9 @@ def read_viewport(request: Mapping[str, str]) -> Viewport:
         raise InvalidRequest(f"x0 is below x1, y0 is below y1, and all are within {_LARGEST:g}")
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise InvalidRequest(f"a picture is 1 to {MAX_SIDE} pixels wide and high")
-    return Viewport(x0, x1, y0, y1, width, height)
+    if not 0 < density <= MAX_DENSITY:
+        raise InvalidRequest(f"the density is above 0 and at most {MAX_DENSITY}")
+    return Viewport(x0, x1, y0, y1, width, height, density)
 
 
 def describe_legend(context: Context, name: str, coloured: ColouredMap) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 // The map of samples. The server draws the part in view as a picture; while the next one is on its way the last one is
-// moved and scaled. Coordinates are in the map's unit with y upwards. The whole map fills the stage at a zoom of 1.
+// moved and scaled. A map at rest is drawn once more, with all pixels of the screen. Coordinates are in the map's unit with y upwards. The whole map fills the stage at a zoom of 1.
 
 const ZOOM_PER_PIXEL = 0.0016, ZOOM_STEP = 1.5, PAN_STEP = 60;
 const LEAST_ZOOM = 0.25, MOST_ZOOM = 100; // areas have one decimal
 const MARGIN = 0.04; // of the stage around the whole map
+const REST = 250, MOST_DENSITY = 3; // milliseconds; pixels of a picture per pixel of the page
 const CLICK_REACH = 4, LEAST_SHAPE = 6, LASSO_STEP = 4; // pixels
 const MODES = {
   move: ["Move", "Drag to move, wheel to zoom (V)"],
@@ -50,6 +51,7 @@ class SampleMap extends Widget {
 
   close() {
     this.watcher.disconnect();
+    this.startMoving();
     this.isClosed = true;
   }
 
@@ -127,34 +129,53 @@ class SampleMap extends Widget {
   // Request the view's picture. There is one request at a time; what changed meanwhile is requested after it.
   async refresh() {
     this.isStale = true;
+    this.startMoving();
     if (this.isLoading || !this.view) return;
     this.isLoading = true;
     if (!this.pictured) this.say("Drawing the map …");
     while (this.isStale && !this.isClosed) {
       this.isStale = false;
       try {
-        await this.loadPicture();
+        await this.loadPicture(this.densityMoving);
         this.say("");
       } catch (error) {
         this.say(`The map could not be drawn: ${error.message}`, true);
       }
     }
     this.isLoading = false;
+    if (!this.isClosed) this.resting = setTimeout(() => this.sharpen(), REST);
   }
 
-  async loadPicture() {
-    const view = { x: this.view.x, y: this.view.y, ...this.scales }, { address, max_side: most } = this.data;
+  startMoving() {
+    clearTimeout(this.resting);
+    this.sharpening?.abort();
+  }
+
+  async sharpen() {
+    const density = Math.min(devicePixelRatio, MOST_DENSITY, this.data.max_side / this.longSide);
+    if (density <= this.densityMoving) return;
+    this.sharpening = new AbortController();
+    await this.loadPicture(density, this.sharpening.signal).catch(() => {}); // the coarse one stays
+  }
+
+  get densityMoving() { return Math.min(1, this.data.max_side_moving / this.longSide); }
+
+  get longSide() { return Math.max(this.stage.clientWidth, this.stage.clientHeight); }
+
+  // Load the view's picture with so many pixels per pixel of the page.
+  async loadPicture(density, signal) {
+    const view = { x: this.view.x, y: this.view.y, ...this.scales }, { address } = this.data;
     const width = this.stage.clientWidth, height = this.stage.clientHeight;
-    const share = Math.min(1, most / Math.max(width, height));
-    const [columns, rows] = [width, height].map((side) => Math.max(1, Math.floor(side * share)));
+    const [columns, rows] = [width, height].map((side) => Math.max(1, Math.floor(side * density)));
     const limits = {
       x0: view.x, x1: view.x + width / view.across, y0: view.y - height / view.up, y1: view.y,
-      width: columns, height: rows,
+      width: columns, height: rows, density,
     };
     const request = Object.entries(limits).map(([name, value]) => `${name}=${value}`).join("&");
-    const answer = await fetch(`${address}&${request}`);
+    const answer = await fetch(`${address}&${request}`, { signal });
     if (!answer.ok) throw new Error(await answer.text());
     const picture = await createImageBitmap(await answer.blob());
+    if (signal?.aborted) return;
     setAttributes(this.canvas, { width: columns, height: rows, style: { width: `${width}px`, height: `${height}px` } });
     this.canvas.getContext("2d").drawImage(picture, 0, 0);
     picture.close();

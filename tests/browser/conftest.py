@@ -232,9 +232,11 @@ class Watched:
 
 
 @contextmanager
-def watching(browser: Browser, server: Served) -> Iterator[Watched]:
-    """Open a page in its own browser profile."""
-    context = browser.new_context(viewport={"width": 1440, "height": 950})
+def watching(browser: Browser, server: Served, density: float = 1) -> Iterator[Watched]:
+    """Open a page in its own browser profile, on a screen of this many pixels per CSS pixel."""
+    context = browser.new_context(
+        viewport={"width": 1440, "height": 950}, device_scale_factor=density
+    )
     context.set_default_timeout(90_000)
     page = context.new_page()
     watched = Watched(page, server)

@@ -165,6 +165,20 @@ def test_the_map_is_next_to_the_pictures_or_above_them(visited: Watched) -> None
     visited.assert_sound()
 
 
+def test_a_map_at_rest_has_all_pixels_of_the_screen(browser: Browser, server: Served) -> None:
+    with watching(browser, server, density=2) as watched:
+        stage = open_map(watched)
+        canvas = stage.locator("canvas")
+        sharp = 2 * int(stage.evaluate("stage => stage.clientWidth"))
+        expect(canvas).to_have_js_property("width", sharp)
+        drawn = int(stage.get_attribute("data-pictures") or "0")
+        stage.focus()
+        watched.page.keyboard.press("+")
+        expect(stage).to_have_attribute("data-pictures", str(drawn + 2))  # moving, and at rest
+        expect(canvas).to_have_js_property("width", sharp)
+        watched.assert_sound()
+
+
 def test_a_click_opens_a_sample_and_the_view_stays(visited: Watched) -> None:
     page, stage = visited.page, open_map(visited)
     stage.focus()

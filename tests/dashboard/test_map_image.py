@@ -92,5 +92,15 @@ def test_few_points_are_larger_dots(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(pixel[3] > 0 for pixel in two) == 9
 
 
+def test_dots_of_a_dense_picture_are_as_large_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(map_image, "_DOT_SIZES", ((1, 5),))
+    dense = Viewport(0, 7, 0, 7, 14, 14, density=2)
+    dot = np.array([pixel[3] > 0 for pixel in draw([(3.5, 3.5, 2)], dense)]).reshape(14, 14)
+    columns = np.flatnonzero(dot.any(0))
+    assert (columns[0], columns[-1]) == (2, 11)
+    assert np.array_equal(dot[2:12], dot[2:12][::-1]) and np.array_equal(dot, dot.T)
+    assert dot.sum() == 80  # round: 5 pixels are missing in each corner
+
+
 def test_an_empty_map_is_clear() -> None:
     assert {pixel[3] for pixel in draw([])} == {0}

@@ -11,6 +11,7 @@ from dashboard.data.context import Context, open_view_context
 from dashboard.data.facts import choose_map, read_maps
 from dashboard.data.sample_map import (
     MAX_SIDE,
+    MAX_SIDE_MOVING,
     describe_legend,
     find_sample,
     read_coloured_map,
@@ -110,6 +111,7 @@ def _read_data(context: Context, name: str, colour: MapColour) -> dict[str, Any]
         "address": _picture_address(context, name, colour),
         "size": MAP_SIZE,
         "max_side": MAX_SIDE,
+        "max_side_moving": MAX_SIDE_MOVING,
         "legend": describe_legend(context, name, read_coloured_map(context, name, colour)),
         "areas": [area.corners for area in context.filter.area if area.map == name],
         "clusters": [
