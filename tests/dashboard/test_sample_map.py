@@ -153,10 +153,13 @@ def test_pictures_come_from_the_route(on_map: Context, draw: Draw, client: TestC
         {"y1": "5.5001"},
         {"y0": ""},
         {"width": "0"},
-        {"width": "1201"},
+        {"width": "2801"},
         {"height": "100000"},
         {"height": "4.5"},
         {"height": "-3"},
+        {"density": "0"},
+        {"density": "nan"},
+        {"density": "3.1"},
     ],
 )
 def test_bad_requests_are_refused(
