@@ -59,16 +59,27 @@ def show_form(context: Context, row_idx: int, reviewer: str) -> None:
         notices.show_problem(error, "This does not fit the record")
     reasons = context.workspace.settings.edit_reasons
     why, what = st.columns([2, 5])
-    reason = why.selectbox("Reason", reasons, format_func=name_reason, key=f"edit-{row_idx}-why")
+    reason = why.selectbox(
+        "Reason",
+        reasons,
+        index=None,
+        format_func=name_reason,
+        key=f"edit-{row_idx}-why",
+        placeholder="choose one",
+    )
     note = what.text_input("Note", max_chars=_MAX_NOTE, key=f"edit-{row_idx}-note")
     is_new = problem is None and operations != list(base)
+    if is_new and reason is None:
+        figures.show_caption("Choose a reason, then save.")
     with st.container(horizontal=True):
-        save = st.button("Save edit", type="primary", disabled=not is_new, key="edit-save")
+        cannot_save = not is_new or reason is None
+        save = st.button("Save edit", type="primary", disabled=cannot_save, key="edit-save")
         restore = st.button(
             "Restore the imported record",
-            disabled=not base,
+            disabled=not base or reason is None,
             key="edit-restore",
-            help="Saves an edit without changes, also against other reviewers' edits.",
+            help="Saves an edit without changes, also against other reviewers' edits. Choose a "
+            "reason first.",
         )
         undo = st.button(
             "Undo my edit",
@@ -81,7 +92,7 @@ def show_form(context: Context, row_idx: int, reviewer: str) -> None:
         if undo:
             undo_edit(context.workspace, row_idx, reviewer=reviewer)
             _close_form(f"Undone: your edit of row {row_idx:,}")
-        elif save or restore:
+        elif reason is not None and (save or restore):
             chosen = operations if save else []
             saved = save_edit(
                 context.workspace, row_idx, chosen, reviewer=reviewer, reason=reason, note=note

@@ -416,7 +416,10 @@ def test_keys_do_not_decide_while_a_record_is_edited(demo: Watched) -> None:
     answer.press_sequentially("kid dude")
     answer.press("Control+Enter")
     expect(form.locator(".vn-edit .after").last).to_have_text("kid dude")
-    form.get_by_role("button", name="Save edit").click()
+    save = form.get_by_role("button", name="Save edit")
+    expect(save).to_be_disabled()  # until there is a reason
+    demo.choose("Reason", "ambiguous")
+    demo.press(save)
     expect(form).to_be_hidden()
     expect(deck.locator(".edit .after")).to_have_text("kid dude")
     expect(deck.locator(".caveat").first).to_contain_text("Edited")
@@ -424,5 +427,6 @@ def test_keys_do_not_decide_while_a_record_is_edited(demo: Watched) -> None:
     holds, events = on_disk(demo, "Editor")
     assert holds == {}
     [event] = events
-    assert (event.row_idx, event.edit is not None) == (row, True)
+    assert event.edit is not None
+    assert (event.row_idx, json.loads(event.edit)["reason"]) == (row, "ambiguous")
     demo.assert_sound()
