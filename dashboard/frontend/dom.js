@@ -88,6 +88,16 @@ const VN = {
   },
 };
 
+// Streamlit sets the colour scheme for its app; popovers and dialogs are outside it and get it from the root.
+function followColourScheme() {
+  const app = document.querySelector(".stApp"), root = document.documentElement;
+  if (!app || root.style.colorScheme) return; // another component does it
+  const follow = () => { root.style.colorScheme = getComputedStyle(app).colorScheme; };
+  new MutationObserver(follow).observe(app, { attributeFilter: ["class"] });
+  follow();
+}
+followColourScheme();
+
 /** What a component shows in its root. receive() is called after each rerun, with the data before it. */
 class Widget {
   /** @type {any} */ data = null; // what the page sent last

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.charts.theme import PAPER
+from dashboard.charts.theme import ACCENT, PANEL, PAPER
 from dashboard.view.state import View
 from tests.browser.conftest import PAGES, Served, Watched
 from tests.browser.hostile import ATTACKS
@@ -89,6 +89,21 @@ def test_no_page_is_wider_than_a_narrow_window(demo: Watched) -> None:
             assert_fits(demo, "dark", (name, query))
             demo.page.set_viewport_size({"width": 1100, "height": 900})
             assert_fits(demo, "dark", (name, query))
+
+
+def test_popovers_and_buttons_follow_the_theme(demo: Watched) -> None:
+    demo.page.emulate_media(color_scheme="dark")
+    page = demo.open("subset")
+    demo.press(page.locator(".st-key-saved-clean").get_by_role("button", name="Arms"))
+    heading = page.get_by_test_id("stPopoverBody").locator("th").first
+    save = page.get_by_role("button", name="Save arms")
+    for scheme in ("dark", "light"):
+        is_dark = scheme == "dark"
+        demo.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        expect(heading).to_have_css("background-color", rgb(PANEL.of(is_dark)))
+        expect(save).to_have_css("background-color", rgb(ACCENT.of(is_dark)))
+        expect(save.locator("p")).to_have_css("color", rgb(PAPER.of(is_dark)))
+    demo.assert_sound()
 
 
 def assert_fits(watched: Watched, scheme: str, where: tuple[str, str]) -> None:
