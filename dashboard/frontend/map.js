@@ -1,10 +1,11 @@
 // The map of samples. The server draws the part in view as a picture; while the next one is on its way the last one is
-// moved and scaled. A map at rest is drawn once more, with all pixels of the screen. Coordinates are in the map's unit with y upwards. The whole map fills the stage at a zoom of 1.
+// moved and scaled. Once the map does not move, it is drawn again with all pixels of the screen. Coordinates are in the
+// map's unit with y upwards. The whole map fills the stage at a zoom of 1.
 
 const ZOOM_PER_PIXEL = 0.0016, ZOOM_STEP = 1.5, PAN_STEP = 60;
 const LEAST_ZOOM = 0.25, MOST_ZOOM = 100; // areas have one decimal
 const MARGIN = 0.04; // of the stage around the whole map
-const REST = 250, MOST_DENSITY = 3; // milliseconds; pixels of a picture per pixel of the page
+const PAUSE = 250, MOST_DENSITY = 3; // milliseconds; pixels of a picture per pixel of the page
 const CLICK_REACH = 4, LEAST_SHAPE = 6, LASSO_STEP = 4; // pixels
 const MODES = {
   move: ["Move", "Drag to move, wheel to zoom (V)"],
@@ -143,11 +144,11 @@ class SampleMap extends Widget {
       }
     }
     this.isLoading = false;
-    if (!this.isClosed) this.resting = setTimeout(() => this.sharpen(), REST);
+    if (!this.isClosed) this.paused = setTimeout(() => this.sharpen(), PAUSE);
   }
 
   startMoving() {
-    clearTimeout(this.resting);
+    clearTimeout(this.paused);
     this.sharpening?.abort();
   }
 
@@ -162,7 +163,7 @@ class SampleMap extends Widget {
 
   get longSide() { return Math.max(this.stage.clientWidth, this.stage.clientHeight); }
 
-  // Load the view's picture with so many pixels per pixel of the page.
+  // Load the view's picture with `density` pixels per pixel of the page.
   async loadPicture(density, signal) {
     const view = { x: this.view.x, y: this.view.y, ...this.scales }, { address } = this.data;
     const width = this.stage.clientWidth, height = this.stage.clientHeight;

@@ -165,7 +165,7 @@ def test_the_map_is_next_to_the_pictures_or_above_them(visited: Watched) -> None
     visited.assert_sound()
 
 
-def test_a_map_at_rest_has_all_pixels_of_the_screen(browser: Browser, server: Served) -> None:
+def test_the_map_has_all_pixels_of_the_screen(browser: Browser, server: Served) -> None:
     with watching(browser, server, density=2) as watched:
         stage = open_map(watched)
         canvas = stage.locator("canvas")
@@ -174,7 +174,7 @@ def test_a_map_at_rest_has_all_pixels_of_the_screen(browser: Browser, server: Se
         drawn = int(stage.get_attribute("data-pictures") or "0")
         stage.focus()
         watched.page.keyboard.press("+")
-        expect(stage).to_have_attribute("data-pictures", str(drawn + 2))  # moving, and at rest
+        expect(stage).to_have_attribute("data-pictures", str(drawn + 2))  # one while moving
         expect(canvas).to_have_js_property("width", sharp)
         watched.assert_sound()
 
