@@ -36,7 +36,7 @@ ARGUMENTS = (
 REST = """() => new Promise((done) => {
   let timer = 0;
   const observer = new MutationObserver(wait);
-  function end() { observer.disconnect(); done(); }
+  function end() { observer.disconnect(); done(true); }
   function wait() { clearTimeout(timer); timer = setTimeout(end, 200); }
   observer.observe(document.body, { subtree: true, childList: true, attributes: true });
   setTimeout(end, 10_000);
@@ -174,7 +174,7 @@ class Watched:
         milliseconds is never marked as running; so the page has to rest for a moment, too.
         """
         self._wait_until_idle()
-        self.page.evaluate(REST)
+        self.page.wait_for_function(REST)  # also while another page is loaded
         self._wait_until_idle()
 
     def _wait_until_idle(self) -> None:
