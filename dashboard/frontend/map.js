@@ -5,7 +5,7 @@
 const ZOOM_PER_PIXEL = 0.0016, ZOOM_STEP = 1.5, PAN_STEP = 60;
 const LEAST_ZOOM = 0.25, MOST_ZOOM = 100; // areas have one decimal
 const MARGIN = 0.04; // of the stage around the whole map
-const PAUSE = 250, MOST_DENSITY = 3; // milliseconds; pixels of a picture per pixel of the page
+const PAUSE = 250; // milliseconds
 const CLICK_REACH = 4, LEAST_SHAPE = 6, LASSO_STEP = 4; // pixels
 const MODES = {
   move: ["Move", "Drag to move, wheel to zoom (V)"],
@@ -153,7 +153,8 @@ class SampleMap extends Widget {
   }
 
   async sharpen() {
-    const density = Math.min(devicePixelRatio, MOST_DENSITY, this.data.max_side / this.longSide);
+    const { max_density: most, max_side: side } = this.data;
+    const density = Math.min(devicePixelRatio, most, side / this.longSide);
     if (density <= this.densityMoving) return;
     this.sharpening = new AbortController();
     await this.loadPicture(density, this.sharpening.signal).catch(() => {}); // the coarse one stays

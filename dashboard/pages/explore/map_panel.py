@@ -10,6 +10,7 @@ import streamlit as st
 from dashboard.data.context import Context, open_view_context
 from dashboard.data.facts import choose_map, read_maps
 from dashboard.data.sample_map import (
+    MAX_DENSITY,
     MAX_SIDE,
     MAX_SIDE_MOVING,
     describe_legend,
@@ -110,6 +111,7 @@ def _read_data(context: Context, name: str, colour: MapColour) -> dict[str, Any]
         "map": name,
         "address": _picture_address(context, name, colour),
         "size": MAP_SIZE,
+        "max_density": MAX_DENSITY,
         "max_side": MAX_SIDE,
         "max_side_moving": MAX_SIDE_MOVING,
         "legend": describe_legend(context, name, read_coloured_map(context, name, colour)),
